@@ -1,0 +1,35 @@
+# make demo: the main job. make test: all tests. Both set up .venv from a fresh clone.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+SOURCES := $(shell find toolkit/runtime/cpu -name '*.cc' -o -name '*.h') CMakeLists.txt pyproject.toml
+
+.PHONY: setup demo test lint format clean
+setup: $(STAMP)
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check "scikit-build-core>=1.0" "nanobind>=2.4" cmake ninja
+
+$(STAMP): $(BIN)/python $(SOURCES)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation -e ".[test,parity,dev]"
+	touch $@
+
+demo: setup
+	$(BIN)/python -m toolkit.cli demo
+
+test: setup
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+lint: setup
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $$(git ls-files '*.cc' '*.h')
+
+format: setup
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+	$(BIN)/clang-format -i $$(git ls-files '*.cc' '*.h')
+
+clean:
+	rm -rf build $(VENV) .pytest_cache .mypy_cache .ruff_cache

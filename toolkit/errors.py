@@ -1,0 +1,38 @@
+"""Every error that toolkit raises on purpose; `ToolkitError` is the root.
+
+A message has one form: *where: what is required, got what. Hint.*
+"""
+
+from __future__ import annotations
+
+
+class ToolkitError(RuntimeError):
+    """Anything that toolkit refuses. As in PyTorch, it is a `RuntimeError`."""
+
+
+class InvalidArgumentError(ToolkitError, ValueError):
+    """An argument has a value that the call does not accept."""
+
+
+class ShapeError(ToolkitError, ValueError):
+    """Shapes do not fit together."""
+
+
+class DTypeError(ToolkitError, TypeError):
+    """An element type is not accepted here."""
+
+
+class OutOfBoundsError(ToolkitError, IndexError):
+    """An index or axis lies outside its range."""
+
+
+class UnsupportedOperatorError(ToolkitError, NotImplementedError):
+    """No kernel, gradient rule or conversion exists for an operator."""
+
+
+class InvalidModelError(ToolkitError, ValueError):
+    """A file or graph is not a valid ONNX model."""
+
+
+class OutOfMemoryError(ToolkitError, MemoryError):
+    """A tensor does not fit into this machine's memory."""

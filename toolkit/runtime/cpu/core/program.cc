@@ -1,0 +1,141 @@
+// Building a program and deriving its static facts: lifetimes, views, escapes, in-place updates.
+#include "core/program.h"
+
+#include <algorithm>
+
+#include "core/frame.h"
+
+namespace toolkit {
+
+Program::Program() = default;
+Program::~Program() = default;
+
+int Program::AddSlot() {
+  slots_.emplace_back();
+  return static_cast<int>(slots_.size()) - 1;
+}
+
+int Program::AddConstant(Tensor value) {
+  slots_.push_back(std::move(value));
+  return static_cast<int>(slots_.size()) - 1;
+}
+
+int Program::AddInput(std::string name) {
+  input_names_.push_back(std::move(name));
+  input_slots_.push_back(AddSlot());
+  return input_slots_.back();
+}
+
+int Program::AddState(Tensor value) {
+  state_slots_.push_back(AddConstant(std::move(value)));
+  return state_slots_.back();
+}
+
+void Program::AddNode(const std::string& domain, const std::string& op_type,
+                      const std::string& name, const Attributes& attributes,
+                      std::vector<int> inputs, std::vector<int> outputs) {
+  const KernelDef* def = KernelRegistry::Global().Find(domain, op_type);
+  TK_REQUIRE(def, ErrorKind::kUnsupported, op_type, " '", name,
+             "': no CPU kernel for this operator of domain '", domain, "'");
+  for (int s : inputs)
+    TK_REQUIRE(s >= kNoSlot && s < static_cast<int>(slots_.size()), ErrorKind::kInvalidModel,
+               "program: slot ", s, " does not exist");
+  for (int s : outputs)
+    TK_REQUIRE(s >= kNoSlot && s < static_cast<int>(slots_.size()), ErrorKind::kInvalidModel,
+               "program: slot ", s, " does not exist");
+  Instruction instruction;
+  instruction.def = def;
+  try {
+    instruction.kernel = def->create(attributes);
+  } catch (const Error& e) {
+    Fail(e.kind(), op_type, " '", name, "': ", e.what());
+  }
+  instruction.name = name;
+  instruction.inputs = std::move(inputs);
+  instruction.outputs = std::move(outputs);
+  instructions_.push_back(std::move(instruction));
+}
+
+void Program::AddOutput(int slot) { output_slots_.push_back(slot); }
+
+void Program::AddUpdate(int state_slot, int value_slot) {
+  updates_.push_back({state_slot, value_slot});
+}
+
+void Program::Finalize() {
+  const size_t n = slots_.size();
+  first_.assign(n, -1);
+  last_.assign(n, -1);
+  fixed_.assign(n, false);
+  escapes_.assign(n, false);
+  writes_state_.assign(n, kNoSlot);
+  view_of_.resize(n);
+  for (size_t s = 0; s < n; ++s) {
+    view_of_[s] = static_cast<int>(s);
+    fixed_[s] = slots_[s].defined();
+  }
+  for (int s : input_slots_) fixed_[s] = true;
+
+  const int end = static_cast<int>(instructions_.size());
+  for (int i = 0; i < end; ++i) {
+    Instruction& instruction = instructions_[i];
+    for (size_t k = 0; k < instruction.inputs.size(); ++k) {
+      const int s = instruction.inputs[k];
+      if (s == kNoSlot) continue;
+      TK_REQUIRE(fixed_[s] || first_[s] >= 0, ErrorKind::kInvalidModel, instruction.def->op_type,
+                 " '", instruction.name, "': input ", k, " is used before it is computed");
+      last_[s] = i;
+      const bool is_state =
+          std::find(state_slots_.begin(), state_slots_.end(), s) != state_slots_.end();
+      if (slots_[s].defined() && !is_state)
+        instruction.kernel->Prepack(static_cast<int>(k), slots_[s]);
+    }
+    for (int s : instruction.outputs) {
+      if (s == kNoSlot) continue;
+      TK_REQUIRE(!fixed_[s] && first_[s] < 0, ErrorKind::kInvalidModel, instruction.def->op_type,
+                 " '", instruction.name, "': an output is computed twice");
+      first_[s] = last_[s] = i;
+    }
+    if (instruction.def->view && instruction.outputs[0] != kNoSlot)
+      view_of_[instruction.outputs[0]] = view_of_[instruction.inputs[0]];
+  }
+  for (int s : output_slots_) {
+    TK_REQUIRE(fixed_[s] || first_[s] >= 0, ErrorKind::kInvalidModel,
+               "program: an output is never computed");
+    escapes_[view_of_[s]] = true;
+  }
+  // Memory lives as long as the last of its views.
+  for (const Update& u : updates_) last_[u.value] = end;
+  for (size_t s = 0; s < n; ++s) {
+    int& root_last = last_[view_of_[s]];
+    root_last = std::max(root_last, last_[s]);
+  }
+  // An update whose kernel may write over the state, and is the state's last reader, does.
+  for (const Update& u : updates_) {
+    if (fixed_[u.value] || view_of_[u.value] != u.value || escapes_[u.value]) continue;
+    const Instruction& producer = instructions_[first_[u.value]];
+    for (auto [in, out] : producer.def->inplace) {
+      if (out < static_cast<int>(producer.outputs.size()) && producer.outputs[out] == u.value &&
+          in < static_cast<int>(producer.inputs.size()) && producer.inputs[in] == u.state &&
+          last_[u.state] == first_[u.value] &&
+          std::count(producer.inputs.begin(), producer.inputs.end(), u.state) == 1)
+        writes_state_[u.value] = u.state;
+    }
+  }
+}
+
+void Program::EnableProfile(bool on) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  profiling_ = on;
+  if (on) {
+    profile_ = std::make_unique<Profile>();
+    profile_->seconds.assign(instructions_.size(), 0.0);
+  }
+}
+
+Profile Program::TakeProfile() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return profile_ ? *profile_ : Profile{};
+}
+
+}  // namespace toolkit

@@ -1,0 +1,182 @@
+#include "core/tensor.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+namespace toolkit {
+
+Shape::Shape(const int64_t* dims, size_t rank) {
+  TK_REQUIRE(rank <= kMaxRank, ErrorKind::kShape, "rank must be at most ", kMaxRank, ", got ",
+             rank);
+  rank_ = static_cast<int>(rank);
+  std::memcpy(dims_, dims, rank * sizeof(int64_t));
+}
+
+Shape Shape::Filled(int rank, int64_t fill) {
+  Shape s;
+  for (int i = 0; i < rank; ++i) s.push_back(fill);
+  return s;
+}
+
+void Shape::push_back(int64_t dim) {
+  TK_REQUIRE(rank_ < kMaxRank, ErrorKind::kShape, "rank must be at most ", kMaxRank);
+  dims_[rank_++] = dim;
+}
+
+int64_t Shape::Count(int from, int to) const {
+  int64_t n = 1;
+  for (int i = from; i < to; ++i) n *= dims_[i];
+  return n;
+}
+
+std::string Shape::ToString() const {
+  std::string s = "(";
+  for (int i = 0; i < rank_; ++i) s += (i ? ", " : "") + std::to_string(dims_[i]);
+  return s + (rank_ == 1 ? ",)" : ")");
+}
+
+int NormalizeAxis(int64_t axis, int rank) {
+  TK_REQUIRE(axis >= -rank && axis < rank, ErrorKind::kIndex, "axis must lie in [", -rank, ", ",
+             rank - 1, "], got ", axis);
+  return static_cast<int>(axis < 0 ? axis + rank : axis);
+}
+
+Shape BroadcastShapes(const Shape& a, const Shape& b) {
+  const int rank = a.rank() > b.rank() ? a.rank() : b.rank();
+  Shape out = Shape::Filled(rank, 1);
+  for (int i = 1; i <= rank; ++i) {
+    const int64_t da = i <= a.rank() ? a[a.rank() - i] : 1;
+    const int64_t db = i <= b.rank() ? b[b.rank() - i] : 1;
+    TK_REQUIRE(da == db || da == 1 || db == 1, ErrorKind::kShape,
+               "shapes must be equal or broadcast, got ", a.ToString(), " and ", b.ToString());
+    out[rank - i] = da == 1 ? db : da;
+  }
+  return out;
+}
+
+Shape StridesOf(const Shape& shape) {
+  Shape strides = Shape::Filled(shape.rank(), 1);
+  for (int i = shape.rank() - 2; i >= 0; --i) strides[i] = strides[i + 1] * shape[i + 1];
+  return strides;
+}
+
+namespace {
+
+// Freed blocks are kept by size so that repeated runs do not pay mmap and page faults.
+class BlockCache {
+ public:
+  static constexpr size_t kAlign = 64;
+  static constexpr size_t kLimit = size_t{512} << 20;  // Bytes kept at most.
+
+  void* Take(size_t bytes) {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      auto it = free_.find(bytes);
+      if (it != free_.end() && !it->second.empty()) {
+        void* p = it->second.back();
+        it->second.pop_back();
+        held_ -= bytes;
+        return p;
+      }
+    }
+    void* p = nullptr;
+    if (posix_memalign(&p, kAlign, bytes) != 0) {
+      Clear();
+      if (posix_memalign(&p, kAlign, bytes) != 0)
+        Fail(ErrorKind::kMemory, "out of memory: ", bytes, " bytes could not be allocated");
+    }
+    return p;
+  }
+
+  void Give(void* p, size_t bytes) {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      if (held_ + bytes <= kLimit) {
+        free_[bytes].push_back(p);
+        held_ += bytes;
+        return;
+      }
+    }
+    std::free(p);
+  }
+
+  void Clear() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (auto& entry : free_)
+      for (void* p : entry.second) std::free(p);
+    free_.clear();
+    held_ = 0;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::unordered_map<size_t, std::vector<void*>> free_;
+  size_t held_ = 0;
+};
+
+BlockCache& Blocks() {
+  static BlockCache* cache = new BlockCache;  // Outlives every tensor that Python still holds.
+  return *cache;
+}
+
+// Rounding to 1/8 of the power of two lets near sizes share blocks.
+size_t RoundUp(size_t bytes) {
+  size_t step = 64;
+  while (step * 16 < bytes) step *= 2;
+  return (bytes + step - 1) / step * step;
+}
+
+}  // namespace
+
+std::shared_ptr<Buffer> Buffer::Allocate(size_t bytes) {
+  const size_t rounded = RoundUp(bytes ? bytes : 1);
+  void* p = Blocks().Take(rounded);
+  return std::shared_ptr<Buffer>(new Buffer(p, rounded, nullptr));
+}
+
+std::shared_ptr<Buffer> Buffer::Borrow(void* data, size_t bytes, std::function<void()> release) {
+  if (!release) release = [] {};
+  return std::shared_ptr<Buffer>(new Buffer(data, bytes, std::move(release)));
+}
+
+Buffer::~Buffer() {
+  if (release_)
+    release_();
+  else
+    Blocks().Give(data_, bytes_);
+}
+
+size_t CheckedBytes(DType dtype, const Shape& shape) {
+  static const size_t physical =
+      static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  size_t bytes = ItemSize(dtype);
+  bool zero = false;
+  for (int64_t d : shape) {
+    TK_REQUIRE(d >= 0, ErrorKind::kShape, "dimensions must not be negative, got ",
+               shape.ToString());
+    zero |= d == 0;
+  }
+  if (zero) return 0;
+  for (int64_t d : shape)
+    TK_REQUIRE(!__builtin_mul_overflow(bytes, static_cast<size_t>(d), &bytes) && bytes <= physical,
+               ErrorKind::kMemory, "a tensor of shape ", shape.ToString(), " and dtype ",
+               Name(dtype), " does not fit into this machine's ", physical >> 20, " MiB");
+  return bytes;
+}
+
+Tensor Tensor::Empty(DType dtype, const Shape& shape) {
+  auto buffer = Buffer::Allocate(CheckedBytes(dtype, shape));
+  return Tensor(dtype, shape, buffer->data(), buffer);
+}
+
+Tensor Tensor::Clone() const {
+  Tensor copy = Empty(dtype_, shape_);
+  if (bytes()) std::memcpy(copy.raw(), data_, bytes());
+  return copy;
+}
+
+}  // namespace toolkit
