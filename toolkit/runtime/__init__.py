@@ -1,0 +1,39 @@
+"""Execution: sessions over native programs. Public names are those of onnxruntime."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from toolkit.runtime.session import (
+        InferenceSession,
+        IOBinding,
+        ModelMetadata,
+        NodeArg,
+        OrtValue,
+        RunOptions,
+        SessionOptions,
+        get_available_providers,
+        get_device,
+    )
+
+__all__ = [
+    "IOBinding",
+    "InferenceSession",
+    "ModelMetadata",
+    "NodeArg",
+    "OrtValue",
+    "RunOptions",
+    "SessionOptions",
+    "get_available_providers",
+    "get_device",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Loading a session pulls in onnx; `import toolkit` must not.
+    if name in __all__:
+        from toolkit.runtime import session
+
+        return getattr(session, name)
+    raise AttributeError(f"module 'toolkit.runtime' has no attribute {name!r}")

@@ -1,0 +1,350 @@
+"""`InferenceSession`: a model loaded once and run many times, in onnxruntime's shape.
+
+A session is thread-safe. What onnxruntime has and this does not yet: execution providers other
+than the CPU's, asynchronous runs, profiling files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from toolkit import dtypes
+from toolkit.errors import DTypeError, InvalidArgumentError, ShapeError
+from toolkit.graph.io import load_model
+from toolkit.graph.passes import optimize
+from toolkit.runtime import _core
+from toolkit.runtime.lowering import CompiledProgram, lower
+from toolkit.runtime.values import to_native, to_numpy
+
+_CPU = "CPUExecutionProvider"
+_TYPE_STRINGS = {"float32": "float", "float64": "double"}
+
+
+def get_available_providers() -> list[str]:
+    """Names of the execution providers of this build."""
+    return [_CPU]
+
+
+def get_device() -> str:
+    """The device that sessions run on by default."""
+    return "CPU"
+
+
+@dataclass
+class SessionOptions:
+    """onnxruntime's session options; those without meaning here are accepted and ignored."""
+
+    intra_op_num_threads: int = 0
+    inter_op_num_threads: int = 0
+    graph_optimization_level: int = 99
+    enable_mem_pattern: bool = True
+    enable_mem_reuse: bool = True
+    enable_cpu_mem_arena: bool = True
+    enable_profiling: bool = False
+    execution_mode: int = 0
+    log_severity_level: int = 2
+    logid: str = ""
+    _config: dict[str, str] = field(default_factory=dict)
+
+    def add_session_config_entry(self, key: str, value: str) -> None:
+        """Keeps a configuration entry."""
+        self._config[key] = value
+
+    def get_session_config_entry(self, key: str) -> str:
+        """The entry that was added under `key`."""
+        return self._config[key]
+
+
+@dataclass
+class RunOptions:
+    """onnxruntime's run options; accepted, without effect."""
+
+    log_severity_level: int = 2
+    logid: str = ""
+
+
+@dataclass(frozen=True)
+class NodeArg:
+    """An input or output: name, type string ("tensor(float)") and shape (int, name or None)."""
+
+    name: str
+    type: str
+    shape: list[int | str | None]
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """What the file says of itself."""
+
+    producer_name: str
+    graph_name: str
+    domain: str
+    description: str
+    graph_description: str
+    version: int
+    custom_metadata_map: dict[str, str]
+
+
+class OrtValue:
+    """A value that stays in the runtime's own form between runs."""
+
+    def __init__(self, tensor: _core.Tensor) -> None:
+        self._tensor = tensor
+
+    @staticmethod
+    def ortvalue_from_numpy(array: Any, device_type: str = "cpu", device_id: int = 0) -> OrtValue:
+        """Wraps a numpy array without copying it."""
+        return OrtValue(to_native(array))
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """An array over the value's memory."""
+        return to_numpy(self._tensor)
+
+    def shape(self) -> list[int]:
+        """The dimensions."""
+        return list(self._tensor.shape)
+
+    def data_type(self) -> str:
+        """Onnxruntime's type string, as "tensor(float)"."""
+        return _type_string(dtypes.BY_ONNX[self._tensor.dtype])
+
+    def device_name(self) -> str:
+        """Where the value lives."""
+        return "cpu"
+
+
+class IOBinding:
+    """Inputs and outputs bound by name before a run."""
+
+    def __init__(self, session: InferenceSession) -> None:
+        self._session = session
+        self._inputs: dict[str, _core.Tensor] = {}
+        self._outputs: list[str] = []
+        self._results: list[_core.Tensor] = []
+
+    def bind_cpu_input(self, name: str, array: Any) -> None:
+        """Binds a numpy array."""
+        self._inputs[name] = to_native(array)
+
+    def bind_ortvalue_input(self, name: str, value: OrtValue) -> None:
+        """Binds a value of the runtime."""
+        self._inputs[name] = value._tensor
+
+    def bind_output(self, name: str, device_type: str = "cpu", device_id: int = 0) -> None:
+        """Asks for an output; the runtime allocates it."""
+        self._outputs.append(name)
+
+    def clear_binding_inputs(self) -> None:
+        """Forgets the inputs."""
+        self._inputs.clear()
+
+    def clear_binding_outputs(self) -> None:
+        """Forgets the outputs."""
+        self._outputs.clear()
+
+    def get_outputs(self) -> list[OrtValue]:
+        """The results of the latest run, in the order of binding."""
+        return [OrtValue(t) for t in self._results]
+
+    def copy_outputs_to_cpu(self) -> list[np.ndarray[Any, Any]]:
+        """The results of the latest run as arrays."""
+        return [to_numpy(t) for t in self._results]
+
+
+class InferenceSession:
+    """Loads a model and runs it.
+
+    Args:
+        path_or_bytes: a path, the file's bytes, or an `onnx.ModelProto`.
+        sess_options: a `SessionOptions`.
+        providers: execution providers in order of preference; only the CPU's exists.
+
+    Raises:
+        InvalidModelError: the file is missing, truncated or not a valid model.
+        UnsupportedOperatorError: an operator has no kernel.
+        InvalidArgumentError: a provider is asked for that this build lacks.
+    """
+
+    def __init__(
+        self,
+        path_or_bytes: str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model,
+        sess_options: SessionOptions | None = None,
+        providers: Sequence[str | tuple[str, Mapping[str, Any]]] | None = None,
+        provider_options: Sequence[Mapping[str, Any]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        for provider in providers or ():
+            name = provider if isinstance(provider, str) else provider[0]
+            if name not in get_available_providers():
+                raise InvalidArgumentError(
+                    f"InferenceSession: providers among {get_available_providers()} are required, "
+                    f"got '{name}'."
+                )
+        self._options = sess_options or SessionOptions()
+        if self._options.intra_op_num_threads:
+            _core.set_num_threads(self._options.intra_op_num_threads)
+        self._model = load_model(path_or_bytes)
+        if self._options.graph_optimization_level:
+            optimize(self._model)
+        graph = self._model.graph
+        self._outputs = {v.name or "": v for v in graph.outputs}
+        self._inputs = {v.name or "": v for v in graph.inputs if v.name not in graph.initializers}
+        self._overridable = {v.name or "": v for v in graph.inputs if v.name in graph.initializers}
+        self._programs: dict[tuple[tuple[str, ...], tuple[str, ...]], CompiledProgram] = {}
+        self._compile(tuple(self._inputs), tuple(self._outputs))
+
+    def _compile(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> CompiledProgram:
+        key = (inputs, outputs)
+        if key not in self._programs:
+            every = self._inputs | self._overridable
+            self._programs[key] = lower(
+                [every[n] for n in inputs],
+                [self._outputs[n] for n in outputs],
+                functions=self._model.functions,
+            )
+        return self._programs[key]
+
+    def run(
+        self,
+        output_names: Sequence[str] | None,
+        input_feed: Mapping[str, Any],
+        run_options: RunOptions | None = None,
+    ) -> list[Any]:
+        """Computes outputs for one set of inputs.
+
+        Args:
+            output_names: which outputs, in order; None or empty: all.
+            input_feed: an array for each input.
+            run_options: accepted for onnxruntime's sake.
+
+        Returns:
+            One numpy array an output.
+
+        Raises:
+            InvalidArgumentError: a name is missing or unknown.
+            DTypeError: an array's type is not the declared one.
+            ShapeError: an array's shape does not fit the declared one.
+        """
+        feed = {}
+        for name, value in input_feed.items():
+            if isinstance(value, OrtValue):
+                feed[name] = value._tensor
+            else:
+                feed[name] = to_native(value)
+        return [to_numpy(t) for t in self._run(output_names, feed)]
+
+    def run_with_ort_values(
+        self,
+        output_names: Sequence[str] | None,
+        input_dict_ort_values: Mapping[str, OrtValue],
+        run_options: RunOptions | None = None,
+    ) -> list[OrtValue]:
+        """As `run`, with values that stay in the runtime's form."""
+        feed = {name: value._tensor for name, value in input_dict_ort_values.items()}
+        return [OrtValue(t) for t in self._run(output_names, feed)]
+
+    def io_binding(self) -> IOBinding:
+        """A fresh binding of inputs and outputs."""
+        return IOBinding(self)
+
+    def run_with_iobinding(self, iobinding: IOBinding, run_options: Any = None) -> None:
+        """Runs on what is bound; the results are in the binding."""
+        iobinding._results = self._run(iobinding._outputs, iobinding._inputs)
+
+    def _run(
+        self, output_names: Sequence[str] | None, feed: Mapping[str, _core.Tensor]
+    ) -> list[_core.Tensor]:
+        outputs = tuple(output_names or self._outputs)
+        for name in outputs:
+            if name not in self._outputs:
+                raise InvalidArgumentError(
+                    f"run: an output among {list(self._outputs)} is required, got '{name}'."
+                )
+        for name in self._inputs:
+            if name not in feed:
+                raise InvalidArgumentError(
+                    f"run: input '{name}' is required, got {sorted(feed)}. "
+                    "Add it to the input feed."
+                )
+        names = tuple(self._inputs)
+        for name, tensor in feed.items():
+            declared = self._inputs.get(name) or self._overridable.get(name)
+            if declared is None:
+                raise InvalidArgumentError(
+                    f"run: an input among {[*self._inputs, *self._overridable]} is required, "
+                    f"got '{name}'."
+                )
+            _check(declared, tensor)
+            if name in self._overridable:
+                names += (name,)
+        return self._compile(names, outputs).run([feed[n] for n in names])
+
+    def get_inputs(self) -> list[NodeArg]:
+        """The inputs that a run needs."""
+        return [_node_arg(v) for v in self._inputs.values()]
+
+    def get_outputs(self) -> list[NodeArg]:
+        """The outputs that a run can give."""
+        return [_node_arg(v) for v in self._outputs.values()]
+
+    def get_overridable_initializers(self) -> list[NodeArg]:
+        """Initializers that are inputs too."""
+        return [_node_arg(v) for v in self._overridable.values()]
+
+    def get_modelmeta(self) -> ModelMetadata:
+        """What the file says of itself."""
+        model = self._model
+        return ModelMetadata(
+            producer_name=model.producer_name or "",
+            graph_name=model.graph.name or "",
+            domain=model.domain or "",
+            description=model.doc_string or "",
+            graph_description=model.graph.doc_string or "",
+            version=model.model_version or 0,
+            custom_metadata_map=dict(model.metadata_props),
+        )
+
+    def get_providers(self) -> list[str]:
+        """The execution providers in use."""
+        return [_CPU]
+
+    def get_session_options(self) -> SessionOptions:
+        """The options that the session was made with."""
+        return self._options
+
+
+def _type_string(dtype: dtypes.DType) -> str:
+    return f"tensor({_TYPE_STRINGS.get(dtype.name, dtype.name)})"
+
+
+def _node_arg(value: ir.Value) -> NodeArg:
+    shape: list[int | str | None] = [
+        d if isinstance(d, int) else d.value for d in (value.shape or ())
+    ]
+    dtype = dtypes.BY_ONNX.get(int(value.dtype)) if value.dtype is not None else None
+    return NodeArg(value.name or "", _type_string(dtype) if dtype else "tensor()", shape)
+
+
+def _check(declared: ir.Value, tensor: _core.Tensor) -> None:
+    """Refuses a fed tensor that the graph's declaration does not allow."""
+    if declared.dtype is not None and int(declared.dtype) != tensor.dtype:
+        need, got = dtypes.BY_ONNX[int(declared.dtype)], dtypes.BY_ONNX[tensor.dtype]
+        raise DTypeError(f"run: input '{declared.name}' must be {need.name}, got {got.name}.")
+    if declared.shape is None:
+        return
+    need_dims = list(declared.shape)
+    fits = len(need_dims) == tensor.ndim and all(
+        not isinstance(n, int) or n == d for n, d in zip(need_dims, tensor.shape, strict=True)
+    )
+    if not fits:
+        text = ", ".join(str(n) if isinstance(n, int) else n.value or "?" for n in need_dims)
+        raise ShapeError(
+            f"run: input '{declared.name}' must have shape ({text}), got {tensor.shape}."
+        )
