@@ -1,0 +1,1 @@
+"""ONNX graphs: build, load, save, infer, transform."""
