@@ -1,0 +1,1 @@
+"""What `toolkit.graph.infer` knows of shapes beyond ONNX's own inference."""

@@ -1,0 +1,91 @@
+"""Shape functions of the composite operators of the `toolkit.*` domains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import onnx_ir as ir
+
+from toolkit.graph.shapes.registry import (
+    NodeCall,
+    ShapeFunction,
+    TypeInfo,
+    shape_function,
+    shape_text,
+    tensor_info,
+)
+
+
+def _same_as(*indices: int) -> ShapeFunction:
+    """Output k has the type and shape of input `indices[k]`."""
+
+    def function(call: NodeCall) -> Sequence[TypeInfo]:
+        return [call.input(index) for index in indices[: call.outputs]]
+
+    return function
+
+
+def _shaped_by(shape: int, like: int) -> ShapeFunction:
+    """The one output has the shape that input `shape` holds and the dtype of input `like`."""
+    return lambda call: [call.shape_input(shape, like)]
+
+
+_TABLE: dict[tuple[str, str], ShapeFunction] = {
+    ("toolkit.grad", "SumToShape"): _shaped_by(1, like=0),
+    ("toolkit.grad", "ConvGradInput"): _shaped_by(2, like=0),
+    ("toolkit.grad", "ConvGradWeight"): _shaped_by(2, like=0),
+    ("toolkit.grad", "MaxPoolGrad"): _same_as(0),
+    ("toolkit.grad", "AveragePoolGrad"): _shaped_by(1, like=0),
+    ("toolkit.grad", "SoftmaxCrossEntropyLossGrad"): _same_as(0),
+    ("toolkit.grad", "LayerNormalizationGrad"): _same_as(0, 1, 1),
+    ("toolkit.grad", "BatchNormalizationGrad"): _same_as(0, 1, 1),
+    ("toolkit.grad", "GatherGrad"): _shaped_by(2, like=0),
+    ("toolkit.grad", "SliceGrad"): _shaped_by(1, like=0),
+    ("toolkit.nn", "BatchNormTraining"): _same_as(0, 3, 4),
+}
+for (_domain, _op_type), _function in _TABLE.items():
+    shape_function(_domain, _op_type)(_function)
+
+
+@shape_function("toolkit.grad", "SoftmaxGrad", "LogSoftmaxGrad")
+def _softmax_grad(call: NodeCall) -> Sequence[TypeInfo]:
+    y, dy = call.input(0), call.input(1)
+    if y.dims is not None and dy.dims is not None and len(y.dims) != len(dy.dims):
+        raise call.fail("y and dy must have one shape", f"{y} and {dy}")
+    return [y]
+
+
+@shape_function("toolkit.random", "Dropout")
+def _dropout(call: NodeCall) -> Sequence[TypeInfo]:
+    x = call.input(0)
+    return [x, tensor_info(ir.DataType.BOOL, x.dims)][: call.outputs]
+
+
+@shape_function("toolkit.random", "Uniform", "Normal")
+def _random(call: NodeCall) -> Sequence[TypeInfo]:
+    dtype = ir.DataType(int(call.attr("dtype", ir.DataType.FLOAT)))
+    return [tensor_info(dtype, call.dims_from(0))]
+
+
+def _optimizer(*outputs: int) -> Callable[[NodeCall], Sequence[TypeInfo]]:
+    """Output k is the new value of input `outputs[k]`; parameter and gradient have one shape."""
+
+    def function(call: NodeCall) -> Sequence[TypeInfo]:
+        p, g = call.input(0).dims, call.input(1).dims
+        if p is not None and g is not None:
+            wrong = len(p) != len(g) or any(
+                isinstance(a, int) and isinstance(b, int) and a != b
+                for a, b in zip(p, g, strict=False)
+            )
+            if wrong:
+                need = "parameter and gradient must have one shape"
+                raise call.fail(need, f"{shape_text(p)} and {shape_text(g)}")
+        # A missing buffer is created, of the parameter's type.
+        found = [i if call.has_input(i) else 0 for i in outputs]
+        return [call.input(i) for i in found[: call.outputs]]
+
+    return function
+
+
+shape_function("toolkit.optim", "SGD")(_optimizer(0, 2))
+shape_function("toolkit.optim", "Adam", "AdamW")(_optimizer(0, 2, 3, 6))
