@@ -1,0 +1,327 @@
+#include "core/gemm.h"
+
+#include <algorithm>
+#include <atomic>
+#include <type_traits>
+
+#include "core/thread_pool.h"
+#include "simd/gemm.h"
+
+namespace toolkit {
+
+namespace {
+
+const GemmKernels<float>& KernelsOf(float) { return GemmSimd().f32; }
+const GemmKernels<double>& KernelsOf(double) { return GemmSimd().f64; }
+const GemmKernels<uint32_t>& KernelsOf(uint32_t) { return GemmSimd().u32; }
+const GemmKernels<uint64_t>& KernelsOf(uint64_t) { return GemmSimd().u64; }
+
+int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t RoundUp(int64_t a, int64_t b) { return CeilDiv(a, b) * b; }
+
+// M is cut into panels of nearly equal height, so that none is left with a few rows.
+struct RowPanels {
+  RowPanels(int64_t m, int mr) : m(m), count(CeilDiv(m, mr)) {}
+  int64_t begin(int64_t i) const { return m * i / count; }
+  int64_t m, count;
+};
+
+constexpr int64_t kSmallWork = 64 * 1024;  // Multiply-adds below which threads do not pay.
+constexpr int64_t kPageBytes = 4096;
+
+// How one call is carried out: decided once, shared by the threads.
+template <class T>
+struct Plan {
+  const GemmArgs<T>& args;
+  const GemmKernels<T>& kernels;
+  RowPanels rows;
+  int64_t n_panels;
+  bool direct_b;  // B is read where it lies: it is used too few times to be worth packing.
+  bool pack_a;    // A's panels are packed just before use.
+};
+
+// Computes row panels [r0, r1) x column panels [j0, j1) of C. `b_space`: nc x kc, `a_space`: mr x kc.
+template <class T>
+void RunTile(const Plan<T>& plan, int64_t r0, int64_t r1, int64_t j0, int64_t j1, T* b_space,
+             T* a_space) {
+  const GemmArgs<T>& g = plan.args;
+  const GemmKernels<T>& kernels = plan.kernels;
+  const int64_t nr = kernels.nr, n_padded = plan.n_panels * nr;
+  const int64_t n_end = std::min(g.n, j1 * nr);
+  for (int64_t k0 = 0; k0 == 0 || k0 < g.k; k0 += kernels.kc) {
+    const int64_t kc = std::min<int64_t>(kernels.kc, g.k - k0);
+    const T* b = b_space;
+    if (g.packed_b) {
+      b = g.packed_b + k0 * n_padded + j0 * nr * kc;
+    } else {
+      for (int64_t n0 = j0 * nr; n0 < n_end; n0 += nr) {
+        const int64_t n = std::min(nr, n_end - n0);
+        T* out = b_space + (n0 - j0 * nr) * kc;
+        if (g.b_source)
+          g.b_source->Pack(k0, kc, n0, n, nr, out);
+        else if (g.trans_b)
+          kernels.pack_transposed(n, kc, g.b + n0 * g.ldb + k0, g.ldb, nr, out);
+        else if (!plan.direct_b || n < nr)
+          kernels.pack_straight(n, kc, g.b + k0 * g.ldb + n0, g.ldb, nr, out);
+      }
+    }
+    GemmStore<T> store = {g.alpha, k0 == 0 ? g.beta : T(1), nullptr, nullptr};
+    for (int64_t r = r0; r < r1; ++r) {
+      const int64_t m0 = plan.rows.begin(r), height = plan.rows.begin(r + 1) - m0;
+      const T* a;
+      int64_t lda = height;
+      bool by_rows = false;
+      if (g.packed_a) {
+        a = g.packed_a + k0 * g.m + m0 * kc;
+      } else if (plan.pack_a) {
+        if (g.trans_a)
+          kernels.pack_straight(height, kc, g.a + k0 * g.lda + m0, g.lda, height, a_space);
+        else
+          kernels.pack_transposed(height, kc, g.a + m0 * g.lda + k0, g.lda, height, a_space);
+        a = a_space;
+      } else {
+        a = g.trans_a ? g.a + k0 * g.lda + m0 : g.a + m0 * g.lda + k0;
+        lda = g.lda;
+        by_rows = !g.trans_a;
+      }
+      if (k0 == 0 && g.row_bias) store.row_bias = g.row_bias + m0;
+      if (k0 != 0) store.row_bias = nullptr;
+      for (int64_t n0 = j0 * nr; n0 < n_end; n0 += nr) {
+        const int64_t n = std::min(nr, n_end - n0);
+        const bool direct = plan.direct_b && n == nr;
+        const T* panel = direct ? g.b + k0 * g.ldb + n0 : b + (n0 - j0 * nr) * kc;
+        if (k0 == 0 && g.col_bias) store.col_bias = g.col_bias + n0;
+        if (k0 != 0) store.col_bias = nullptr;
+        kernels.ukernel[by_rows][n <= kernels.lanes][height](
+            kc, a, lda, panel, direct ? g.ldb : nr, g.c + m0 * g.ldc + n0, g.ldc, n, store);
+      }
+    }
+  }
+}
+
+// One row of A: B is read once, as it lies. Chunks of N are fixed, so threads do not matter.
+template <class T>
+bool RunVector(const GemmArgs<T>& g, const GemmKernels<T>& kernels) {
+  if (g.m != 1 || !g.b || g.k == 0 || !g.a || (g.trans_a && g.lda != 1)) return false;
+  const int64_t grain = std::max<int64_t>(64, RoundUp(kSmallWork / g.k, 64));
+  ThreadPool::Global().ParallelFor(g.n, grain, [&](int64_t begin, int64_t end) {
+    T* y = g.c + begin;
+    constexpr int64_t kSpan = 1024;
+    T sums[kSpan];
+    for (int64_t j = begin; j < end; j += kSpan, y += kSpan) {
+      const int64_t n = std::min(kSpan, end - j);
+      if (g.trans_b) {
+        kernels.dot_rows(g.k, n, g.a, g.b + j * g.ldb, g.ldb, sums);
+      } else {
+        std::fill(sums, sums + n, T(0));
+        kernels.axpy_rows(g.k, n, g.a, g.b + j, g.ldb, sums);
+      }
+      for (int64_t i = 0; i < n; ++i) {
+        T v = g.alpha * sums[i];
+        if (g.beta != T(0)) v += g.beta * y[i];
+        if (g.row_bias) v += g.row_bias[0];
+        if (g.col_bias) v += g.col_bias[j + i];
+        y[i] = v;
+      }
+    }
+  });
+  return true;
+}
+
+// Packs all of B, shared by tiles that differ in their rows only.
+template <class T>
+void PackPanels(const GemmArgs<T>& g, const GemmKernels<T>& kernels, T* packed) {
+  const int64_t nr = kernels.nr, panels = CeilDiv(g.n, nr), k_blocks = CeilDiv(g.k, kernels.kc);
+  ThreadPool::Global().ParallelFor(panels * k_blocks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t k0 = i / panels * kernels.kc, n0 = i % panels * nr;
+      const int64_t kc = std::min<int64_t>(kernels.kc, g.k - k0), n = std::min(nr, g.n - n0);
+      T* out = packed + k0 * panels * nr + n0 * kc;
+      if (g.b_source)
+        g.b_source->Pack(k0, kc, n0, n, nr, out);
+      else if (g.trans_b)
+        kernels.pack_transposed(n, kc, g.b + n0 * g.ldb + k0, g.ldb, nr, out);
+      else
+        kernels.pack_straight(n, kc, g.b + k0 * g.ldb + n0, g.ldb, nr, out);
+    }
+  });
+}
+
+// The threads' workspace and the tiles that they take in turn.
+template <class T>
+void RunTiles(const Plan<T>& plan) {
+  const GemmArgs<T>& g = plan.args;
+  const GemmKernels<T>& kernels = plan.kernels;
+  const int64_t panels_per_nc = kernels.nc / kernels.nr;
+  ThreadPool& pool = ThreadPool::Global();
+  const bool small = g.m * g.n * std::max<int64_t>(g.k, 1) <= kSmallWork;
+  const int64_t threads = small ? 1 : pool.num_threads();
+
+  // Tiles: at most nc columns; a few for each thread, split along N first (a tile of more rows
+  // reuses its B), then along M when B needs no packing or N is too narrow.
+  int64_t n_tiles = CeilDiv(plan.n_panels, panels_per_nc);
+  if (threads > 1) n_tiles = std::max(n_tiles, std::min(plan.n_panels, 2 * threads));
+  int64_t m_tiles = 1;
+  if (n_tiles < 2 * threads && threads > 1)
+    m_tiles = std::min(plan.rows.count, CeilDiv(2 * threads, n_tiles));
+  if (m_tiles > 1 && !g.packed_b && !plan.direct_b) {
+    const auto size = static_cast<size_t>(plan.n_panels * kernels.nr * g.k);
+    const std::shared_ptr<Buffer> packed = Buffer::Allocate(size * sizeof(T));
+    GemmArgs<T> shared = g;
+    shared.packed_b = reinterpret_cast<const T*>(packed->data());
+    PackPanels(g, kernels, reinterpret_cast<T*>(packed->data()));
+    return RunTiles(Plan<T>{shared, kernels, plan.rows, plan.n_panels, false, plan.pack_a});
+  }
+  const int64_t tiles = n_tiles * m_tiles;
+  const int64_t workers = std::min(threads, tiles);
+
+  const int64_t kc = std::min<int64_t>(kernels.kc, g.k);
+  const int64_t b_columns = g.packed_b ? 0 : CeilDiv(plan.n_panels, n_tiles) * kernels.nr;
+  const int64_t b_count = RoundUp(b_columns * kc, 16);
+  const int64_t a_count = plan.pack_a ? RoundUp(kernels.mr * kc, 16) : 0;
+  std::shared_ptr<Buffer> space;
+  if (a_count + b_count > 0)
+    space = Buffer::Allocate(static_cast<size_t>((a_count + b_count) * workers) * sizeof(T));
+
+  std::atomic<int64_t> next{0};
+  const auto work = [&](int64_t begin, int64_t end) {
+    for (int64_t w = begin; w < end; ++w) {
+      T* b_space = space ? reinterpret_cast<T*>(space->data()) + w * (a_count + b_count) : nullptr;
+      for (int64_t t; (t = next.fetch_add(1, std::memory_order_relaxed)) < tiles;) {
+        const int64_t tn = t / m_tiles, tm = t % m_tiles;
+        RunTile(plan, plan.rows.count * tm / m_tiles, plan.rows.count * (tm + 1) / m_tiles,
+                plan.n_panels * tn / n_tiles, plan.n_panels * (tn + 1) / n_tiles, b_space,
+                b_space + b_count);
+      }
+    }
+  };
+  if (workers == 1)
+    work(0, 1);
+  else
+    pool.ParallelFor(workers, 1, work);
+}
+
+template <class T>
+void Run(const GemmArgs<T>& g) {
+  if (g.m == 0 || g.n == 0) return;
+  const GemmKernels<T>& kernels = KernelsOf(T());
+  if (RunVector(g, kernels)) return;
+  if (g.n == 1 && g.ldc == 1 && g.a && g.b && g.k > 0 && (g.trans_b || g.ldb == 1)) {
+    // A column of C: the transposed product has one row.
+    GemmArgs<T> t = g;
+    std::swap(t.m, t.n);
+    std::swap(t.a, t.b);
+    t.trans_a = false;
+    t.lda = g.k;
+    t.ldb = g.lda;
+    t.trans_b = !g.trans_a;
+    t.ldc = g.m;
+    std::swap(t.row_bias, t.col_bias);
+    if (RunVector(t, kernels)) return;
+  }
+  const RowPanels rows(g.m, kernels.mr);
+  const int64_t n_panels = CeilDiv(g.n, kernels.nr);
+  const bool direct_b = g.b && !g.packed_b && !g.trans_b && rows.count <= 2;
+  // Rows a multiple of a page apart fall into the same sets of L1; a transposed A touches a page
+  // for each k.
+  const int64_t stride = g.lda * static_cast<int64_t>(sizeof(T));
+  const bool pack_a = !g.packed_a && g.k > 16 && n_panels > 2 &&
+                      (g.trans_a || (stride % kPageBytes == 0 && g.m > 4));
+  RunTiles(Plan<T>{g, kernels, rows, n_panels, direct_b, pack_a});
+}
+
+template <class T>
+using Unsigned = std::conditional_t<
+    std::is_floating_point_v<T>, T,
+    std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>>;  // Signed overflow is not defined.
+
+// A signed source, seen as unsigned.
+template <class T>
+class UnsignedSource : public PanelSource<Unsigned<T>> {
+ public:
+  explicit UnsignedSource(const PanelSource<T>* source) : source_(source) {}
+  void Pack(int64_t k0, int64_t kc, int64_t n0, int64_t n, int64_t width,
+            Unsigned<T>* out) const override {
+    source_->Pack(k0, kc, n0, n, width, reinterpret_cast<T*>(out));
+  }
+
+ private:
+  const PanelSource<T>* source_;
+};
+
+}  // namespace
+
+template <class T>
+void Gemm(const GemmArgs<T>& g) {
+  using U = Unsigned<T>;
+  if constexpr (std::is_same_v<T, U>) {
+    Run(g);
+  } else {
+    const auto cast = [](const T* p) { return reinterpret_cast<const U*>(p); };
+    const UnsignedSource<T> source(g.b_source);
+    GemmArgs<U> u = {g.m, g.n, g.k};
+    u.a = cast(g.a), u.lda = g.lda, u.trans_a = g.trans_a, u.packed_a = cast(g.packed_a);
+    u.b = cast(g.b), u.ldb = g.ldb, u.trans_b = g.trans_b, u.packed_b = cast(g.packed_b);
+    u.b_source = g.b_source ? &source : nullptr;
+    u.c = reinterpret_cast<U*>(g.c), u.ldc = g.ldc;
+    u.alpha = static_cast<U>(g.alpha), u.beta = static_cast<U>(g.beta);
+    u.row_bias = cast(g.row_bias), u.col_bias = cast(g.col_bias);
+    Run(u);
+  }
+}
+
+template <class T>
+int64_t PackedGemmASize(int64_t m, int64_t k) {
+  return m * k;
+}
+
+template <class T>
+int64_t PackedGemmBSize(int64_t k, int64_t n) {
+  return RoundUp(n, KernelsOf(Unsigned<T>()).nr) * k;
+}
+
+template <class T>
+void PackGemmA(bool trans_a, int64_t m, int64_t k, const T* a, int64_t lda, T* packed) {
+  using U = Unsigned<T>;
+  const GemmKernels<U>& kernels = KernelsOf(U());
+  if (m == 0) return;
+  const RowPanels rows(m, kernels.mr);
+  const U* x = reinterpret_cast<const U*>(a);
+  for (int64_t k0 = 0; k0 < k; k0 += kernels.kc) {
+    const int64_t kc = std::min<int64_t>(kernels.kc, k - k0);
+    for (int64_t r = 0; r < rows.count; ++r) {
+      const int64_t m0 = rows.begin(r), height = rows.begin(r + 1) - m0;
+      U* out = reinterpret_cast<U*>(packed) + k0 * m + m0 * kc;
+      if (trans_a)
+        kernels.pack_straight(height, kc, x + k0 * lda + m0, lda, height, out);
+      else
+        kernels.pack_transposed(height, kc, x + m0 * lda + k0, lda, height, out);
+    }
+  }
+}
+
+template <class T>
+void PackGemmB(bool trans_b, int64_t k, int64_t n, const T* b, int64_t ldb, T* packed) {
+  using U = Unsigned<T>;
+  const GemmKernels<U>& kernels = KernelsOf(U());
+  GemmArgs<U> g;
+  g.n = n, g.k = k, g.ldb = ldb, g.trans_b = trans_b;
+  g.b = reinterpret_cast<const U*>(b);
+  PackPanels(g, kernels, reinterpret_cast<U*>(packed));
+}
+
+#define TK_GEMM(T)                                                             \
+  template void Gemm<T>(const GemmArgs<T>&);                                   \
+  template int64_t PackedGemmASize<T>(int64_t, int64_t);                       \
+  template int64_t PackedGemmBSize<T>(int64_t, int64_t);                       \
+  template void PackGemmA<T>(bool, int64_t, int64_t, const T*, int64_t, T*);   \
+  template void PackGemmB<T>(bool, int64_t, int64_t, const T*, int64_t, T*);
+TK_GEMM(float)
+TK_GEMM(double)
+TK_GEMM(int32_t)
+TK_GEMM(int64_t)
+TK_GEMM(uint32_t)
+TK_GEMM(uint64_t)
+#undef TK_GEMM
+
+}  // namespace toolkit

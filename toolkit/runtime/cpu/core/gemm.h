@@ -1,0 +1,61 @@
+// Matrix multiplication, the contract that MatMul, Gemm and Conv share.
+//
+// Row-major: op(A) is (M, K), op(B) is (K, N), C is (M, N); `ld*` is the distance in elements
+// between stored rows. Results are bit-identical for any number of threads: work is split over
+// tiles of C only, and blocks of K are added in ascending order.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace toolkit {
+
+// Panels of op(B) made on demand, for a B that never exists in memory (im2col).
+template <class T>
+class PanelSource {
+ public:
+  virtual ~PanelSource() = default;
+  // out[(k - k0) * width + (j - n0)] = op(B)[k, j] for k in [k0, k0 + kc), j in [n0, n0 + n); zeros
+  // for the columns from n up to width. Called from several threads.
+  virtual void Pack(int64_t k0, int64_t kc, int64_t n0, int64_t n, int64_t width, T* out) const = 0;
+};
+
+// C = alpha op(A) op(B) + beta C + row_bias[i] + col_bias[j]. C must not overlap A, B or a bias.
+template <class T>
+struct GemmArgs {
+  int64_t m = 0, n = 0, k = 0;
+  const T* a = nullptr;
+  int64_t lda = 0;
+  bool trans_a = false;
+  const T* packed_a = nullptr;  // From PackGemmA; `a`, `lda`, `trans_a` are then unused.
+  const T* b = nullptr;
+  int64_t ldb = 0;
+  bool trans_b = false;
+  const T* packed_b = nullptr;               // From PackGemmB; `b`, `ldb`, `trans_b` are unused.
+  const PanelSource<T>* b_source = nullptr;  // In place of b.
+  T* c = nullptr;
+  int64_t ldc = 0;
+  T alpha = T(1), beta = T(0);  // C is not read when beta is 0.
+  const T* row_bias = nullptr;  // m elements.
+  const T* col_bias = nullptr;  // n elements.
+};
+
+// T: float, double, int32_t, int64_t, uint32_t, uint64_t (integers wrap around).
+// Splits over the pool's threads, or runs in place inside a worker.
+template <class T>
+void Gemm(const GemmArgs<T>& args);
+
+// Elements that a packed operand takes.
+template <class T>
+int64_t PackedGemmASize(int64_t m, int64_t k);
+template <class T>
+int64_t PackedGemmBSize(int64_t k, int64_t n);
+
+template <class T>
+void PackGemmA(bool trans_a, int64_t m, int64_t k, const T* a, int64_t lda, T* packed);
+template <class T>
+void PackGemmB(bool trans_b, int64_t k, int64_t n, const T* b, int64_t ldb, T* packed);
+
+}  // namespace toolkit

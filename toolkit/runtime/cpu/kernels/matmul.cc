@@ -1,0 +1,235 @@
+// MatMul and Gemm.
+#include <cmath>
+#include <memory>
+
+#include "core/gemm.h"
+#include "core/kernel.h"
+
+namespace toolkit {
+namespace {
+
+constexpr DTypeSet kTypes = kFloats | Bit(DType::kInt32) | Bit(DType::kInt64) |
+                            Bit(DType::kUInt32) | Bit(DType::kUInt64);
+
+template <class Fn>
+decltype(auto) DispatchTypes(DType t, Fn&& fn) {
+  switch (t) {
+    case DType::kFloat:
+      return fn(TypeTag<float>{});
+    case DType::kDouble:
+      return fn(TypeTag<double>{});
+    case DType::kInt32:
+      return fn(TypeTag<int32_t>{});
+    case DType::kInt64:
+      return fn(TypeTag<int64_t>{});
+    case DType::kUInt32:
+      return fn(TypeTag<uint32_t>{});
+    case DType::kUInt64:
+      return fn(TypeTag<uint64_t>{});
+    default:
+      FailDType(t);
+  }
+}
+
+void RequireSameType(const Tensor& a, const Tensor& b, const char* name) {
+  TK_REQUIRE(a.dtype() == b.dtype(), ErrorKind::kDType, name, " must have A's dtype ",
+             Name(a.dtype()), ", got ", Name(b.dtype()));
+}
+
+// A constant right operand, packed once at load.
+class PackedRight {
+ public:
+  void Pack(const Tensor& b, bool trans) {
+    if (b.rank() != 2 || !Contains(kTypes, b.dtype())) return;
+    const int64_t k = b.dim(trans ? 1 : 0), n = b.dim(trans ? 0 : 1);
+    if (k == 0 || n == 0) return;
+    DispatchTypes(b.dtype(), [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      packed_ = Buffer::Allocate(static_cast<size_t>(PackedGemmBSize<T>(k, n)) * sizeof(T));
+      PackGemmB<T>(trans, k, n, b.data<T>(), b.dim(1), reinterpret_cast<T*>(packed_->data()));
+    });
+  }
+  template <class T>
+  const T* data() const {
+    return packed_ ? reinterpret_cast<const T*>(packed_->data()) : nullptr;
+  }
+
+ private:
+  std::shared_ptr<Buffer> packed_;
+};
+
+// numpy.matmul.
+class MatMul : public Kernel {
+ public:
+  explicit MatMul(const Attributes&) {}
+
+  void Prepack(int input, const Tensor& value) override {
+    if (input == 1) packed_.Pack(value, false);
+  }
+
+  void Run(KernelContext& c) const override {
+    const Tensor &a = c.input(0), &b = c.input(1);
+    RequireSameType(a, b, "B");
+    const Operands s = Resolve(a.shape(), b.shape());
+    Tensor& y = c.Output(0, a.dtype(), s.out);
+    if (y.size() == 0) return;
+    DispatchTypes(a.dtype(), [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      Multiply<T>(c, s, a.data<T>(), b.data<T>(), y.data<T>());
+    });
+  }
+
+ private:
+  struct Operands {
+    int64_t m, k, n;
+    Shape a_batch, b_batch, batch, out;
+  };
+
+  static Operands Resolve(const Shape& a, const Shape& b) {
+    TK_REQUIRE(a.rank() > 0 && b.rank() > 0, ErrorKind::kShape,
+               "operands must have at least one dimension, got A ", a.ToString(), " and B ",
+               b.ToString());
+    Operands s;
+    s.m = a.rank() == 1 ? 1 : a[a.rank() - 2];
+    s.k = a[a.rank() - 1];
+    s.n = b.rank() == 1 ? 1 : b[b.rank() - 1];
+    TK_REQUIRE(s.k == b[b.rank() == 1 ? 0 : b.rank() - 2], ErrorKind::kShape,
+               "inner dimensions must match, got A ", a.ToString(), " and B ", b.ToString());
+    s.a_batch = Shape(a.begin(), a.rank() > 2 ? a.rank() - 2 : 0);
+    s.b_batch = Shape(b.begin(), b.rank() > 2 ? b.rank() - 2 : 0);
+    s.batch = BroadcastShapes(s.a_batch, s.b_batch);
+    s.out = s.batch;
+    if (a.rank() > 1) s.out.push_back(s.m);
+    if (b.rank() > 1) s.out.push_back(s.n);
+    return s;
+  }
+
+  // Offset, in matrices, of the operand that output matrix `index` takes.
+  static int64_t Source(const Shape& operand, const Shape& batch, int64_t index) {
+    int64_t offset = 0, stride = 1;
+    for (int i = 1; i <= batch.rank(); ++i) {
+      const int64_t dim = batch[batch.rank() - i], at = index % dim;
+      index /= dim;
+      if (i > operand.rank()) continue;
+      const int64_t own = operand[operand.rank() - i];
+      if (own != 1) offset += at * stride;
+      stride *= own;
+    }
+    return offset;
+  }
+
+  template <class T>
+  void Multiply(KernelContext& c, const Operands& s, const T* a, const T* b, T* y) const {
+    GemmArgs<T> g = {s.m, s.n, s.k};
+    g.lda = s.k, g.ldb = s.n, g.ldc = s.n;
+    int64_t count = s.batch.Count();
+    if (s.b_batch.Count() == 1) {  // One B: the batch of A is more rows.
+      g.m *= count;
+      count = 1;
+      g.packed_b = packed_.data<T>();
+    }
+    const auto one = [&](int64_t i) {
+      GemmArgs<T> call = g;
+      call.a = a + Source(s.a_batch, s.batch, i) * s.m * s.k;
+      call.b = g.packed_b ? nullptr : b + Source(s.b_batch, s.batch, i) * s.k * s.n;
+      call.c = y + i * s.m * s.n;
+      Gemm(call);
+    };
+    if (count < 2 * c.pool().num_threads()) {
+      for (int64_t i = 0; i < count; ++i) one(i);
+      return;
+    }
+    const int64_t work = s.m * s.n * std::max<int64_t>(s.k, 1);
+    c.pool().ParallelFor(count, 1 + 32768 / work, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) one(i);
+    });
+  }
+
+  PackedRight packed_;
+};
+
+// Y = alpha op(A) op(B) + beta C, C broadcast to (M, N).
+class GemmOp : public Kernel {
+ public:
+  explicit GemmOp(const Attributes& attributes)
+      : alpha_(attributes.Float("alpha", 1.0)),
+        beta_(attributes.Float("beta", 1.0)),
+        trans_a_(attributes.Int("transA", 0) != 0),
+        trans_b_(attributes.Int("transB", 0) != 0) {}
+
+  void Prepack(int input, const Tensor& value) override {
+    if (input == 1) packed_.Pack(value, trans_b_);
+  }
+
+  void Run(KernelContext& c) const override {
+    const Tensor &a = c.input(0), &b = c.input(1);
+    RequireSameType(a, b, "B");
+    TK_REQUIRE(a.rank() == 2 && b.rank() == 2, ErrorKind::kShape,
+               "A and B must be matrices, got A ", a.shape().ToString(), " and B ",
+               b.shape().ToString());
+    const int64_t m = a.dim(trans_a_), k = a.dim(!trans_a_), n = b.dim(!trans_b_);
+    TK_REQUIRE(k == b.dim(trans_b_), ErrorKind::kShape, "inner dimensions must match, got ",
+               trans_a_ ? "transposed A " : "A ", a.shape().ToString(), " and ",
+               trans_b_ ? "transposed B " : "B ", b.shape().ToString());
+    if (!Contains(kFloats, a.dtype()))
+      TK_REQUIRE(std::floor(alpha_) == alpha_ && std::floor(beta_) == beta_,
+                 ErrorKind::kInvalidArgument, "alpha and beta must be whole for ", Name(a.dtype()),
+                 ", got ", alpha_, " and ", beta_);
+    if (const Tensor* bias = c.optional_input(2)) CheckBias(a, *bias, m, n);
+    Tensor& y = c.Output(0, a.dtype(), {m, n});
+    if (y.size() == 0) return;
+    DispatchTypes(a.dtype(), [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      GemmArgs<T> g = {m, n, k};
+      g.alpha = static_cast<T>(alpha_);
+      g.a = a.data<T>(), g.lda = a.dim(1), g.trans_a = trans_a_;
+      g.packed_b = packed_.data<T>();
+      if (!g.packed_b) g.b = b.data<T>(), g.ldb = b.dim(1), g.trans_b = trans_b_;
+      g.c = y.data<T>(), g.ldc = n;
+      if (const Tensor* bias = c.optional_input(2)) AddBias(c, *bias, g);
+      Gemm(g);
+    });
+  }
+
+ private:
+  static void CheckBias(const Tensor& a, const Tensor& bias, int64_t m, int64_t n) {
+    RequireSameType(a, bias, "C");
+    const Shape& s = bias.shape();
+    const int64_t columns = s.rank() > 0 ? s[s.rank() - 1] : 1;
+    const int64_t rows = s.rank() > 1 ? s[0] : 1;
+    TK_REQUIRE(s.rank() <= 2 && (rows == 1 || rows == m) && (columns == 1 || columns == n),
+               ErrorKind::kShape, "C must broadcast to (", m, ", ", n, "), got ", s.ToString());
+  }
+
+  template <class T>
+  void AddBias(KernelContext& c, const Tensor& bias, GemmArgs<T>& g) const {
+    const T beta = static_cast<T>(beta_);
+    const T* x = bias.data<T>();
+    const Shape& s = bias.shape();
+    const int64_t columns = s.rank() > 0 ? s[s.rank() - 1] : 1;
+    const int64_t rows = s.rank() > 1 ? s[0] : 1;
+    if (rows == g.m && columns == g.n && rows > 1) {
+      std::memcpy(g.c, x, bias.bytes());
+      g.beta = beta;
+      return;
+    }
+    const bool by_row = rows > 1;
+    const int64_t have = by_row ? rows : columns, need = by_row ? g.m : g.n;
+    if (beta != T(1) || have != need) {
+      T* scaled = c.Scratch<T>(need);
+      for (int64_t i = 0; i < need; ++i) scaled[i] = beta * x[have == 1 ? 0 : i];
+      x = scaled;
+    }
+    (by_row ? g.row_bias : g.col_bias) = x;
+  }
+
+  double alpha_, beta_;
+  bool trans_a_, trans_b_;
+  PackedRight packed_;
+};
+
+static const bool kMatMul = Register<MatMul>("MatMul").Types(kTypes);
+static const bool kGemm = Register<GemmOp>("Gemm").Types(kTypes);
+
+}  // namespace
+}  // namespace toolkit
