@@ -1,0 +1,125 @@
+// Functions of one operand. One pass over memory, split by elements.
+#include "kernels/elementwise.h"
+
+namespace toolkit {
+namespace {
+
+struct UnarySpec {
+  UnaryOp op;
+  int64_t grain = kCheapGrain;
+  // Up to two float attributes and their defaults.
+  const char* names[2] = {nullptr, nullptr};
+  double defaults[2] = {0, 0};
+};
+
+class UnaryKernel : public Kernel {
+ public:
+  UnaryKernel(const Attributes& a, UnarySpec spec) : spec_(spec) {
+    for (int i = 0; i < 2; ++i)
+      params_[i] = spec.names[i] ? a.Float(spec.names[i], spec.defaults[i]) : spec.defaults[i];
+  }
+  void Run(KernelContext& c) const override {
+    const Tensor& x = c.input(0);
+    const Tensor& y = c.Output(0, x.dtype(), x.shape());
+    ArithmeticProgram p(x.dtype());
+    p.Unary(spec_.op, p.Result(), p.Read(x), {params_[0], params_[1]});
+    p.Run(c.pool(), y, spec_.grain);
+  }
+
+ private:
+  UnarySpec spec_;
+  double params_[2];
+};
+
+class GeluKernel : public UnaryKernel {
+ public:
+  explicit GeluKernel(const Attributes& a) : UnaryKernel(a, {Approximation(a), kMathGrain}) {}
+
+ private:
+  static UnaryOp Approximation(const Attributes& a) {
+    const std::string name = a.String("approximate", "none");
+    TK_REQUIRE(name == "none" || name == "tanh", ErrorKind::kInvalidArgument,
+               "attribute 'approximate' must be none or tanh, got '", name, "'");
+    return name == "none" ? UnaryOp::kGelu : UnaryOp::kGeluTanh;
+  }
+};
+
+// IsNaN and IsInf: bool results.
+class TestKernel : public Kernel {
+ public:
+  TestKernel(const Attributes& a, UnaryOp op)
+      : op_(op),
+        negative_(static_cast<double>(a.Int("detect_negative", 1))),
+        positive_(static_cast<double>(a.Int("detect_positive", 1))) {}
+  void Run(KernelContext& c) const override {
+    const Tensor& x = c.input(0);
+    const Tensor& y = c.Output(0, DType::kBool, x.shape());
+    ArithmeticProgram p(x.dtype());
+    const auto v = p.Read(x);
+    p.program().Unary(FunctionOf(op_, p.element()), TileProgram::kOutput, v,
+                      {negative_, positive_});
+    p.program().Run(c.pool(), y, kCheapGrain);
+  }
+
+ private:
+  UnaryOp op_;
+  double negative_, positive_;
+};
+
+Registration Unary(const char* op_type, UnarySpec spec, DTypeSet types = kAnyFloat) {
+  return Register<UnaryKernel>(op_type, spec).Types(types).Inplace(0, 0);
+}
+constexpr DTypeSet kSigned = kAnyFloat | kSignedInts;
+
+static const bool kFunctions[] = {
+    Unary("Neg", {UnaryOp::kNeg}, kSigned),
+    Unary("Abs", {UnaryOp::kAbs}, kAnyNumber),
+    Unary("Sign", {UnaryOp::kSign}, kAnyNumber),
+    Unary("BitwiseNot", {UnaryOp::kBitwiseNot}, kInts),
+    Unary("Not", {UnaryOp::kNot}, kBools),
+    Unary("Sqrt", {UnaryOp::kSqrt}),
+    Unary("Reciprocal", {UnaryOp::kReciprocal}),
+    Unary("Ceil", {UnaryOp::kCeil}),
+    Unary("Floor", {UnaryOp::kFloor}),
+    Unary("Round", {UnaryOp::kRound}),
+    Unary("Exp", {UnaryOp::kExp, kMathGrain}),
+    Unary("Log", {UnaryOp::kLog, kMathGrain}),
+    Unary("Sin", {UnaryOp::kSin, kMathGrain}),
+    Unary("Cos", {UnaryOp::kCos, kMathGrain}),
+    Unary("Tan", {UnaryOp::kTan, kMathGrain}),
+    Unary("Asin", {UnaryOp::kAsin, kSlowGrain}),
+    Unary("Acos", {UnaryOp::kAcos, kSlowGrain}),
+    Unary("Atan", {UnaryOp::kAtan, kSlowGrain}),
+    Unary("Sinh", {UnaryOp::kSinh, kSlowGrain}),
+    Unary("Cosh", {UnaryOp::kCosh, kSlowGrain}),
+    Unary("Tanh", {UnaryOp::kTanh, kMathGrain}),
+    Unary("Asinh", {UnaryOp::kAsinh, kSlowGrain}),
+    Unary("Acosh", {UnaryOp::kAcosh, kSlowGrain}),
+    Unary("Atanh", {UnaryOp::kAtanh, kSlowGrain}),
+    Unary("Erf", {UnaryOp::kErf, kMathGrain}),
+    Register<TestKernel>("IsNaN", UnaryOp::kIsNaN).Types(kAnyFloat),
+    Register<TestKernel>("IsInf", UnaryOp::kIsInf).Types(kAnyFloat),
+};
+
+static const bool kActivations[] = {
+    Unary("Relu", {UnaryOp::kRelu}, kSigned),
+    Unary("Sigmoid", {UnaryOp::kSigmoid, kMathGrain}),
+    Unary("Softplus", {UnaryOp::kSoftplus, kMathGrain}),
+    Unary("Softsign", {UnaryOp::kSoftsign}),
+    Unary("Mish", {UnaryOp::kMish, kMathGrain}),
+    Register<GeluKernel>("Gelu").Types(kAnyFloat).Inplace(0, 0),
+    Unary("Swish", {UnaryOp::kSwish, kMathGrain, {"alpha"}, {1.0}}),
+    Unary("LeakyRelu", {UnaryOp::kLeakyRelu, kCheapGrain, {"alpha"}, {0.01f}}),
+    Unary("ThresholdedRelu", {UnaryOp::kThresholdedRelu, kCheapGrain, {"alpha"}, {1.0}}),
+    Unary("Elu", {UnaryOp::kElu, kMathGrain, {"alpha"}, {1.0}}),
+    Unary("Celu", {UnaryOp::kCelu, kMathGrain, {"alpha"}, {1.0}}),
+    Unary("Selu", {UnaryOp::kSelu,
+                   kMathGrain,
+                   {"alpha", "gamma"},
+                   {1.67326319217681884765625, 1.05070102214813232421875}}),
+    Unary("HardSigmoid", {UnaryOp::kHardSigmoid, kCheapGrain, {"alpha", "beta"}, {0.2f, 0.5}}),
+    Unary("HardSwish", {UnaryOp::kHardSwish, kCheapGrain, {}, {1.0 / 6, 0.5}}),
+};
+
+}  // namespace
+}  // namespace toolkit

@@ -1,0 +1,35 @@
+// Loops over spans for simd/*.cc: whole vectors, the tail through the same vector code.
+#pragma once
+
+#include "simd/vec.h"
+
+namespace toolkit::TOOLKIT_ISA_NS {
+namespace {
+
+template <class T>
+TK_INLINE Vec<T> LoadPart(const T* p, int64_t n) {
+  Vec<T> v = {};
+  memcpy(&v, p, static_cast<size_t>(n) * sizeof(T));
+  return v;
+}
+template <class T>
+TK_INLINE void StorePart(T* p, Vec<T> v, int64_t n) {
+  memcpy(p, &v, static_cast<size_t>(n) * sizeof(T));
+}
+
+// y[i] = fn(x[i]) by vectors.
+template <class T, class Fn>
+TK_INLINE void MapVectors(T* y, const T* x, int64_t n, Fn fn) {
+  constexpr int L = kLanes<T>;
+  int64_t i = 0;
+  for (; i + 2 * L <= n; i += 2 * L) {  // Two chains hide the latency of polynomials.
+    const Vec<T> a = fn(Load(x + i)), b = fn(Load(x + i + L));
+    Store(y + i, a);
+    Store(y + i + L, b);
+  }
+  for (; i + L <= n; i += L) Store(y + i, fn(Load(x + i)));
+  if (i < n) StorePart(y + i, fn(LoadPart(x + i, n - i)), n - i);
+}
+
+}  // namespace
+}  // namespace toolkit::TOOLKIT_ISA_NS
