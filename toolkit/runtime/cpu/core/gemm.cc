@@ -40,7 +40,8 @@ struct Plan {
   bool pack_a;    // A's panels are packed just before use.
 };
 
-// Computes row panels [r0, r1) x column panels [j0, j1) of C. `b_space`: nc x kc, `a_space`: mr x kc.
+// Computes row panels [r0, r1) x column panels [j0, j1) of C. `b_space`: nc x kc, `a_space`: mr x
+// kc.
 template <class T>
 void RunTile(const Plan<T>& plan, int64_t r0, int64_t r1, int64_t j0, int64_t j1, T* b_space,
              T* a_space) {
@@ -231,9 +232,10 @@ void Run(const GemmArgs<T>& g) {
 }
 
 template <class T>
-using Unsigned = std::conditional_t<
-    std::is_floating_point_v<T>, T,
-    std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>>;  // Signed overflow is not defined.
+using Unsigned =
+    std::conditional_t<std::is_floating_point_v<T>, T,
+                       std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>>;  // Signed overflow
+                                                                                 // is not defined.
 
 // A signed source, seen as unsigned.
 template <class T>
@@ -310,12 +312,20 @@ void PackGemmB(bool trans_b, int64_t k, int64_t n, const T* b, int64_t ldb, T* p
   PackPanels(g, kernels, reinterpret_cast<U*>(packed));
 }
 
-#define TK_GEMM(T)                                                             \
-  template void Gemm<T>(const GemmArgs<T>&);                                   \
-  template int64_t PackedGemmASize<T>(int64_t, int64_t);                       \
-  template int64_t PackedGemmBSize<T>(int64_t, int64_t);                       \
-  template void PackGemmA<T>(bool, int64_t, int64_t, const T*, int64_t, T*);   \
-  template void PackGemmB<T>(bool, int64_t, int64_t, const T*, int64_t, T*);
+template <class T>
+void GemmTranspose(int64_t rows, int64_t columns, const T* x, int64_t ld, int64_t width, T* out) {
+  using U = Unsigned<T>;
+  KernelsOf(U()).pack_transposed(rows, columns, reinterpret_cast<const U*>(x), ld, width,
+                                 reinterpret_cast<U*>(out));
+}
+
+#define TK_GEMM(T)                                                           \
+  template void Gemm<T>(const GemmArgs<T>&);                                 \
+  template int64_t PackedGemmASize<T>(int64_t, int64_t);                     \
+  template int64_t PackedGemmBSize<T>(int64_t, int64_t);                     \
+  template void PackGemmA<T>(bool, int64_t, int64_t, const T*, int64_t, T*); \
+  template void PackGemmB<T>(bool, int64_t, int64_t, const T*, int64_t, T*); \
+  template void GemmTranspose<T>(int64_t, int64_t, const T*, int64_t, int64_t, T*);
 TK_GEMM(float)
 TK_GEMM(double)
 TK_GEMM(int32_t)

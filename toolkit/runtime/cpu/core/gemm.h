@@ -58,4 +58,8 @@ void PackGemmA(bool trans_a, int64_t m, int64_t k, const T* a, int64_t lda, T* p
 template <class T>
 void PackGemmB(bool trans_b, int64_t k, int64_t n, const T* b, int64_t ldb, T* packed);
 
+// out[p * width + i] = x[i * ld + p] for i < rows, p < columns; zeros for i from rows to width.
+template <class T>
+void GemmTranspose(int64_t rows, int64_t columns, const T* x, int64_t ld, int64_t width, T* out);
+
 }  // namespace toolkit

@@ -8,8 +8,8 @@
 namespace toolkit {
 namespace {
 
-constexpr DTypeSet kTypes = kFloats | Bit(DType::kInt32) | Bit(DType::kInt64) |
-                            Bit(DType::kUInt32) | Bit(DType::kUInt64);
+constexpr DTypeSet kTypes =
+    kFloats | Bit(DType::kInt32) | Bit(DType::kInt64) | Bit(DType::kUInt32) | Bit(DType::kUInt64);
 
 template <class Fn>
 decltype(auto) DispatchTypes(DType t, Fn&& fn) {

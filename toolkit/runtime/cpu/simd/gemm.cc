@@ -20,16 +20,16 @@ void Ukernel(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, T* c, 
   const int64_t row = ByRows ? lda : 1, step = ByRows ? 1 : lda;
   const auto accumulate = [&](Vec<T>(&sum)[Rows][Vectors], const T* ak, const T* bk)
                               __attribute__((always_inline)) {
-    Vec<T> bv[Vectors];
-    TK_UNROLL
-    for (int j = 0; j < Vectors; ++j) bv[j] = Load(bk + j * kWidth);
-    TK_UNROLL
-    for (int i = 0; i < Rows; ++i) {
-      const Vec<T> av = Set1(ak[i * row]);
-      TK_UNROLL
-      for (int j = 0; j < Vectors; ++j) sum[i][j] += av * bv[j];
-    }
-  };
+                                Vec<T> bv[Vectors];
+                                TK_UNROLL
+                                for (int j = 0; j < Vectors; ++j) bv[j] = Load(bk + j * kWidth);
+                                TK_UNROLL
+                                for (int i = 0; i < Rows; ++i) {
+                                  const Vec<T> av = Set1(ak[i * row]);
+                                  TK_UNROLL
+                                  for (int j = 0; j < Vectors; ++j) sum[i][j] += av * bv[j];
+                                }
+                              };
   for (; k >= kChains; k -= kChains) {
     TK_UNROLL
     for (int u = 0; u < kChains; ++u) accumulate(acc[u], a + u * step, b + u * ldb);

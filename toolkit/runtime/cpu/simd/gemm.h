@@ -1,8 +1,9 @@
 // Micro-kernels and packing of matrix multiplication; core/gemm.h drives them.
 //
-// Words: a micro-kernel (ukernel) computes a tile of mr rows and nr columns of C = A B over kc steps
-// of K. A panel of A is up to mr rows, a panel of B is nr columns. A packed panel of B stores its
-// nr columns of each k side by side, zero padded; a packed panel of A its rows, without padding.
+// Words: a micro-kernel (ukernel) computes a tile of mr rows and nr columns of C = A B over kc
+// steps of K. A panel of A is up to mr rows, a panel of B is nr columns. A packed panel of B stores
+// its nr columns of each k side by side, zero padded; a packed panel of A its rows, without
+// padding.
 #pragma once
 
 #include <stdint.h>

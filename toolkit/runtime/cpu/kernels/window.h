@@ -1,0 +1,85 @@
+// Attributes and shapes of sliding windows, as Conv, ConvTranspose and the pools share them.
+#pragma once
+
+#include <vector>
+
+#include "core/attributes.h"
+#include "core/tensor.h"
+#include "simd/window.h"
+
+namespace toolkit {
+
+enum class AutoPad { kNotSet, kSameUpper, kSameLower, kValid };
+
+// kernel_shape, strides, dilations, pads and auto_pad; empty lists mean the defaults.
+struct WindowAttributes {
+  explicit WindowAttributes(const Attributes& attributes);
+
+  // The window over `input`'s spatial dimensions (all but the first two). `kernel`: the taps'
+  // shape. Output size: ONNX's formulas, ceiling instead of floor with `ceil_mode` (a window that
+  // would begin in the padding at the end is dropped).
+  Window Resolve(const Shape& input, const std::vector<int64_t>& kernel, bool ceil_mode) const;
+
+  std::vector<int64_t> kernel_shape, strides, dilations, pads;
+  AutoPad auto_pad;
+
+ private:
+  friend struct TransposeAttributes;
+  // Everything but in, out and pads; fails on a bad list.
+  Window Begin(const Shape& input, const std::vector<int64_t>& kernel) const;
+};
+
+// ConvTranspose's: the window runs from the output back to the input, so `in` of the result is the
+// output's size and `out` the input's.
+struct TransposeAttributes {
+  explicit TransposeAttributes(const Attributes& attributes);
+  Window Resolve(const Shape& input, const std::vector<int64_t>& kernel) const;
+
+  WindowAttributes window;
+  std::vector<int64_t> output_padding, output_shape;
+};
+
+// Extent of a dilated kernel.
+inline int64_t Extent(const Window& w, int d) { return (w.kernel[d] - 1) * w.dilation[d] + 1; }
+
+// Number of output positions, of input positions, of taps.
+int64_t OutCount(const Window& w);
+int64_t InCount(const Window& w);
+int64_t TapCount(const Window& w);
+
+// Output columns [begin, end) whose input column under `tap` lies inside; innermost dimension.
+struct Span {
+  int64_t begin, end;
+};
+Span InsideSpan(const Window& w, int d, int64_t tap);
+
+// Calls fn(out_row, in_row, tap_row) for each output row (all dimensions but the innermost), each
+// row of taps whose input row lies inside, taps ascending: flat indices of the rows.
+template <class Fn>
+void ForEachRow(const Window& w, int64_t row_begin, int64_t row_end, Fn&& fn) {
+  const int outer = w.rank - 1;
+  int64_t tap_rows = 1;
+  for (int d = 0; d < outer; ++d) tap_rows *= w.kernel[d];
+  for (int64_t row = row_begin; row < row_end; ++row) {
+    int64_t position[kMaxSpatialRank], rest = row;
+    for (int d = outer - 1; d >= 0; --d) {
+      position[d] = rest % w.out[d];
+      rest /= w.out[d];
+    }
+    for (int64_t t = 0; t < tap_rows; ++t) {
+      int64_t at[kMaxSpatialRank], index = 0;
+      bool inside = true;
+      rest = t;
+      for (int d = outer - 1; d >= 0; --d) {
+        at[d] = position[d] * w.stride[d] + rest % w.kernel[d] * w.dilation[d] - w.pad_begin[d];
+        rest /= w.kernel[d];
+        inside &= at[d] >= 0 && at[d] < w.in[d];
+      }
+      if (!inside) continue;
+      for (int d = 0; d < outer; ++d) index = index * w.in[d] + at[d];
+      fn(row, index, t);
+    }
+  }
+}
+
+}  // namespace toolkit
