@@ -1,0 +1,1 @@
+"""Tests of toolkit; `tests.opinfo` is the operator table."""

@@ -1,0 +1,136 @@
+"""Runs a sample of the operator table on our kernels, on onnx.reference and on onnxruntime."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx
+import onnx.defs
+from onnx import helper, numpy_helper
+
+from tests.opinfo import OpInfo, Sample
+from toolkit import dtypes
+from toolkit.runtime import _core
+
+OPSET = 28
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+Arrays = list[np.ndarray | None]
+
+
+def tensor(x: np.ndarray | None) -> Any:
+    if x is None:
+        return None
+    x = np.ascontiguousarray(x).reshape(x.shape)
+    if x.dtype == BFLOAT16:
+        return _core.Tensor.from_array(x.view(np.uint16), dtypes.bfloat16.onnx)
+    return _core.Tensor.from_array(x)
+
+
+def array(t: Any) -> np.ndarray | None:
+    if t is None:
+        return None
+    x = t.numpy()
+    return x.view(BFLOAT16) if t.dtype == dtypes.bfloat16.onnx else x
+
+
+def kernel(op: OpInfo, attributes: dict[str, Any]) -> Any:
+    values = {k: tensor(v) if isinstance(v, np.ndarray) else v for k, v in attributes.items()}
+    return _core.Op(op.domain, op.op_type, values)
+
+
+def run(op: OpInfo, sample: Sample) -> Arrays:
+    """Our kernel's outputs, as arrays of their own memory."""
+    outputs = kernel(op, sample.attributes).run([tensor(x) for x in sample.inputs], sample.outputs)
+    return [None if t is None else array(t).copy() for t in outputs]
+
+
+@functools.cache
+def registered() -> dict[tuple[str, str], frozenset[str]]:
+    """The element types of every kernel of the core."""
+    return {(domain, op_type): frozenset(types) for domain, op_type, types in _core.kernels()}
+
+
+@functools.cache
+def schema(op_type: str, domain: str = "") -> onnx.defs.OpSchema:
+    return onnx.defs.get_schema(op_type, OPSET if not domain else 1, domain)
+
+
+def schema_types(op: OpInfo, index: int) -> frozenset[str]:
+    """What the schema allows for an input, in numpy's names."""
+    declared = schema(op.op_type).inputs
+    types = declared[min(index, len(declared) - 1)].types
+    names = {"float": "float32", "double": "float64"}
+    return frozenset(names.get(t[7:-1], t[7:-1]) for t in types if t.startswith("tensor("))
+
+
+def tested_dtypes(op: OpInfo) -> list[str]:
+    """The row's element types and those that the kernel takes beyond them."""
+    extra: frozenset[str] = frozenset()
+    if op.typed_by is not None:
+        extra = registered().get((op.domain, op.op_type), frozenset())
+        if not op.domain:
+            extra &= schema_types(op, op.typed_by)
+    return [*op.dtypes, *sorted(extra - set(op.dtypes))]
+
+
+def _attribute(name: str, value: Any, op: OpInfo) -> onnx.AttributeProto:
+    if isinstance(value, np.ndarray):
+        return helper.make_attribute(name, numpy_helper.from_array(value))
+    if isinstance(value, (list, tuple)) and not value:
+        return helper.make_attribute(name, [], attr_type=onnx.AttributeProto.INTS)
+    return helper.make_attribute(name, value)
+
+
+def node(op: OpInfo, sample: Sample) -> onnx.NodeProto:
+    names = ["" if x is None else f"x{i}" for i, x in enumerate(sample.inputs)]
+    outputs = [f"y{i}" for i in range(sample.outputs)]
+    proto = helper.make_node(op.op_type, names, outputs, domain=op.domain)
+    proto.attribute.extend(_attribute(k, v, op) for k, v in sample.attributes.items())
+    return proto
+
+
+def value_info(name: str, x: np.ndarray, symbolic: str = "") -> onnx.ValueInfoProto:
+    shape = [f"{symbolic}_{i}" for i in range(x.ndim)] if symbolic else x.shape
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(x.dtype), shape)
+
+
+def model(op: OpInfo, sample: Sample, outputs: Arrays, symbolic: bool = False) -> onnx.ModelProto:
+    """The one-node model of a sample; `outputs` (of a run) tell the types of its outputs."""
+    inputs = [
+        value_info(f"x{i}", x, f"x{i}" if symbolic else "")
+        for i, x in enumerate(sample.inputs)
+        if x is not None
+    ]
+    results = [
+        value_info(f"y{i}", y, f"y{i}" if symbolic else "")
+        for i, y in enumerate(outputs)
+        if y is not None
+    ]
+    graph = helper.make_graph([node(op, sample)], op.op_type, inputs, results)
+    opsets = [helper.make_opsetid("", OPSET)]
+    if op.domain:
+        opsets.append(helper.make_opsetid(op.domain, 1))
+    return helper.make_model(graph, opset_imports=opsets, ir_version=13)
+
+
+def feed(sample: Sample) -> dict[str, np.ndarray]:
+    return {f"x{i}": x for i, x in enumerate(sample.inputs) if x is not None}
+
+
+def onnx_reference(op: OpInfo, sample: Sample) -> Arrays:
+    from onnx.reference import ReferenceEvaluator
+
+    placeholder = [np.zeros((), np.float32)] * sample.outputs
+    evaluator = ReferenceEvaluator(model(op, sample, placeholder))
+    return [np.asarray(y) for y in evaluator.run(None, feed(sample))]
+
+
+def expected(op: OpInfo, sample: Sample) -> Arrays:
+    """The answer by the row's own reference, or onnx's."""
+    with np.errstate(all="ignore"):
+        if op.reference:
+            return [None if y is None else np.asarray(y) for y in op.reference(sample)]
+        return onnx_reference(op, sample)

@@ -1,0 +1,108 @@
+"""Optimizer steps, against torch.optim."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from tests.opinfo.core import OpInfo, S, Sample, f32
+
+LR = np.float32(0.05)
+
+
+def options(**choices):
+    return [dict(zip(choices, v, strict=True)) for v in itertools.product(*choices.values())]
+
+
+def sgd_samples(d):
+    for shape in ((65,), (3, 17), (), (0,)):
+        yield S(d(*shape), d(*shape), None, LR, np.int64(1))
+    for attrs in options(
+        momentum=[0.9], dampening=[0.0, 0.3], weight_decay=[0.0, 0.1], nesterov=[0, 1]
+    ):
+        if attrs["nesterov"] and attrs["dampening"]:
+            continue
+        for step in (1, 4):
+            buf = d(33) if step > 1 else np.zeros(33, d.dtype)
+            yield S(d(33), d(33), buf, LR, np.int64(step), outputs=2, **attrs)
+    yield S(d(33), d(33), None, LR, np.int64(3), weight_decay=0.1)
+
+
+def torch_step(optimizer_class, p, g, state, **kwargs):
+    """One step of a torch optimizer in double precision; the new parameter and state."""
+    import torch
+
+    parameter = torch.nn.Parameter(torch.from_numpy(p.astype(np.float64)))
+    parameter.grad = torch.from_numpy(g.astype(np.float64))
+    optimizer = optimizer_class([parameter], **kwargs)
+    if state is not None:
+        optimizer.state[parameter] = {
+            k: torch.from_numpy(np.asarray(v, np.float64).copy()) for k, v in state.items()
+        }
+    optimizer.step()
+    return parameter.detach().numpy(), optimizer.state[parameter]
+
+
+def sgd(sample: Sample) -> list[np.ndarray | None]:
+    import torch
+
+    p, g, buf, lr, step = sample.inputs
+    attrs = dict(sample.attributes)
+    attrs["nesterov"] = bool(attrs.get("nesterov", 0))
+    state = None if buf is None or step == 1 else {"momentum_buffer": buf}
+    new, after = torch_step(torch.optim.SGD, p, g, state, lr=float(lr), **attrs)
+    out = after.get("momentum_buffer")
+    return [new.astype(p.dtype), None if out is None else out.numpy().astype(p.dtype)]
+
+
+def adam_samples(d):
+    for shape in ((65,), (3, 17), (), (0,)):
+        zero = np.zeros(shape, d.dtype)
+        yield S(d(*shape), d(*shape), zero, zero, LR, np.int64(1), outputs=3)
+    for attrs in options(
+        weight_decay=[0.0, 0.1], amsgrad=[0, 1], beta1=[0.9, 0.5], epsilon=[1e-8, 1e-3]
+    ):
+        more = [d.positive(33)] if attrs["amsgrad"] else []
+        yield S(d(33), d(33), d(33), d.positive(33), LR, np.int64(7), *more, outputs=3 + len(more),
+                beta2=0.99, **attrs)  # fmt: skip
+
+
+def adam(name: str):
+    def reference(sample: Sample) -> list[np.ndarray | None]:
+        import torch
+
+        p, g, m, v, lr, step, vmax = (*sample.inputs, None)[:7]
+        attrs = sample.attributes
+        state = {"step": np.float64(step - 1), "exp_avg": m, "exp_avg_sq": v}
+        if vmax is not None:
+            state["max_exp_avg_sq"] = vmax
+        new, after = torch_step(
+            getattr(torch.optim, name), p, g, state, lr=float(lr),
+            betas=(attrs.get("beta1", f32(0.9)), attrs.get("beta2", f32(0.999))),
+            eps=attrs.get("epsilon", f32(1e-8)), weight_decay=attrs.get("weight_decay", 0.0),
+            amsgrad=bool(attrs.get("amsgrad", 0)),
+        )  # fmt: skip
+        keys = ["exp_avg", "exp_avg_sq"] + (["max_exp_avg_sq"] if vmax is not None else [])
+        return [a.astype(p.dtype) for a in (new, *(after[k].numpy() for k in keys))]
+
+    return reference
+
+
+def row(op_type, samples, reference, big) -> OpInfo:
+    return OpInfo(
+        op_type, samples, "toolkit.optim", grad=(), reference=reference, tolerance=4, big=big
+    )
+
+
+def adam_big(d):
+    n = 100_003
+    return [S(d(n), d(n), d(n), d.positive(n), LR, np.int64(7), outputs=3, weight_decay=0.1)]
+
+
+ROWS = [
+    row("SGD", sgd_samples, sgd,
+        lambda d: [S(d(100_003), d(100_003), d(100_003), LR, np.int64(2), outputs=2, momentum=0.9)]),
+    row("Adam", adam_samples, adam("Adam"), adam_big),
+    row("AdamW", adam_samples, adam("AdamW"), adam_big),
+]  # fmt: skip

@@ -1,0 +1,110 @@
+"""Dropout and the counter-based generators, against a numpy Philox4x32-10 (Salmon et al. 2011)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.opinfo.core import OpInfo, S, Sample, i64
+
+
+def philox(blocks: np.ndarray, key: int, stream: int) -> np.ndarray:
+    """The four 32-bit words of each block: counter (block, stream), key = seed."""
+    mask = np.uint64(0xFFFFFFFF)
+    c = [blocks & mask, blocks >> np.uint64(32)]
+    c += [np.full_like(blocks, stream & 0xFFFFFFFF), np.full_like(blocks, stream >> 32)]
+    k0, k1 = np.uint64(key & 0xFFFFFFFF), np.uint64(key >> 32)
+    for _ in range(10):
+        p0, p1 = np.uint64(0xD2511F53) * c[0], np.uint64(0xCD9E8D57) * c[2]
+        c = [
+            (p1 >> np.uint64(32)) ^ c[1] ^ k0,
+            p1 & mask,
+            (p0 >> np.uint64(32)) ^ c[3] ^ k1,
+            p0 & mask,
+        ]
+        k0, k1 = (k0 + np.uint64(0x9E3779B9)) & mask, (k1 + np.uint64(0xBB67AE85)) & mask
+    return np.stack(c, -1)
+
+
+def uniforms(n: int, state: np.ndarray, call: int, dtype: np.dtype) -> np.ndarray:
+    seed, stream = int(state[0]), (int(state[1]) + call) % 2**64
+    per_block = 4 if dtype == np.float32 else 2
+    blocks = np.arange(-(-n // per_block), dtype=np.uint64)
+    words = philox(blocks, seed, stream)
+    if dtype == np.float32:
+        u = (words >> np.uint64(8)).astype(np.float32) * np.float32(2.0**-24)
+    else:
+        joined = (words[:, ::2] << np.uint64(32)) | words[:, 1::2]
+        u = (joined >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return u.ravel()[:n]
+
+
+def state(seed: int = 42, offset: int = 0) -> np.ndarray:
+    return np.array([seed, offset], np.uint64)
+
+
+STATES = (state(), state(2**63 + 12345, 7), state(3, 2**32 - 1), state(1, 2**64 - 1))
+
+
+def composite_dropout_samples(d):
+    for i, shape in enumerate(((7,), (65,), (2, 3, 17), (0, 3), ())):
+        yield S(d(*shape), STATES[i % 4], outputs=2, ratio=(0.5, 0.1, 0.9)[i % 3], call=i)
+    yield S(d(5), state(), outputs=2, ratio=0.0, call=0)
+
+
+def composite_dropout(sample: Sample) -> list[np.ndarray]:
+    x, key = sample.inputs
+    ratio, call = sample.attributes.get("ratio", 0.5), sample.attributes.get("call", 0)
+    mask = (uniforms(x.size, key, call, np.dtype(np.float32)) >= np.float32(ratio)).reshape(x.shape)
+    return [(x * mask / x.dtype.type(1 - ratio)).astype(x.dtype), mask]
+
+
+def generator_samples(d):
+    from toolkit import dtypes
+
+    to = dtypes.from_numpy(d.dtype).onnx
+    for i, shape in enumerate(((8,), (65,), (3, 17), (0,), (), (2, 1001))):
+        yield S(np.array(shape, np.int64), STATES[i % 4], call=i, dtype=to)
+
+
+def dtype_of(sample: Sample) -> np.dtype:
+    return np.dtype({1: np.float32, 11: np.float64}[sample.attributes.get("dtype", 1)])
+
+
+def uniform(sample: Sample) -> list[np.ndarray]:
+    shape, key = sample.inputs
+    n = int(np.prod(shape))
+    u = uniforms(n, key, sample.attributes.get("call", 0), dtype_of(sample))
+    return [u.reshape(shape)]
+
+
+def normal(sample: Sample) -> list[np.ndarray]:
+    shape, key = sample.inputs
+    n, dtype = int(np.prod(shape)), dtype_of(sample)
+    u = uniforms(n + n % 2, key, sample.attributes.get("call", 0), dtype).astype(np.float64)
+    r, angle = np.sqrt(-2 * np.log1p(-u[::2])), 2 * np.pi * u[1::2]
+    z = np.stack([r * np.cos(angle), r * np.sin(angle)], -1).ravel()[:n]
+    return [z.reshape(shape).astype(dtype)]
+
+
+def inference_samples(d):
+    yield S(d(7))
+    yield S(d(2, 3), np.float32(0.5))
+    yield S(d(65), np.float32(0.5), np.bool_(False), outputs=2)
+    yield S(d(3, 5), np.float32(0.0), np.bool_(True), outputs=2)
+    yield S(d(0, 2), None, np.bool_(False), outputs=2)
+
+
+def inference(sample: Sample) -> list[np.ndarray]:
+    x = sample.inputs[0]
+    return [x, np.ones(x.shape, bool)]
+
+
+ROWS = [
+    OpInfo("Dropout", inference_samples, reference=inference, why="outputs None for the mask"),
+    OpInfo("Dropout", composite_dropout_samples, "toolkit.random", reference=composite_dropout, grad=(0,),
+           big=lambda d: [S(d(100_003), state(), outputs=2, ratio=0.3, call=1)]),
+    OpInfo("Uniform", generator_samples, "toolkit.random", reference=uniform, typed_by=None, grad=(),
+           big=lambda d: [S(i64(100_003), state(), call=1, dtype=1)]),
+    OpInfo("Normal", generator_samples, "toolkit.random", reference=normal, typed_by=None, grad=(),
+           tolerance=4, big=lambda d: [S(i64(100_003), state(), call=1, dtype=1)]),
+]  # fmt: skip

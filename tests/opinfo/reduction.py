@@ -1,0 +1,160 @@
+"""Reductions, arg-reductions, cumulative sums, TopK."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.opinfo.core import FLOATS, NUMBERS, OpInfo, S, Sample, i64
+
+REDUCE = (
+    ((7,), None, {}),
+    ((), None, {}),
+    ((65,), [0], {"keepdims": 0}),
+    ((3, 17), [1], {}),
+    ((17, 3), [0], {"keepdims": 0}),
+    ((2, 3, 5), [-1], {}),
+    ((2, 3, 5), [1], {"keepdims": 0}),
+    ((2, 3, 5), [0, 2], {"keepdims": 0}),
+    ((2, 3, 5), [-3, 1], {}),
+    ((2, 3, 4, 5), [1, 2], {"keepdims": 0}),
+    ((2, 3, 4, 5), [0, 1, 3], {}),
+    ((2, 3, 5), None, {"keepdims": 0}),
+    ((2, 3, 5), [], {}),
+    ((2, 3, 5), [], {"noop_with_empty_axes": 1}),
+    ((2, 3), None, {"noop_with_empty_axes": 1}),
+    ((1, 65, 1), [0, 2], {"keepdims": 0}),
+    ((130, 3), [0], {}),
+    ((3, 1030), [1], {"keepdims": 0}),
+)
+ZERO = (((3, 0, 2), [1], {}), ((0, 4), [1], {"keepdims": 0}), ((0,), None, {"keepdims": 0}))
+
+
+def reduce_row(
+    op_type: str, low: float = -3, high: float = 3, zero: bool = True, distinct: bool = False, **row
+) -> OpInfo:
+    """A Reduce operator; `zero` is false where an empty set has no value."""
+
+    def draw(d, shape):
+        return (
+            d.distinct(*shape)
+            if distinct and d.dtype.kind != "b"
+            else d(*shape, low=low, high=high)
+        )
+
+    def samples(d):
+        for shape, axes, attrs in REDUCE + (ZERO if zero else ZERO[1:2]):
+            yield S(draw(d, shape), None if axes is None else i64(*axes), **attrs)
+
+    return OpInfo(
+        op_type,
+        samples,
+        big=lambda d: [
+            S(d(70_001, low=low, high=high), keepdims=0),
+            S(d(37, 1003, low=low, high=high), i64(1)),
+            S(d(1003, 65, low=low, high=high), i64(0)),
+            S(d(9, 130, 40, low=low, high=high), i64(0, 2), keepdims=0),
+        ],
+        **row,
+    )
+
+
+def arg_row(op_type: str) -> OpInfo:
+    def samples(d):
+        for shape, attrs in (((7,), {}), ((3, 17), {"axis": 1}), ((2, 5, 3), {"axis": -2, "keepdims": 0}),
+                             ((65, 2), {"axis": 0, "select_last_index": 1}), ((2, 3, 130), {"axis": -1})):  # fmt: skip
+            yield S(d(*shape), **attrs)
+            yield S(d.index(3, *shape, negative=False).astype(d.dtype), **attrs)
+        yield S(d(0, 3), axis=1)
+
+    return OpInfo(
+        op_type, samples, dtypes=NUMBERS, big=lambda d: [S(d(37, 1003), axis=1), S(d(70_001))]
+    )
+
+
+def cum_samples(d):
+    for exclusive in (0, 1):
+        for reverse in (0, 1):
+            attrs = {"exclusive": exclusive, "reverse": reverse}
+            yield S(d(7), i64(0)[0], **attrs)
+            yield S(d(2, 3, 5), np.int32(-2), **attrs)
+            yield S(d(3, 17), np.int64(1), **attrs)
+    yield S(d(65), np.int64(0))
+    yield S(d(2, 0), np.int64(1))
+    yield S(d(2, 0), np.int64(0))
+
+
+def top_k_reference(sample: Sample) -> list[np.ndarray]:
+    x, k = sample.inputs
+    axis = sample.attributes.get("axis", -1)
+    key = np.argsort(
+        -x.astype(np.float64) if sample.attributes.get("largest", 1) else x, axis, "stable"
+    )
+    at = np.take(key, range(int(k[0])), axis)
+    return [np.take_along_axis(x, at, axis), at.astype(np.int64)]
+
+
+def top_k_samples(d):
+    for shape, k, attrs in (((7,), 3, {}), ((3, 17), 17, {}), ((2, 5, 3), 2, {"axis": 1}),
+                            ((65,), 1, {"largest": 0}), ((4, 130), 20, {"axis": -1, "largest": 0}),
+                            ((3, 4), 0, {})):  # fmt: skip
+        yield S(d.distinct(*shape), i64(k), outputs=2, **attrs)
+    yield S(np.array([1, 3, 3, 2, 3, 1]).astype(d.dtype), i64(4), outputs=2)
+    yield S(np.array([1, 3, 3, 2, 3, 1]).astype(d.dtype), i64(4), outputs=2, largest=0)
+
+
+def sum_to_shape_samples(d):
+    for a, b in (((2, 3, 5), (3, 1)), ((2, 3, 5), (5,)), ((2, 3, 5), ()), ((7,), (7,)), ((65, 17), (1, 17)),
+                 ((65, 17), (65, 1)), ((4, 2, 3), (1, 1, 3)), ((2, 3, 4, 5), (2, 1, 4, 1)), ((0, 3), (3,)),
+                 ((5,), (1,)), ((2, 1, 3), (1, 1, 3))):  # fmt: skip
+        yield S(d(*a), i64(*b))
+
+
+def sum_to_shape(sample: Sample) -> list[np.ndarray]:
+    dy, shape = sample.inputs
+    lead = dy.ndim - len(shape)
+    axes = tuple(range(lead)) + tuple(
+        lead + i for i, n in enumerate(shape) if n == 1 and dy.shape[lead + i] != 1
+    )
+    return [dy.astype(np.float64).sum(axes).reshape(shape).astype(dy.dtype)]
+
+
+def log_sum_exp(sample: Sample) -> list[np.ndarray]:
+    x, axes = (*sample.inputs, None)[:2]
+    attrs = sample.attributes
+    if axes is None or not axes.size:
+        if attrs.get("noop_with_empty_axes"):
+            return [x]
+        axes = np.arange(x.ndim)
+    y = (
+        np.logaddexp.reduce(x.astype(np.float64), tuple(axes) or None, keepdims=True)
+        if axes.size
+        else x
+    )
+    return [(y if attrs.get("keepdims", 1) else y.squeeze(tuple(axes))).astype(x.dtype)]
+
+
+ROWS = [
+    reduce_row("ReduceSum", dtypes=NUMBERS, tolerance=8),
+    reduce_row("ReduceMean", zero=False, tolerance=8),
+    reduce_row("ReduceMax", dtypes=(*NUMBERS, "bool"), distinct=True, zero=False),
+    reduce_row("ReduceMin", dtypes=(*NUMBERS, "bool"), distinct=True, zero=False),
+    reduce_row("ReduceProd", 0.5, 1.4, dtypes=FLOATS, tolerance=16),
+    reduce_row("ReduceL1", dtypes=NUMBERS, kinks=(0,), tolerance=8),
+    reduce_row("ReduceL2", tolerance=8),
+    reduce_row("ReduceSumSquare", dtypes=NUMBERS, tolerance=8),
+    reduce_row("ReduceLogSum", 0.3, 3, zero=False, tolerance=8),
+    reduce_row("ReduceLogSumExp", zero=False, tolerance=8, reference=log_sum_exp,
+               why="its exp overflows").but(
+        special=lambda d: [S(d.scalar([[1000, 1000, 0], [-1000, -1001, -1000]]), i64(1))]),
+    arg_row("ArgMax"),
+    arg_row("ArgMin"),
+    OpInfo("CumSum", cum_samples, dtypes=NUMBERS, tolerance=4,
+           big=lambda d: [S(d(37, 1003), np.int64(1)), S(d(1003, 65), np.int64(0), reverse=1)]),
+    OpInfo("CumProd", cum_samples, dtypes=FLOATS, tolerance=16),
+    OpInfo("TopK", top_k_samples, dtypes=NUMBERS, reference=top_k_reference,
+           why="the lower index comes first among equals",
+           big=lambda d: [S(d(65, 1003), i64(10), outputs=2)]),
+    OpInfo("SumToShape", sum_to_shape_samples, "toolkit.grad", tolerance=4, grad=(0,),
+           reference=sum_to_shape,
+           big=lambda d: [S(d(1003, 65), i64(65)), S(d(37, 1003), i64(37, 1)), S(d(70_001), i64())]),
+]  # fmt: skip

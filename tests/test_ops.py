@@ -1,0 +1,88 @@
+"""Every kernel against the operator table: values, element types, special values, threads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests import opcheck, tolerances
+from tests.opinfo import OPS, OpInfo, Sample
+from toolkit.runtime import _core
+
+# Rows whose kernel has not landed yet. Empty when issue 2 is done.
+PENDING: frozenset[str] = frozenset()
+
+LANDED = [op for op in OPS if (op.domain, op.op_type) in opcheck.registered()]
+by_name = pytest.mark.parametrize("op", LANDED, ids=lambda op: op.name)
+by_dtype = pytest.mark.parametrize(
+    ("op", "dtype"),
+    [
+        pytest.param(op, dtype, id=f"{op.name}-{dtype}")
+        for op in LANDED
+        for dtype in opcheck.tested_dtypes(op)
+    ],
+)
+
+
+def check(op: OpInfo, sample: Sample) -> None:
+    before = [None if x is None else x.copy() for x in sample.inputs]
+    got = opcheck.run(op, sample)
+    want = opcheck.expected(op, sample)
+    for x, copy in zip(sample.inputs, before, strict=True):
+        if x is not None:
+            np.testing.assert_array_equal(x, copy, err_msg=f"an input was overwritten: {sample}")
+    assert len(want) >= len(got), f"the reference gives {len(want)} outputs"
+    for i, (g, w) in enumerate(zip(got, want, strict=False)):
+        if w is None:
+            continue
+        assert g is not None, f"output {i} was not produced: {sample}"
+        tolerances.assert_close(g, w, op.tolerance, message=f"\n{op.name}({sample}), output {i}")
+
+
+@by_dtype
+def test_forward(op, dtype):
+    for sample in op.samples(op.draw(dtype)):
+        check(op, sample)
+
+
+@pytest.mark.parametrize(
+    ("op", "dtype"),
+    [
+        pytest.param(op, dtype, id=f"{op.name}-{dtype}")
+        for op in LANDED
+        if op.special
+        for dtype in op.dtypes
+    ],
+)
+def test_special_values(op, dtype):
+    for sample in op.special(op.draw(dtype, "special")):
+        check(op, sample)
+
+
+@pytest.mark.parametrize("op", [op for op in LANDED if op.big], ids=lambda op: op.name)
+def test_results_do_not_depend_on_threads(op):
+    for dtype in op.dtypes:
+        for sample in op.big(op.draw(dtype, "big")):
+            results = []
+            for threads in (1, 2, 3):
+                _core.set_num_threads(threads)
+                results.append(opcheck.run(op, sample))
+            for other in results[1:]:
+                for a, b in zip(results[0], other, strict=True):
+                    assert (a is None) == (b is None)
+                    if a is not None:
+                        assert a.tobytes() == b.tobytes(), f"{op.name}({sample})"
+
+
+def test_every_row_asks_for_types_of_the_schema():
+    for op in OPS:
+        if not op.domain and op.typed_by is not None:
+            beyond = set(op.dtypes) - opcheck.schema_types(op, op.typed_by)
+            assert not beyond, f"{op.name}: the schema does not allow {beyond}"
+            assert op.reference is None or op.why, f"{op.name}: give the reason for a reference"
+
+
+def test_every_kernel_has_a_row():
+    rows = {(op.domain, op.op_type) for op in OPS}
+    missing = sorted(set(opcheck.registered()) - rows)
+    assert not missing, f"kernels without a row in tests/opinfo: {missing}"
