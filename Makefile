@@ -17,7 +17,7 @@ $(STAMP): $(BIN)/python $(SOURCES)
 	touch $@
 
 demo: setup
-	$(BIN)/python -m toolkit.cli demo
+	$(BIN)/python examples/digits.py
 
 test: setup
 	$(BIN)/python -m pytest -n auto --dist worksteal

@@ -13,7 +13,15 @@ from toolkit.errors import DTypeError
 class DType:
     """One element type. Compare with `is`; there is one object per type."""
 
-    __slots__ = ("name", "onnx", "numpy", "itemsize", "is_floating_point", "is_complex", "is_signed")
+    __slots__ = (
+        "is_complex",
+        "is_floating_point",
+        "is_signed",
+        "itemsize",
+        "name",
+        "numpy",
+        "onnx",
+    )
 
     def __init__(self, name: str, onnx: int, numpy: Any, kind: str) -> None:
         self.name = name

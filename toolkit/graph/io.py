@@ -22,6 +22,7 @@ __all__ = [
     "CANONICAL_OPSET",
     "DEFAULT_EXPORT_OPSET",
     "load_model",
+    "read_proto",
     "save_model",
     "to_proto",
 ]
@@ -52,6 +53,17 @@ def load_model(source: ModelSource) -> ir.Model:
     upgrade(model)
     infer_shapes(model)
     return model
+
+
+def read_proto(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx.ModelProto:
+    """Reads and checks a file as it stands, without an upgrade.
+
+    Raises:
+        InvalidModelError: The file is missing, truncated, no ONNX model, or violates the standard.
+    """
+    proto, base = _read(source)
+    _check(proto, base, _label(source))
+    return proto
 
 
 def _label(source: ModelSource) -> str:

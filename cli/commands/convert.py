@@ -1,0 +1,24 @@
+"""`toolkit convert`."""
+
+from __future__ import annotations
+
+import click
+
+from toolkit.cli.context import Context, pass_context
+
+
+@click.command()
+@click.argument("source", type=click.Path(dir_okay=False))
+@click.argument("target", type=click.Path(dir_okay=False))
+@click.option("--opset", type=click.IntRange(7), help="Operator set of the result.")
+@click.option("--inline", is_flag=True, help="Write function bodies out flat.")
+@pass_context
+def convert(context: Context, source: str, target: str, opset: int | None, inline: bool) -> None:
+    """Read SOURCE and write it to TARGET at another opset or without functions.
+
+    Example: toolkit convert old.onnx new.onnx --opset 17
+    """
+    from toolkit.graph.io import load_model, save_model
+
+    save_model(load_model(source), target, opset=opset, inline=inline)
+    context.result({"saved": target}, f"Saved {target}.")

@@ -1,0 +1,1 @@
+"""Exchange with other formats, one format a file; heavy imports stay inside functions."""

@@ -1,0 +1,110 @@
+"""Arrays from and to files: what the command line feeds a model with."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from toolkit.errors import InvalidArgumentError
+
+_NUMPY_NAMES = {"float": "float32", "double": "float64"}
+
+
+class _Arg(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def shape(self) -> list[int | str | None]: ...
+
+
+def read_inputs(
+    args: Sequence[_Arg], specs: Mapping[str, str], seed: int = 0
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Arrays for a session's inputs.
+
+    Args:
+        args: the session's inputs.
+        specs: by input name a path of a `.npy` file or an image, or "random"; what is missing is
+            random. A symbolic dimension becomes 1.
+        seed: of the random values.
+
+    Raises:
+        InvalidArgumentError: an unknown input, or a file that cannot be read.
+    """
+    names = [arg.name for arg in args]
+    for name in specs:
+        if name not in names:
+            raise InvalidArgumentError(
+                f"--input: an input among {names} is required, got '{name}'."
+            )
+    rng = np.random.default_rng(seed)
+    return {arg.name: _read(arg, specs.get(arg.name, "random"), rng) for arg in args}
+
+
+def _read(arg: _Arg, spec: str, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+    type_name = arg.type.removeprefix("tensor(").removesuffix(")")
+    dtype = np.dtype(_NUMPY_NAMES.get(type_name, type_name))
+    shape = tuple(d if isinstance(d, int) else 1 for d in arg.shape)
+    if spec == "random":
+        if dtype.kind == "f":
+            return rng.standard_normal(shape).astype(dtype)
+        return rng.integers(0, 2, shape).astype(dtype)
+    if spec.endswith(".npy"):
+        try:
+            return np.asarray(np.load(spec, allow_pickle=False))
+        except (OSError, ValueError, EOFError) as error:
+            raise InvalidArgumentError(
+                f"input '{arg.name}': a readable .npy file is required, got '{spec}' ({error})."
+            ) from None
+    return _read_image(arg.name, spec, shape, dtype)
+
+
+def _read_image(
+    name: str, path: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> np.ndarray[Any, Any]:
+    """An image as (1, C, H, W) in [0, 1], resized to the model's H and W."""
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError:
+        raise InvalidArgumentError(
+            f"input '{name}': Pillow is required to read '{path}'. pip install 'toolkit[data]'."
+        ) from None
+    if len(shape) not in (3, 4) or shape[-3] not in (1, 3):
+        raise InvalidArgumentError(
+            f"input '{name}': an image fits shapes (N, 1 or 3, H, W), got {shape} for '{path}'."
+        )
+    try:
+        with Image.open(path) as image:
+            pixels = image.convert("L" if shape[-3] == 1 else "RGB").resize((shape[-1], shape[-2]))
+    except (OSError, UnidentifiedImageError) as error:
+        raise InvalidArgumentError(
+            f"input '{name}': a .npy file, an image or 'random' is required, "
+            f"got '{path}' ({error})."
+        ) from None
+    array = np.asarray(pixels, dtype=np.float32).reshape(shape[-2], shape[-1], -1) / 255
+    return array.transpose(2, 0, 1).reshape((1,) * (len(shape) - 3) + shape[-3:]).astype(dtype)
+
+
+def save_array(path: str, array: np.ndarray[Any, Any]) -> None:
+    """Writes a `.npy` file; on failure nothing is left at `path`."""
+    handle, temporary = tempfile.mkstemp(suffix=".npy", dir=Path(path).parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            np.save(stream, array, allow_pickle=False)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def describe(array: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """Dtype, shape and the first values, for printing."""
+    head = [v.item() for v in array.reshape(-1)[:8]]
+    return {"dtype": str(array.dtype), "shape": list(array.shape), "head": head}

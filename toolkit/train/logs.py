@@ -1,0 +1,61 @@
+"""The CSV log and the loss curve of a run."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+
+class CsvLog:
+    """One line an epoch. The header is the first row's names."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def rewrite(self, rows: list[dict[str, float]]) -> None:
+        """Makes the file hold exactly `rows`: a resumed run drops what came after them."""
+        if not rows:
+            self._path.unlink(missing_ok=True)
+            return
+        temporary = self._path.with_suffix(".tmp")
+        with temporary.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, rows[0].keys())
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(temporary, self._path)
+
+    def append(self, row: dict[str, float]) -> None:
+        """Adds a line."""
+        fresh = not self._path.exists()
+        with self._path.open("a", newline="") as stream:
+            writer = csv.DictWriter(stream, row.keys())
+            if fresh:
+                writer.writeheader()
+            writer.writerow(row)
+
+
+def plot_history(rows: list[dict[str, float]], path: Path) -> bool:
+    """Draws the losses over epochs as a PNG.
+
+    Returns:
+        False when matplotlib (extra "plot") is not installed.
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        return False
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot(xlabel="epoch", ylabel="loss")
+    epochs = [row["epoch"] + 1 for row in rows]
+    for name in ("loss", "val_loss"):
+        if rows and name in rows[0]:
+            axes.plot(epochs, [row[name] for row in rows], marker="o", label=name)
+    axes.legend()
+    temporary = path.with_suffix(".tmp")
+    figure.savefig(temporary, format="png", dpi=120)
+    os.replace(temporary, path)
+    return True

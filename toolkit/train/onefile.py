@@ -1,0 +1,341 @@
+"""The one file: a model, its training algorithm and all states in one standard `.onnx`.
+
+The inference graph is the model's graph. `training_info` holds the algorithm: the nodes of one
+training step, which continue the inference graph (onnx.proto: the two are concatenated), the
+update bindings from initializers to their new values, and an initialization. Learning rates are
+inputs of the algorithm.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from toolkit.errors import InvalidArgumentError, InvalidModelError
+from toolkit.graph.io import load_model, read_proto, to_proto, write_proto
+from toolkit.train.step import TrainStep
+from toolkit.train.training_graph import TrainingGraph
+
+if TYPE_CHECKING:
+    from toolkit.nn import Module
+
+ROLES = "toolkit.training"  # Key of the metadata entry that names the roles.
+
+
+def save_step(
+    step: TrainStep,
+    path: str | os.PathLike[str],
+    metadata: Mapping[str, str] | None = None,
+    opset: int | None = None,
+) -> None:
+    """Writes a step's model with its training_info.
+
+    Args:
+        step: a step that has seen a batch.
+        path: the file; it is replaced in one go.
+        metadata: entries for `metadata_props`.
+        opset: of the file.
+    """
+    g = step.graph
+    proto = to_proto(_as_model(g), opset)
+    roles = {
+        "features": _names(g.features),
+        "targets": _names(g.targets),
+        "rates": dict(zip(_names(g.rates), step.learning_rates(), strict=True)),
+        "loss": g.loss.name,
+        "outputs": _names(g.outputs),
+        "eval_loss": g.eval_loss.name if g.eval_loss is not None else None,
+        "predictions": _names(g.predictions),
+    }
+    split_training(proto, g, roles)
+    entries = {**(metadata or {}), ROLES: json.dumps(roles)}
+    onnx.helper.set_model_props(proto, entries)
+    write_proto(proto, path)
+
+
+def _as_model(g: TrainingGraph) -> ir.Model:
+    """A model of the whole graph, every value with a role among its outputs, states as they are."""
+    for value, tensor in g.states.items():
+        value.const_value = ir.tensor(tensor.numpy(), name=value.name)
+    outputs = [*g.predictions, g.loss, *g.outputs, *g.updates.values()]
+    if g.eval_loss is not None:
+        outputs.append(g.eval_loss)
+    g.graph.outputs.clear()
+    g.graph.outputs.extend(dict.fromkeys(outputs))
+    return ir.Model(
+        g.graph, ir_version=10, producer_name="toolkit", functions=list(g.functions.values())
+    )
+
+
+def _names(values: Sequence[ir.Value]) -> list[str]:
+    return [v.name or "" for v in values]
+
+
+def split_training(proto: onnx.ModelProto, g: TrainingGraph, roles: Mapping[str, Any]) -> None:
+    """Moves what inference does not need from `proto.graph` into `proto.training_info`."""
+    graph = proto.graph
+    needed = _ancestors(graph, roles["predictions"])
+    info = proto.training_info.add()
+    algorithm = info.algorithm
+    algorithm.name = "training_step"
+    inference = set(roles["features"])
+    _partition(graph.node, algorithm.node, lambda n: bool(needed.intersection(n.output)))
+    _partition(graph.input, algorithm.input, lambda v: v.name in inference)
+    _partition(graph.initializer, algorithm.initializer, lambda t: t.name in needed)
+    predictions = set(roles["predictions"])
+    _partition(graph.output, algorithm.output, lambda v: v.name in predictions)
+    kept = needed | inference
+    _partition(graph.value_info, algorithm.value_info, lambda v: v.name in kept)
+    for state, value in g.updates.items():
+        _bind(info.update_binding, state.name, value.name)
+    _add_initialization(info, g)
+
+
+def _partition(items: Any, rest: Any, keep: Any) -> None:
+    kept = [item for item in items if keep(item)]
+    rest.extend([item for item in items if not keep(item)])
+    del items[:]
+    items.extend(kept)
+
+
+def _ancestors(graph: onnx.GraphProto, names: Sequence[str]) -> set[str]:
+    """Names of all values that `names` are computed from, themselves included."""
+    producer = {name: node for node in graph.node for name in node.output}
+    seen: set[str] = set()
+    stack = list(names)
+    while stack:
+        name = stack.pop()
+        if name in seen or not name:
+            continue
+        seen.add(name)
+        if name in producer:
+            stack.extend(producer[name].input)
+    return seen
+
+
+def _bind(bindings: Any, key: str | None, value: str | None) -> None:
+    entry = bindings.add()
+    entry.key, entry.value = key, value
+
+
+def _add_initialization(info: onnx.TrainingInfoProto, g: TrainingGraph) -> None:
+    """What starts a training anew: zeros for the optimizer's states and the step count."""
+    graph = info.initialization
+    graph.name = "initialization"
+    for state, tensor in g.states.items():
+        name = state.name or ""
+        if not name.startswith("optimizer."):
+            continue
+        output = f"{name}.initial"
+        shape = onnx.numpy_helper.from_array(np.asarray(tensor.shape, np.int64), f"{output}.shape")
+        zero = onnx.helper.make_tensor("value", tensor.dtype, [1], [0])
+        graph.initializer.append(shape)
+        graph.node.append(
+            onnx.helper.make_node("ConstantOfShape", [shape.name], [output], value=zero)
+        )
+        graph.output.append(
+            onnx.helper.make_tensor_value_info(output, tensor.dtype, list(tensor.shape))
+        )
+        _bind(info.initialization_binding, name, output)
+
+
+def save(
+    path: str | os.PathLike[str],
+    model: Module,
+    optimizer: Any = None,
+    loss: Any = None,
+    inputs: Any = None,
+    target: Any = None,
+    dynamic: Any = None,
+    opset: int | None = None,
+) -> None:
+    """Saves a model as one `.onnx`; with an optimizer and a loss, its training goes along.
+
+    Args:
+        path: the file; it is replaced in one go.
+        model: the module.
+        optimizer: an optimizer over its parameters; its state is saved.
+        loss: `loss(output, target)`; required with an optimizer.
+        inputs: example inputs (a tensor or a tuple), unless the model was called before.
+        target: an example target; required with an optimizer.
+        dynamic: symbolic dimensions by input, as in `Module.save`.
+        opset: of the file, 21 when None.
+
+    Raises:
+        InvalidArgumentError: examples are missing.
+    """
+    if optimizer is None and loss is None:
+        model.save(path, inputs=inputs, dynamic=dynamic, opset=opset)
+        return
+    if optimizer is None or loss is None or inputs is None or target is None:
+        raise InvalidArgumentError(
+            "tk.save: optimizer, loss, inputs and target are required together, got "
+            f"optimizer={optimizer is not None}, loss={loss is not None}, "
+            f"inputs={inputs is not None}, target={target is not None}."
+        )
+    examples = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
+    step = TrainStep(model, loss, optimizer).prepare(*examples, target)
+    step.save(path, opset=opset)
+
+
+def load_training(path: str | os.PathLike[str]) -> TrainStep:
+    """Reads a file with training_info as a step that goes on where the file's training stood.
+
+    Args:
+        path: a file that `tk.save` wrote, or another with `training_info` whose algorithm takes
+            the model's inputs, then its own, and gives the loss as its first output.
+
+    Raises:
+        InvalidModelError: the file is no model or has no training_info.
+    """
+    proto = read_proto(path)
+    if not proto.training_info:
+        raise InvalidModelError(
+            f"load_training '{os.fspath(path)}': a model with training_info is required, got one "
+            "without. Use tk.load and an optimizer."
+        )
+    props = {entry.key: entry.value for entry in proto.metadata_props}
+    info = proto.training_info[0]
+    roles = json.loads(props.pop(ROLES)) if ROLES in props else _guess_roles(proto)
+    bindings = [(entry.key, entry.value) for entry in info.update_binding]
+    _join(proto)
+    model = load_model(proto)
+    values = _values_by_name(model.graph)
+    return TrainStep.from_graph(
+        _training_graph(model, roles, bindings, values), list(roles["rates"].values()), props
+    )
+
+
+def _guess_roles(proto: onnx.ModelProto) -> dict[str, Any]:
+    """Roles in a file of someone else: no rates; the loss is the first output not bound."""
+    info = proto.training_info[0]
+    bound = {entry.value for entry in info.update_binding}
+    free = [v.name for v in info.algorithm.output if v.name not in bound]
+    if not free:
+        raise InvalidModelError("load_training: an algorithm with a loss is required, got none.")
+    state = {t.name for t in (*proto.graph.initializer, *info.algorithm.initializer)}
+    features = [v.name for v in proto.graph.input if v.name not in state]
+    return {
+        "features": features,
+        "targets": [v.name for v in info.algorithm.input if v.name not in state | set(features)],
+        "rates": {},
+        "loss": free[0],
+        "outputs": free[1:],
+        "eval_loss": None,
+        "predictions": [v.name for v in proto.graph.output],
+    }
+
+
+def _join(proto: onnx.ModelProto) -> None:
+    """Concatenates inference graph and algorithm, as onnx.proto defines the training graph."""
+    algorithm = proto.training_info[0].algorithm
+    graph = proto.graph
+    for field in ("node", "input", "initializer", "output", "value_info", "sparse_initializer"):
+        known = {x.name for x in getattr(graph, field)} if field in ("input", "output") else set()
+        getattr(graph, field).extend(
+            x for x in getattr(algorithm, field) if getattr(x, "name", "") not in known
+        )
+    del proto.training_info[:]
+
+
+def _values_by_name(graph: ir.Graph) -> dict[str, ir.Value]:
+    values = {v.name or "": v for v in (*graph.inputs, *graph.initializers.values())}
+    values.update({v.name or "": v for node in graph for v in node.outputs})
+    return values
+
+
+def _training_graph(
+    model: ir.Model,
+    roles: Mapping[str, Any],
+    bindings: Sequence[tuple[str, str]],
+    values: Mapping[str, ir.Value],
+) -> TrainingGraph:
+    from toolkit.runtime.lowering import native_of
+
+    def find(name: str) -> ir.Value:
+        if name not in values:
+            raise InvalidModelError(
+                f"load_training: a value '{name}' is required by training_info, got none."
+            )
+        return values[name]
+
+    updates = {find(key): find(value) for key, value in bindings}
+    states = {}
+    for value in model.graph.initializers.values():
+        if value.const_value is not None and (value in updates or _is_state(value)):
+            states[value] = native_of(value.const_value).clone()
+    for value in updates:
+        if value not in states:
+            raise InvalidModelError(
+                f"load_training: an initializer '{value.name}' is required by update_binding, "
+                "got a value of another kind."
+            )
+    return TrainingGraph(
+        graph=model.graph,
+        features=[find(n) for n in roles["features"]],
+        predictions=[find(n) for n in roles["predictions"]],
+        targets=[find(n) for n in roles["targets"]],
+        rates=[find(n) for n in roles["rates"]],
+        loss=find(roles["loss"]),
+        outputs=[find(n) for n in roles["outputs"]],
+        eval_loss=find(roles["eval_loss"]) if roles["eval_loss"] else None,
+        updates=updates,
+        states=states,
+        functions=dict(model.functions),
+    )
+
+
+def _is_state(value: ir.Value) -> bool:
+    """Whether an initializer that no step changes is kept as a state: a frozen float weight."""
+    return value.dtype is not None and value.dtype.is_floating_point() and bool(value.shape)
+
+
+def export_train_step(
+    path: str | os.PathLike[str],
+    step: TrainStep | str | os.PathLike[str],
+    inline: bool = True,
+    opset: int | None = None,
+) -> None:
+    """Writes one plain graph that does one training step, for any runtime.
+
+    Inputs: the batch, the learning rates, then every state; a state's current value is its
+    default. Outputs: the loss, the model's outputs, then `<state>.next` for every state that the
+    step changes. A loop feeds each `<state>.next` back as `<state>`.
+
+    Args:
+        path: the file; it is replaced in one go.
+        step: a step that has seen a batch, or a file that `tk.save` wrote.
+        inline: write function bodies out, so that only standard operators remain.
+        opset: of the file.
+    """
+    if not isinstance(step, TrainStep):
+        step = load_training(step)
+    g = step.graph
+    proto = to_proto(_as_model(g), opset, inline=inline)
+    graph = proto.graph
+    wanted = [g.loss.name, *_names(g.outputs), *(v.name for v in g.updates.values())]
+    keep = _ancestors(graph, [n for n in wanted if n])
+    outputs = {v.name: v for v in graph.output}
+    nodes = [n for n in graph.node if keep.intersection(n.output)]
+    tensors = [t for t in graph.initializer if t.name in keep]
+    infos = [v for v in graph.value_info if v.name in keep]
+    for field, items in (
+        ("node", nodes),
+        ("initializer", tensors),
+        ("value_info", infos),
+        ("output", [outputs[n] for n in dict.fromkeys(wanted)]),
+    ):
+        del getattr(graph, field)[:]
+        getattr(graph, field).extend(items)
+    for state in g.updates:
+        tensor = g.states[state]
+        graph.input.append(
+            onnx.helper.make_tensor_value_info(state.name, tensor.dtype, list(tensor.shape))
+        )
+    write_proto(proto, path)

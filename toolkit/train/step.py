@@ -1,0 +1,222 @@
+"""`TrainStep`: forward, loss, backward and optimizer as one native program, updated in place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from toolkit.errors import InvalidArgumentError, ShapeError
+from toolkit.runtime import _core
+from toolkit.runtime.values import to_native, to_numpy
+
+if TYPE_CHECKING:
+    from toolkit.nn import Module
+    from toolkit.optim import Optimizer
+    from toolkit.runtime.lowering import CompiledProgram
+    from toolkit.tensor import Tensor
+    from toolkit.train.training_graph import TrainingGraph
+
+
+class TrainStep:
+    """One training step as one program.
+
+    The graph is built at the first batch, whose dimension 0 is taken as symbolic: later batches
+    may be of any size. Parameters, buffers, optimizer state and random state are updated in place,
+    in the memory that the module and the optimizer hold.
+
+    Args:
+        model: the module to train.
+        loss_fn: `loss_fn(output, target)` gives a scalar.
+        optimizer: a `toolkit.optim` optimizer over the model's parameters.
+        clip_grad_norm: largest norm of all gradients together.
+
+    Example:
+        step = TrainStep(model, nn.CrossEntropyLoss(), optim.AdamW(model.parameters()))
+        loss, outputs = step(images, labels)
+    """
+
+    def __init__(
+        self,
+        model: Module | None,
+        loss_fn: Callable[..., Tensor] | None,
+        optimizer: Optimizer | Any,
+        clip_grad_norm: float | None = None,
+    ) -> None:
+        self.model = model
+        self.loss_fn = loss_fn
+        self.optimizer = optimizer
+        self.clip_grad_norm = clip_grad_norm
+        self.metadata: dict[str, str] = {}
+        self._graph: TrainingGraph | None = None
+        self._programs: dict[str, CompiledProgram] = {}
+        self._pending: TrainStep | None = None
+
+    @staticmethod
+    def from_graph(
+        graph: TrainingGraph, rates: Sequence[float], metadata: Mapping[str, str]
+    ) -> TrainStep:
+        """A step that a file described: there is no module and no optimizer object behind it."""
+        groups = [{"lr": rate, "initial_lr": rate, "params": []} for rate in rates]
+        step = TrainStep(None, None, SimpleNamespace(param_groups=groups, state={}, defaults={}))
+        step._graph = graph
+        step.metadata = dict(metadata)
+        return step
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The optimizer's groups; `["lr"]` may be set between steps."""
+        groups: list[dict[str, Any]] = self.optimizer.param_groups
+        return groups
+
+    def learning_rates(self) -> list[float]:
+        """The rate of each parameter group, as the next step takes it."""
+        return [float(group["lr"]) for group in self.param_groups]
+
+    @property
+    def graph(self) -> TrainingGraph:
+        """The traced graph.
+
+        Raises:
+            InvalidArgumentError: there was no batch yet.
+        """
+        if self._graph is None:
+            raise InvalidArgumentError(
+                "TrainStep: a batch is required first, got none. Call prepare(inputs, target)."
+            )
+        return self._graph
+
+    def prepare(self, *batch: Any) -> TrainStep:
+        """Builds the graph for batches like this one, without a step."""
+        if self._graph is None:
+            from toolkit.tensor import as_tensor
+            from toolkit.train.training_graph import build
+
+            assert self.model is not None and self.loss_fn is not None
+            if len(batch) < 2:
+                raise InvalidArgumentError(
+                    f"TrainStep: inputs and a target are required, got {len(batch)} values."
+                )
+            tensors = [as_tensor(x) for x in batch]
+            self._graph = build(
+                self.model, self.loss_fn, self.optimizer, tensors, self.clip_grad_norm
+            )
+            if self._pending is not None:
+                pending, self._pending = self._pending, None
+                self.adopt(pending)
+        return self
+
+    def __call__(self, *batch: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Does one step.
+
+        Args:
+            batch: the model's inputs and, last, the target.
+
+        Returns:
+            The loss before the step, and the model's outputs in training mode.
+        """
+        from toolkit.tensor import Tensor
+
+        self.prepare(*batch)
+        rates = [to_native(np.float32(rate)) for rate in self.learning_rates()]
+        results = self._run("train", [*map(_native, batch), *rates])
+        self._count_step()
+        loss, *outputs = (Tensor._from_native(t) for t in results)
+        return loss, tuple(outputs)
+
+    def evaluate(self, *batch: Any) -> tuple[float, list[np.ndarray[Any, Any]]]:
+        """Loss and outputs in inference mode; nothing is changed."""
+        self.prepare(*batch)
+        loss, *outputs = self._run("evaluate", list(map(_native, batch)))
+        return float(to_numpy(loss)), [to_numpy(t) for t in outputs]
+
+    def predict(self, *inputs: Any) -> list[np.ndarray[Any, Any]]:
+        """The outputs in inference mode, as arrays."""
+        return [to_numpy(t) for t in self._run("predict", list(map(_native, inputs)))]
+
+    def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
+        """All states by name (parameters, buffers, optimizer, random), over their memory."""
+        return {v.name or "": to_numpy(t) for v, t in self.graph.states.items()}
+
+    def adopt(self, other: TrainStep) -> None:
+        """Takes over the values of all of another step's states, and its learning rates.
+
+        Raises:
+            InvalidArgumentError: the states' names differ.
+            ShapeError: a state's shape or type differs.
+        """
+        for group, rate in zip(self.param_groups, other.learning_rates(), strict=False):
+            group["lr"] = rate
+        if self._graph is None:
+            self._pending = other
+            return
+        mine = {v.name: t for v, t in self.graph.states.items()}
+        theirs = {v.name: t for v, t in other.graph.states.items()}
+        if mine.keys() != theirs.keys():
+            differing = sorted(str(n) for n in mine.keys() ^ theirs.keys())[:5]
+            raise InvalidArgumentError(
+                f"TrainStep.adopt: the same states are required, got a difference in {differing}."
+            )
+        for name, tensor in mine.items():
+            if tensor.shape != theirs[name].shape or tensor.dtype != theirs[name].dtype:
+                raise ShapeError(
+                    f"TrainStep.adopt: state '{name}' must have shape {tensor.shape}, "
+                    f"got {theirs[name].shape}."
+                )
+        for name, tensor in mine.items():
+            tensor.copy_from(theirs[name])
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        metadata: Mapping[str, str] | None = None,
+        opset: int | None = None,
+    ) -> None:
+        """Writes model, training algorithm and all states as one `.onnx`; see `tk.save`."""
+        from toolkit.train.onefile import save_step
+
+        save_step(self, path, {**self.metadata, **(metadata or {})}, opset)
+
+    def _run(self, kind: str, inputs: list[_core.Tensor]) -> list[_core.Tensor]:
+        program = self._programs.get(kind)
+        if program is None:
+            program = self._programs[kind] = self._compile(kind)
+        names = program.input_names
+        if len(inputs) != len(names):
+            raise InvalidArgumentError(
+                f"TrainStep: inputs {list(names)} are required, got {len(inputs)} values."
+            )
+        return program.run(inputs)
+
+    def _compile(self, kind: str) -> CompiledProgram:
+        from toolkit.runtime.lowering import lower
+
+        g = self.graph
+        if kind == "train":
+            return lower(
+                [*g.features, *g.targets, *g.rates],
+                [g.loss, *g.outputs],
+                states=g.states,
+                updates=g.updates,
+                functions=g.functions,
+            )
+        if kind == "evaluate":
+            if g.eval_loss is None:
+                raise InvalidArgumentError(
+                    "TrainStep.evaluate: a loss in inference mode is required, got a file without."
+                )
+            inputs, outputs = [*g.features, *g.targets], [g.eval_loss, *g.predictions]
+        else:
+            inputs, outputs = g.features, g.predictions
+        return lower(inputs, outputs, states=g.states, functions=g.functions)
+
+    def _count_step(self) -> None:
+        """Keeps the optimizer's own step counts true, for its `state_dict`."""
+
+
+def _native(value: Any) -> _core.Tensor:
+    native = getattr(value, "_value", None)
+    return native if isinstance(native, _core.Tensor) else to_native(value)

@@ -1,0 +1,234 @@
+"""One graph that holds a model and its training step: what a `TrainStep` compiles and saves.
+
+The inference nodes come first, then the training nodes: forward in training mode, loss, gradients,
+optimizer. Parameters, buffers, optimizer state, step count and random state are initializers.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import onnx_ir as ir
+
+from toolkit.autodiff.backward import gradients
+from toolkit.errors import InvalidArgumentError
+from toolkit.graph.build import Builder
+from toolkit.runtime import _core
+from toolkit.runtime.values import to_native
+
+if TYPE_CHECKING:
+    from toolkit.nn import Module
+    from toolkit.optim import Optimizer
+    from toolkit.tensor import Tensor
+
+STEP = "optimizer.step"
+RANDOM_STATE = "rng_state"
+
+
+@dataclass
+class TrainingGraph:
+    """The graph and the roles of its values. `states` maps initializers to their live memory."""
+
+    graph: ir.Graph
+    features: list[ir.Value]  # Inputs of the model.
+    predictions: list[ir.Value]  # Its outputs in inference mode.
+    targets: list[ir.Value]  # What the loss takes besides.
+    rates: list[ir.Value]  # Learning rates, one a parameter group.
+    loss: ir.Value
+    outputs: list[ir.Value]  # The model's outputs in training mode.
+    eval_loss: ir.Value | None
+    updates: dict[ir.Value, ir.Value]
+    states: dict[ir.Value, _core.Tensor]
+    functions: Mapping[tuple[str, str, str], ir.Function] = field(default_factory=dict)
+
+
+def build(
+    model: Module,
+    loss_fn: Callable[..., Tensor],
+    optimizer: Optimizer,
+    batch: Sequence[Tensor],
+    clip_grad_norm: float | None = None,
+) -> TrainingGraph:
+    """Traces model, loss, gradients and optimizer into one graph.
+
+    Args:
+        model: the module; its parameters' memory becomes the states' memory.
+        loss_fn: `loss_fn(output, target)`, a scalar.
+        optimizer: holds the parameters that train.
+        batch: example inputs and, last, the target. Dimension 0 is symbolic, "batch".
+        clip_grad_norm: largest norm of all gradients together.
+
+    Raises:
+        InvalidArgumentError: the loss is no scalar, or a parameter has no part in it.
+    """
+    from toolkit import random
+    from toolkit.tracing import Trace
+
+    *features, target = batch
+    with Trace() as trace:
+        named: dict[int, str] = {}
+        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+            trace.name_tensor(tensor, name)
+            named[id(tensor)] = name
+        trace.name_tensor(random.default_generator.state, RANDOM_STATE)
+        inputs = [
+            _input(trace, name, x)
+            for name, x in zip(_names(model, features), features, strict=True)
+        ]
+        goal = _input(trace, _fresh("target", inputs), target)
+        was_training = model.training
+        try:
+            model.eval()
+            predictions = _as_tuple(model(*inputs))
+            eval_loss = loss_fn(predictions[0], goal)
+            model.train()
+            outputs = _as_tuple(model(*inputs))
+            loss = loss_fn(outputs[0], goal)
+        finally:
+            model.train(was_training)
+    if loss.ndim != 0:
+        raise InvalidArgumentError(
+            f"TrainStep: a scalar loss is required, got shape {tuple(loss.shape)}. Reduce it."
+        )
+    result = TrainingGraph(
+        graph=trace.graph,
+        features=[x._value for x in inputs],
+        predictions=[x._value for x in predictions],
+        targets=[goal._value],
+        rates=[],
+        loss=loss._value,
+        outputs=[x._value for x in outputs],
+        eval_loss=eval_loss._value,
+        updates={},
+        states={},
+    )
+    for tensor, value in trace.initializers():
+        result.states[value] = tensor._value
+    for tensor, value in trace.mutations.values():
+        result.updates[trace.value_of(tensor)] = value
+    _name_outputs(result)
+    _add_optimizer(result, trace, optimizer, named, clip_grad_norm)
+    return result
+
+
+def _add_optimizer(
+    result: TrainingGraph,
+    trace: Any,
+    optimizer: Optimizer,
+    named: dict[int, str],
+    clip_grad_norm: float | None,
+) -> None:
+    """Appends gradients, clipping and the optimizer's nodes."""
+    b = Builder(result.graph)
+    groups = [(i, p) for i, g in enumerate(optimizer.param_groups) for p in g["params"]]
+    groups = [(i, p) for i, p in groups if p.requires_grad]
+    for _, p in groups:
+        if id(p) not in named:
+            raise InvalidArgumentError(
+                f"TrainStep: the optimizer's parameters must be the model's, got one of shape "
+                f"{tuple(p.shape)} that the model does not hold."
+            )
+    values = [trace.value_of(p) for _, p in groups]
+    grads = gradients(result.graph, [result.loss], [None], values)
+    for (_, p), grad in zip(groups, grads, strict=True):
+        if grad is None:
+            raise InvalidArgumentError(
+                f"TrainStep: the loss must depend on every parameter that trains, got none for "
+                f"'{named[id(p)]}'. Freeze it with requires_grad_(False)."
+            )
+    if clip_grad_norm is not None:
+        grads = _clip(b, [g for g in grads if g is not None], clip_grad_norm)
+    for i in range(len(optimizer.param_groups)):
+        name = "lr" if len(optimizer.param_groups) == 1 else f"lr.{i}"
+        value = ir.Value(name=name, shape=ir.Shape([]), type=ir.TensorType(ir.DataType.FLOAT))
+        result.graph.inputs.append(value)
+        result.rates.append(value)
+    step = _state(result, STEP, optimizer_step_array(optimizer))
+    next_step = b.Add(step, 1)
+    result.updates[step] = next_step
+    for (i, p), value, grad in zip(groups, values, grads, strict=True):
+        state = {}
+        for key, array in optimizer.init_state(p).items():
+            current = optimizer.state.get(p, {}).get(key)
+            native = None if current is None else current._value
+            name = f"optimizer.{named[id(p)]}.{key}"
+            state[key] = _state(result, name, array, native)
+        group = optimizer.param_groups[i]
+        new, new_state = optimizer.emit(b, value, grad, state, result.rates[i], next_step, group)
+        result.updates[value] = new
+        for key, new_value in new_state.items():
+            result.updates[state[key]] = new_value
+    for old, new in result.updates.items():
+        new.name = f"{old.name}.next"
+
+
+def optimizer_step_array(optimizer: Optimizer) -> Any:
+    """How many steps the optimizer has done, as the state that the graph counts on."""
+    import numpy as np
+
+    steps = [s["step"] for s in optimizer.state.values() if "step" in s]
+    return np.asarray(int(steps[0]) if steps else 0, dtype=np.int64)
+
+
+def _state(
+    result: TrainingGraph, name: str, array: Any, native: _core.Tensor | None = None
+) -> ir.Value:
+    """An initializer with memory of its own."""
+    tensor = native if native is not None else to_native(array).clone()
+    value = ir.Value(
+        name=name,
+        shape=ir.Shape(tensor.shape),
+        type=ir.TensorType(ir.DataType(tensor.dtype)),
+        const_value=ir.tensor(tensor.numpy(), name=name),
+    )
+    result.graph.register_initializer(value)
+    result.states[value] = tensor
+    return value
+
+
+def _clip(b: Builder, grads: list[ir.Value], largest: float) -> list[ir.Value | None]:
+    """torch.nn.utils.clip_grad_norm_: g * min(1, largest / (norm + 1e-6))."""
+    squares = [b.ReduceSumSquare(g, keepdims=0) for g in grads]
+    norm = b.Sqrt(squares[0] if len(squares) == 1 else b.Sum(*squares))
+    scale = b.Min(b.Div(largest, b.Add(norm, 1e-6)), 1.0)
+    return [b.Mul(g, scale) for g in grads]
+
+
+def _input(trace: Any, name: str, example: Tensor) -> Tensor:
+    shape: list[int | str] = list(example.shape)
+    if shape:
+        shape[0] = "batch"
+    value: Tensor = trace.input(name, example.dtype, shape)
+    return value
+
+
+def _names(model: Module, features: Sequence[Any]) -> list[str]:
+    """The parameter names of `forward`, as PyTorch's exporter takes them."""
+    parameters = inspect.signature(model.forward).parameters.values()
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    names += [f"input_{i}" for i in range(len(names), len(features))]
+    return names[: len(features)]
+
+
+def _fresh(name: str, inputs: Sequence[Tensor]) -> str:
+    taken = {x._value.name for x in inputs}
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _as_tuple(value: Any) -> tuple[Tensor, ...]:
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+
+
+def _name_outputs(result: TrainingGraph) -> None:
+    """Names for what leaves the graph, unless the value is an input or an initializer."""
+    named = [("loss", result.loss), ("eval_loss", result.eval_loss)]
+    for prefix, values in (("output", result.predictions), ("train_output", result.outputs)):
+        named += [(prefix if i == 0 else f"{prefix}_{i}", v) for i, v in enumerate(values)]
+    for name, value in named:
+        if value is not None and value.producer() is not None:
+            value.name = name
