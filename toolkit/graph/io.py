@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -223,19 +223,44 @@ def write_proto(proto: onnx.ModelProto, path: str | os.PathLike[str]) -> None:
 
 
 def write_atomically(path: Path, text: bytes) -> None:
-    """Replaces `path` by a file that holds `text`."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    """Replaces `path` by a file that holds `text`.
+
+    The new file has no name until it is whole, where the system can do that: a process that is
+    killed meanwhile leaves nothing behind.
+    """
+    name = f"{path.parent}/.{path.name}.{os.getpid()}.tmp"
     try:
-        with os.fdopen(handle, "wb") as file:
+        handle = _open_unnamed(path.parent)
+        with os.fdopen(handle or os.open(name, _NEW_FILE, 0o600), "wb") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, _mode(path))
+            os.chmod(file.fileno(), _mode(path))
+            if handle is not None:
+                Path(name).unlink(missing_ok=True)
+                os.link(f"/proc/self/fd/{file.fileno()}", name, follow_symlinks=True)
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+
+
+def _open_unnamed(folder: Path) -> int | None:
+    """A file without a name in `folder`; None where the file system has no such thing."""
+    if not hasattr(os, "O_TMPFILE") or not os.path.isdir("/proc/self/fd"):
+        return None
+    try:
+        return os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o600)
+    except IsADirectoryError:  # An old kernel that does not know the flag.
+        return None
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):
+            return None
+        raise
 
 
 def _mode(path: Path) -> int:
