@@ -238,7 +238,9 @@ def write_atomically(path: Path, text: bytes) -> None:
             os.chmod(file.fileno(), _mode(path))
             if handle is not None:
                 Path(name).unlink(missing_ok=True)
-                os.link(f"/proc/self/fd/{file.fileno()}", name, follow_symlinks=True)
+                # Naming a directory makes Python call linkat, which follows the link.
+                own = f"/proc/self/fd/{file.fileno()}"
+                os.link(own, name, src_dir_fd=file.fileno(), follow_symlinks=True)
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
