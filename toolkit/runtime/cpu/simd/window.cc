@@ -38,6 +38,49 @@ T Dot(int64_t n, const T* y, const T* x, int64_t stride) {
 }
 
 template <class T>
+TK_INLINE T Larger(T a, T b) {
+  return (b > a) | (b != b) ? b : a;
+}
+
+template <class T>
+void Max(int64_t n, const T* x, int64_t stride, T* y) {
+  if (stride == 1)
+    for (int64_t i = 0; i < n; ++i) y[i] = Larger(y[i], x[i]);
+  else if (stride == 2)
+    for (int64_t i = 0; i < n; ++i) y[i] = Larger(y[i], x[2 * i]);
+  else
+    for (int64_t i = 0; i < n; ++i) y[i] = Larger(y[i], x[i * stride]);
+}
+
+// 4 x lanes partial sums.
+template <class T>
+T RowSum(int64_t n, const T* x) {
+  constexpr int kWidth = kLanes<T>;
+  Vec<T> acc[4] = {};
+  int64_t i = 0;
+  for (; i + 4 * kWidth <= n; i += 4 * kWidth)
+    for (int u = 0; u < 4; ++u) acc[u] += Load(x + i + u * kWidth);
+  const Vec<T> v = (acc[0] + acc[1]) + (acc[2] + acc[3]);
+  T sum = T(0);
+  for (int j = 0; j < kWidth; ++j) sum += v[j];
+  for (; i < n; ++i) sum += x[i];
+  return sum;
+}
+
+template <class T>
+T RowMax(int64_t n, const T* x) {
+  constexpr int kWidth = 2 * kLanes<T>;
+  T best[kWidth];
+  for (int j = 0; j < kWidth; ++j) best[j] = x[0];
+  int64_t i = 0;
+  for (; i + kWidth <= n; i += kWidth)
+    for (int j = 0; j < kWidth; ++j) best[j] = Larger(best[j], x[i + j]);
+  for (; i < n; ++i) best[0] = Larger(best[0], x[i]);
+  for (int j = 1; j < kWidth; ++j) best[0] = Larger(best[0], best[j]);
+  return best[0];
+}
+
+template <class T>
 TK_INLINE void CopyRow(int64_t n, const T* x, int64_t stride, T* out) {
   if (stride == 1) {
     int64_t i = 0;
@@ -156,7 +199,7 @@ void Im2Col(const Window& w, const T* x, int64_t k0, int64_t kc, int64_t p0, int
 
 template <class T>
 constexpr WindowRows<T> Rows() {
-  return {Axpy<T>, AxpyBack<T>, Dot<T>, Im2Col<T>};
+  return {Axpy<T>, AxpyBack<T>, Dot<T>, Max<T>, RowSum<T>, RowMax<T>, Im2Col<T>};
 }
 
 }  // namespace

@@ -1,0 +1,423 @@
+// MaxPool, AveragePool, LpPool, their global forms, and the gradients of the first two.
+//
+// A plane is one channel of one image. Planes are independent and run in parallel; inside a plane,
+// each output row is built tap by tap from the input rows under it.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "core/kernel.h"
+#include "kernels/window.h"
+
+namespace toolkit {
+namespace {
+
+constexpr DTypeSet kMaxTypes = kFloats | Bit(DType::kInt8) | Bit(DType::kUInt8);
+
+const WindowRows<float>& RowsOf(float) { return WindowSimd().f32; }
+const WindowRows<double>& RowsOf(double) { return WindowSimd().f64; }
+
+template <class Fn>
+decltype(auto) DispatchMax(DType t, Fn&& fn) {
+  switch (t) {
+    case DType::kInt8:
+      return fn(TypeTag<int8_t>{});
+    case DType::kUInt8:
+      return fn(TypeTag<uint8_t>{});
+    default:
+      return DispatchFloats(t, fn);
+  }
+}
+
+struct PoolAttributes {
+  explicit PoolAttributes(const Attributes& attributes)
+      : window(attributes), ceil_mode(attributes.Int("ceil_mode", 0) != 0) {
+    TK_REQUIRE(!window.kernel_shape.empty(), ErrorKind::kInvalidArgument,
+               "attribute kernel_shape is required, got none");
+  }
+
+  Window Resolve(const Shape& x) const {
+    const Window w = window.Resolve(x, window.kernel_shape, ceil_mode);
+    for (int d = 0; d < w.rank; ++d)
+      TK_REQUIRE(std::max(w.pad_begin[d], w.pad_end[d]) < Extent(w, d), ErrorKind::kInvalidArgument,
+                 "pads must be smaller than the kernel, got padding ", w.pad_begin[d], " and ",
+                 w.pad_end[d], " for a kernel of extent ", Extent(w, d), " in spatial dimension ",
+                 d);
+    return w;
+  }
+
+  WindowAttributes window;
+  bool ceil_mode;
+};
+
+Shape OutputShape(const Shape& x, const Window& w) {
+  Shape y = {x[0], x[1]};
+  for (int d = 0; d < w.rank; ++d) y.push_back(w.out[d]);
+  return y;
+}
+
+// Calls fn(plane) for every plane, in parallel. `work`: operations of a plane.
+template <class Fn>
+void ForEachPlane(KernelContext& c, int64_t planes, int64_t work, Fn&& fn) {
+  const int64_t grain = 1 + 16384 / std::max<int64_t>(1, work);
+  c.pool().ParallelFor(planes, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) fn(i);
+  });
+}
+
+// Calls fn(length, first output column, first input offset) for each tap over each row of input
+// under output row `row`: that many columns from there, the window's stride apart in the input.
+template <class Fn>
+void ForEachTap(const Window& w, int64_t row, Fn&& fn) {
+  const int last = w.rank - 1;
+  ForEachRow(w, row, row + 1, [&](int64_t, int64_t in_row, int64_t) {
+    for (int64_t t = 0; t < w.kernel[last]; ++t) {
+      const Span span = InsideSpan(w, last, t);
+      if (span.begin == span.end) continue;
+      fn(span.end - span.begin, span.begin,
+         in_row * w.in[last] + span.begin * w.stride[last] + t * w.dilation[last] -
+             w.pad_begin[last]);
+    }
+  });
+}
+
+template <class T>
+constexpr T kLowest = std::numeric_limits<T>::has_infinity ? -std::numeric_limits<T>::infinity()
+                                                           : std::numeric_limits<T>::lowest();
+
+template <class T>
+void MaxRow(const Window& w, int64_t row, const T* x, T* y) {
+  const int64_t stride = w.stride[w.rank - 1];
+  std::fill(y, y + w.out[w.rank - 1], kLowest<T>);
+  ForEachTap(w, row, [&](int64_t n, int64_t column, int64_t from) {
+    if constexpr (std::is_floating_point_v<T>) {
+      RowsOf(T()).max(n, x + from, stride, y + column);
+    } else {
+      for (int64_t i = 0; i < n; ++i) y[column + i] = std::max(y[column + i], x[from + i * stride]);
+    }
+  });
+}
+
+// The largest and its flat index in the plane, the first among equals; -1 for an empty window.
+template <class T>
+void ArgMaxRow(const Window& w, int64_t row, const T* x, T* y, int64_t* index) {
+  const int64_t stride = w.stride[w.rank - 1], columns = w.out[w.rank - 1];
+  std::fill(y, y + columns, kLowest<T>);
+  std::fill(index, index + columns, int64_t{-1});
+  ForEachTap(w, row, [&](int64_t n, int64_t column, int64_t from) {
+    for (int64_t i = 0; i < n; ++i, from += stride) {
+      const T v = x[from];
+      const bool takes =
+          index[column + i] < 0 || v > y[column + i] || (v != v && y[column + i] == y[column + i]);
+      y[column + i] = takes ? v : y[column + i];
+      index[column + i] = takes ? from : index[column + i];
+    }
+  });
+}
+
+class MaxPool : public Kernel {
+ public:
+  explicit MaxPool(const Attributes& attributes)
+      : pool_(attributes), column_major_(attributes.Int("storage_order", 0) != 0) {}
+
+  void Run(KernelContext& c) const override {
+    const Tensor& x = c.input(0);
+    const Window w = pool_.Resolve(x.shape());
+    const Shape shape = OutputShape(x.shape(), w);
+    Tensor& y = c.Output(0, x.dtype(), shape);
+    int64_t* indices =
+        c.has_output(1) ? c.Output(1, DType::kInt64, shape).data<int64_t>() : nullptr;
+    if (y.size() == 0) return;
+    DispatchMax(x.dtype(), [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      const int64_t columns = w.out[w.rank - 1], rows = OutCount(w) / columns;
+      ForEachPlane(c, shape[0] * shape[1], OutCount(w) * TapCount(w), [&](int64_t plane) {
+        const T* from = x.data<T>() + plane * InCount(w);
+        for (int64_t row = 0; row < rows; ++row) {
+          const int64_t at = plane * OutCount(w) + row * columns;
+          if (!indices) {
+            MaxRow(w, row, from, y.data<T>() + at);
+            continue;
+          }
+          ArgMaxRow(w, row, from, y.data<T>() + at, indices + at);
+          for (int64_t i = at; i < at + columns; ++i)
+            indices[i] = plane * InCount(w) + StoredIndex(w, std::max<int64_t>(0, indices[i]));
+        }
+      });
+    });
+  }
+
+ private:
+  // With storage_order 1 the first spatial dimension runs fastest.
+  int64_t StoredIndex(const Window& w, int64_t index) const {
+    if (!column_major_) return index;
+    int64_t stored = 0, stride = InCount(w);
+    for (int d = w.rank - 1; d >= 0; --d) {
+      stride /= w.in[d];
+      stored += index % w.in[d] * stride;
+      index /= w.in[d];
+    }
+    return stored;
+  }
+
+  PoolAttributes pool_;
+  bool column_major_;
+};
+
+void CheckGradient(const Tensor& dy, const Shape& expected) {
+  TK_REQUIRE(dy.shape() == expected, ErrorKind::kShape, "dy must have the pool's output shape ",
+             expected.ToString(), ", got ", dy.shape().ToString());
+}
+
+// (x, dy) -> dx: each dy goes to the first maximum of its window.
+class MaxPoolGrad : public Kernel {
+ public:
+  explicit MaxPoolGrad(const Attributes& attributes) : pool_(attributes) {}
+
+  void Run(KernelContext& c) const override {
+    const Tensor &x = c.input(0), &dy = c.input(1);
+    TK_REQUIRE(x.dtype() == dy.dtype(), ErrorKind::kDType, "dy must have x's dtype ",
+               Name(x.dtype()), ", got ", Name(dy.dtype()));
+    const Window w = pool_.Resolve(x.shape());
+    CheckGradient(dy, OutputShape(x.shape(), w));
+    Tensor& dx = c.Output(0, x.dtype(), x.shape());
+    if (dx.size() == 0) return;
+    DispatchFloats(x.dtype(), [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      const int64_t columns = w.out[w.rank - 1], rows = OutCount(w) / columns;
+      ForEachPlane(c, x.dim(0) * x.dim(1), OutCount(w) * TapCount(w), [&](int64_t plane) {
+        std::vector<T> best(columns);
+        std::vector<int64_t> index(columns);
+        const T* from = x.data<T>() + plane * InCount(w);
+        T* to = dx.data<T>() + plane * InCount(w);
+        std::fill(to, to + InCount(w), T(0));
+        for (int64_t row = 0; row < rows; ++row) {
+          ArgMaxRow(w, row, from, best.data(), index.data());
+          const T* d = dy.data<T>() + plane * OutCount(w) + row * columns;
+          for (int64_t i = 0; i < columns; ++i)
+            if (index[i] >= 0) to[index[i]] += d[i];
+        }
+      });
+    });
+  }
+
+ private:
+  PoolAttributes pool_;
+};
+
+// How many elements each average is over: a product of one factor a dimension.
+class Divisors {
+ public:
+  Divisors(const Window& w, bool include_pad) : w_(w), factors_(w.rank) {
+    for (int d = 0; d < w.rank; ++d) {
+      const int64_t low = include_pad ? -w.pad_begin[d] : 0;
+      const int64_t high = include_pad ? w.in[d] + w.pad_end[d] : w.in[d];
+      for (int64_t o = 0; o < w.out[d]; ++o) {
+        const int64_t first = o * w.stride[d] - w.pad_begin[d];
+        int64_t count = 0;
+        for (int64_t t = 0; t < w.kernel[d]; ++t) {
+          const int64_t at = first + t * w.dilation[d];
+          count += at >= low && at < high;
+        }
+        factors_[d].push_back(count);
+      }
+    }
+  }
+
+  // out[i] = 1 / divisor of column i of `row`; 0 for an empty window, whose sum is 0 too.
+  template <class T>
+  void Divide(int64_t row, const T* sums, T* out) const {
+    int64_t outer = 1;
+    for (int d = w_.rank - 2; d >= 0; --d) {
+      outer *= factors_[d][row % w_.out[d]];
+      row /= w_.out[d];
+    }
+    const std::vector<int64_t>& inner = factors_[w_.rank - 1];
+    for (size_t i = 0; i < inner.size(); ++i)
+      out[i] = sums[i] / static_cast<T>(std::max<int64_t>(1, outer * inner[i]));
+  }
+
+ private:
+  const Window& w_;
+  std::vector<std::vector<int64_t>> factors_;
+};
+
+class AveragePool : public Kernel {
+ public:
+  explicit AveragePool(const Attributes& attributes)
+      : pool_(attributes), include_pad_(attributes.Int("count_include_pad", 0) != 0) {}
+
+  void Run(KernelContext& c) const override {
+    const Tensor& x = c.input(0);
+    const Window w = pool_.Resolve(x.shape());
+    Tensor& y = c.Output(0, x.dtype(), OutputShape(x.shape(), w));
+    if (y.size() == 0) return;
+    const Divisors divisors(w, include_pad_);
+    DispatchFloats(x.dtype(), [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      const int64_t columns = w.out[w.rank - 1], rows = OutCount(w) / columns;
+      ForEachPlane(c, x.dim(0) * x.dim(1), OutCount(w) * TapCount(w), [&](int64_t plane) {
+        const T* from = x.data<T>() + plane * InCount(w);
+        for (int64_t row = 0; row < rows; ++row) {
+          T* to = y.data<T>() + plane * OutCount(w) + row * columns;
+          std::fill(to, to + columns, T(0));
+          ForEachTap(w, row, [&](int64_t n, int64_t column, int64_t at) {
+            RowsOf(T()).axpy(n, T(1), from + at, w.stride[w.rank - 1], to + column);
+          });
+          divisors.Divide(row, to, to);
+        }
+      });
+    });
+  }
+
+ private:
+  PoolAttributes pool_;
+  bool include_pad_;
+};
+
+// (dy, x_shape) -> dx.
+class AveragePoolGrad : public Kernel {
+ public:
+  explicit AveragePoolGrad(const Attributes& attributes)
+      : pool_(attributes), include_pad_(attributes.Int("count_include_pad", 0) != 0) {}
+
+  void Run(KernelContext& c) const override {
+    const Tensor &dy = c.input(0), &dims = c.input(1);
+    TK_REQUIRE(dims.dtype() == DType::kInt64 && dims.rank() == 1, ErrorKind::kShape,
+               "x_shape must be a vector of int64, got ", Name(dims.dtype()),
+               dims.shape().ToString());
+    const Shape x(dims.data<int64_t>(), static_cast<size_t>(dims.size()));
+    CheckedBytes(dy.dtype(), x);
+    const Window w = pool_.Resolve(x);
+    CheckGradient(dy, OutputShape(x, w));
+    Tensor& dx = c.Output(0, dy.dtype(), x);
+    if (dx.size() == 0) return;
+    const Divisors divisors(w, include_pad_);
+    DispatchFloats(dy.dtype(), [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      const int64_t columns = w.out[w.rank - 1], rows = OutCount(w) / columns;
+      ForEachPlane(c, x[0] * x[1], OutCount(w) * TapCount(w), [&](int64_t plane) {
+        std::vector<T> share(columns);
+        T* to = dx.data<T>() + plane * InCount(w);
+        std::fill(to, to + InCount(w), T(0));
+        for (int64_t row = 0; row < rows; ++row) {
+          divisors.Divide(row, dy.data<T>() + plane * OutCount(w) + row * columns, share.data());
+          ForEachTap(w, row, [&](int64_t n, int64_t column, int64_t at) {
+            RowsOf(T()).axpy_back(n, T(1), share.data() + column, to + at, w.stride[w.rank - 1]);
+          });
+        }
+      });
+    });
+  }
+
+ private:
+  PoolAttributes pool_;
+  bool include_pad_;
+};
+
+int64_t ParseP(const Attributes& attributes) {
+  const int64_t p = attributes.Int("p", 2);
+  TK_REQUIRE(p >= 1, ErrorKind::kInvalidArgument, "p must be at least 1, got ", p);
+  return p;
+}
+
+template <class T>
+T AbsPower(T x, int64_t p) {
+  return p == 1 ? std::abs(x) : p == 2 ? x * x : std::pow(std::abs(x), static_cast<T>(p));
+}
+
+template <class T>
+T Root(T x, int64_t p) {
+  return p == 1 ? x : p == 2 ? std::sqrt(x) : std::pow(x, T(1) / static_cast<T>(p));
+}
+
+// (sum |x|^p)^(1/p); padding adds nothing.
+class LpPool : public Kernel {
+ public:
+  explicit LpPool(const Attributes& attributes) : pool_(attributes), p_(ParseP(attributes)) {}
+
+  void Run(KernelContext& c) const override {
+    const Tensor& x = c.input(0);
+    const Window w = pool_.Resolve(x.shape());
+    Tensor& y = c.Output(0, x.dtype(), OutputShape(x.shape(), w));
+    if (y.size() == 0) return;
+    DispatchFloats(x.dtype(), [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      const int64_t columns = w.out[w.rank - 1], rows = OutCount(w) / columns;
+      const int64_t stride = w.stride[w.rank - 1];
+      ForEachPlane(c, x.dim(0) * x.dim(1), OutCount(w) * TapCount(w), [&](int64_t plane) {
+        const T* from = x.data<T>() + plane * InCount(w);
+        for (int64_t row = 0; row < rows; ++row) {
+          T* to = y.data<T>() + plane * OutCount(w) + row * columns;
+          std::fill(to, to + columns, T(0));
+          ForEachTap(w, row, [&](int64_t n, int64_t column, int64_t at) {
+            for (int64_t i = 0; i < n; ++i) to[column + i] += AbsPower(from[at + i * stride], p_);
+          });
+          for (int64_t i = 0; i < columns; ++i) to[i] = Root(to[i], p_);
+        }
+      });
+    });
+  }
+
+ private:
+  PoolAttributes pool_;
+  int64_t p_;
+};
+
+enum class Global { kAverage, kMax, kLp };
+
+// One value a plane: (N, C, *spatial) -> (N, C, 1, ...).
+class GlobalPool : public Kernel {
+ public:
+  GlobalPool(const Attributes& attributes, Global kind) : kind_(kind), p_(ParseP(attributes)) {}
+
+  void Run(KernelContext& c) const override {
+    const Tensor& x = c.input(0);
+    TK_REQUIRE(x.rank() >= 3, ErrorKind::kShape,
+               "X must have a batch, a channel and at least one spatial dimension, got ",
+               x.shape().ToString());
+    const int64_t count = x.shape().Count(2, x.rank());
+    Shape shape = Shape::Filled(x.rank(), 1);
+    shape[0] = x.dim(0), shape[1] = x.dim(1);
+    Tensor& y = c.Output(0, x.dtype(), shape);
+    TK_REQUIRE(kind_ != Global::kMax || count > 0 || y.size() == 0, ErrorKind::kShape,
+               "a maximum requires at least one element, got ", x.shape().ToString());
+    DispatchFloats(x.dtype(), [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      ForEachPlane(c, y.size(), count, [&](int64_t plane) {
+        y.data<T>()[plane] = Reduce(x.data<T>() + plane * count, count);
+      });
+    });
+  }
+
+ private:
+  template <class T>
+  T Reduce(const T* x, int64_t count) const {
+    if (kind_ == Global::kAverage) return RowsOf(T()).row_sum(count, x) / static_cast<T>(count);
+    if (kind_ == Global::kMax) return RowsOf(T()).row_max(count, x);
+    if (p_ == 2) return std::sqrt(RowsOf(T()).dot(count, x, x, 1));
+    T sum = T(0);
+    for (int64_t i = 0; i < count; ++i) sum += AbsPower(x[i], p_);
+    return Root(sum, p_);
+  }
+
+  Global kind_;
+  int64_t p_;
+};
+
+static const bool kMaxPool = Register<MaxPool>("MaxPool").Types(kMaxTypes);
+static const bool kAveragePool = Register<AveragePool>("AveragePool").Types(kFloats);
+static const bool kLpPool = Register<LpPool>("LpPool").Types(kFloats);
+static const bool kGlobalAveragePool =
+    Register<GlobalPool>("GlobalAveragePool", Global::kAverage).Types(kFloats);
+static const bool kGlobalMaxPool =
+    Register<GlobalPool>("GlobalMaxPool", Global::kMax).Types(kFloats);
+static const bool kGlobalLpPool = Register<GlobalPool>("GlobalLpPool", Global::kLp).Types(kFloats);
+static const bool kMaxPoolGrad =
+    Register<MaxPoolGrad>("MaxPoolGrad").Types(kFloats).Domain("toolkit.grad");
+static const bool kAveragePoolGrad =
+    Register<AveragePoolGrad>("AveragePoolGrad").Types(kFloats).Domain("toolkit.grad");
+
+}  // namespace
+}  // namespace toolkit
