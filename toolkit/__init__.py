@@ -1,0 +1,79 @@
+"""toolkit: an interchange-first deep-learning toolkit. Everything is an ONNX graph.
+
+`import toolkit as tk` offers PyTorch's names: tensors, `nn`, `optim`, `autograd`, `data`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from toolkit import autograd, ops, random
+from toolkit._tensor import functions as _functions
+from toolkit.autograd import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from toolkit.device import Device, device
+from toolkit.dtypes import (
+    DType,
+    bfloat16,
+    bool,
+    complex64,
+    complex128,
+    double,
+    float,
+    float16,
+    float32,
+    float64,
+    half,
+    int,
+    int8,
+    int16,
+    int32,
+    int64,
+    long,
+    short,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+from toolkit.random import Generator, default_generator, get_rng_state, initial_seed, manual_seed
+from toolkit.random import seed, set_rng_state
+from toolkit.runtime._core import get_num_threads, set_num_threads
+from toolkit.tensor import Size, Tensor
+
+__version__ = "0.1.0"
+
+dtype = DType
+inf, nan, pi, e = _functions.inf, _functions.nan, _functions.pi, _functions.e
+
+_MODULES = ("nn", "optim", "data", "train", "runtime", "autodiff", "graph", "convert", "models",
+            "cli", "tracing", "errors", "dtypes", "linalg")  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        import importlib
+
+        return importlib.import_module(f"toolkit.{name}")
+    found = _functions.find(name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_functions.names(), *_MODULES})
+
+
+__all__ = [
+    "DType", "Device", "Generator", "Size", "Tensor", "autograd", "bfloat16", "bool", "complex64",
+    "complex128", "default_generator", "device", "double", "dtype", "e", "enable_grad", "float",
+    "float16", "float32", "float64", "get_num_threads", "get_rng_state", "half", "inf",
+    "inference_mode", "initial_seed", "int", "int8", "int16", "int32", "int64", "is_grad_enabled",
+    "long", "manual_seed", "nan", "no_grad", "ops", "pi", "random", "seed", "set_grad_enabled",
+    "set_num_threads", "set_rng_state", "short", "uint8", "uint16", "uint32", "uint64",
+]  # fmt: skip

@@ -1,0 +1,1 @@
+"""The parts of `toolkit.tensor`; import that module instead."""

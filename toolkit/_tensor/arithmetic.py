@@ -1,0 +1,363 @@
+"""Operators and binary methods: arithmetic, comparison, logic, matrix products."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from toolkit._tensor.base import BOOL, FLOATS, INT64, TensorBase
+from toolkit._tensor.promote import (
+    binary,
+    cast,
+    floating,
+    is_number,
+    operand,
+    result_code,
+)
+from toolkit._tensor.promote import default_code as _float
+from toolkit.errors import DTypeError, InvalidArgumentError
+from toolkit.ops.dispatch import apply1, apply2, handle
+
+if TYPE_CHECKING:
+    from toolkit.tensor import Tensor
+
+ADD, SUB, MUL, DIV = handle("Add"), handle("Sub"), handle("Mul"), handle("Div")
+POW, NEG, ABS, FLOOR = handle("Pow"), handle("Neg"), handle("Abs"), handle("Floor")
+EQUAL, NOT = handle("Equal"), handle("Not")
+LESS, GREATER = handle("Less"), handle("Greater")
+LESS_EQUAL, GREATER_EQUAL = handle("LessOrEqual"), handle("GreaterOrEqual")
+AND, OR, XOR = handle("And"), handle("Or"), handle("Xor")
+BIT_AND, BIT_OR, BIT_XOR = handle("BitwiseAnd"), handle("BitwiseOr"), handle("BitwiseXor")
+BIT_NOT, MATMUL, MOD = handle("BitwiseNot"), handle("MatMul"), handle("Mod", fmod=0)
+FMOD = handle("Mod", fmod=1)
+MAX, MIN, TRUNC = handle("Max"), handle("Min"), handle("Trunc")
+
+
+def _known(x: Any) -> bool:
+    return isinstance(x, TensorBase) or is_number(x)
+
+
+def _either(a: Any, b: Any) -> bool:
+    return a._value.dtype == BOOL and (isinstance(b, bool) or (
+        isinstance(b, TensorBase) and b._value.dtype == BOOL))  # fmt: skip
+
+
+def add(a: Any, b: Any) -> Any:
+    """a + b; bools add as "or"."""
+    if isinstance(a, TensorBase) and _either(a, b):
+        return apply2(OR, a, operand(b, BOOL))
+    return binary(ADD, a, b)
+
+
+def sub(a: Any, b: Any) -> Any:
+    """A - b; bools are refused as in PyTorch."""
+    x = a if isinstance(a, TensorBase) else b
+    if x._value.dtype == BOOL and result_code(a, b) == BOOL:
+        raise DTypeError(
+            "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or "
+            "`logical_xor()` operator instead."
+        )
+    return binary(SUB, a, b)
+
+
+def mul(a: Any, b: Any) -> Any:
+    """a * b; bools multiply as "and"."""
+    if isinstance(a, TensorBase) and _either(a, b):
+        return apply2(AND, a, operand(b, BOOL))
+    return binary(MUL, a, b)
+
+
+def div(a: Any, b: Any, rounding_mode: str | None = None) -> Any:
+    """True division, or rounded towards zero ("trunc") or minus infinity ("floor")."""
+    if rounding_mode is None:
+        return binary(DIV, a, b, at_least=_float)
+    if rounding_mode == "trunc":
+        out = binary(DIV, a, b)
+        return apply1(TRUNC, out) if out._value.dtype in FLOATS else out
+    if rounding_mode != "floor":
+        raise InvalidArgumentError(
+            "div: rounding_mode must be None, 'trunc' or 'floor', got "
+            f"{rounding_mode!r}."
+        )
+    code = result_code(a, b)
+    a, b = operand(a, code), operand(b, code)
+    if code in FLOATS:
+        return apply1(FLOOR, apply2(DIV, a, b))
+    quotient = apply2(DIV, a, b)  # ONNX rounds towards zero.
+    rest = apply2(MOD, a, b)  # Has b's sign.
+    inexact = apply2(SUB, apply2(SUB, a, rest), apply2(MUL, quotient, b))
+    return apply2(SUB, quotient, cast(apply1(NOT, apply2(EQUAL, inexact, operand(0, code))), code))
+
+
+def remainder(a: Any, b: Any) -> Any:
+    """The rest of floor division; it has the divisor's sign."""
+    code = result_code(a, b)
+    a, b = operand(a, code), operand(b, code)
+    if code not in FLOATS:
+        return apply2(MOD, a, b)
+    return apply2(SUB, a, apply2(MUL, apply1(FLOOR, apply2(DIV, a, b)), b))
+
+
+def pow(a: Any, b: Any) -> Any:
+    """a ** b."""
+    if isinstance(b, int) and b < 0 and isinstance(a, TensorBase) and a._value.dtype not in FLOATS:
+        raise InvalidArgumentError("Integers to negative integer powers are not allowed.")
+    if isinstance(b, (int, float)) and b == 2 and isinstance(a, TensorBase):
+        code = result_code(a, b)
+        a = cast(a, code)
+        out = apply2(MUL, a, a)
+        if out._node is not None and out.grad_fn is not None:
+            out.grad_fn.label = "Pow"
+        return out
+    return binary(POW, a, b)
+
+
+def _logic(bools: Any, bits: Any, a: Any, b: Any) -> Any:
+    code = result_code(a, b)
+    if code in FLOATS:
+        raise DTypeError(
+            f"bitwise operation: bools or integers are required, got {a.dtype.name} and "
+            f"{getattr(b, 'dtype', type(b).__name__)}."
+        )
+    return apply2(bools if code == BOOL else bits, operand(a, code), operand(b, code))
+
+
+def _compare(h: Any, a: Any, b: Any) -> Any:
+    out = binary(h, a, b) if a._value.dtype != BOOL else _compare_bool(h, a, b)
+    return out
+
+
+def _compare_bool(h: Any, a: Any, b: Any) -> Any:
+    # Ordering is not defined on bools in ONNX; integers order them as PyTorch does.
+    return binary(h, a, b, at_least=0 if h is EQUAL else INT64)
+
+
+def to_bool(x: Any) -> Any:
+    """Elements as bools: whether they are not zero."""
+    return cast(x, BOOL)
+
+
+class Arithmetic(TensorBase):
+    """Python's operators and the methods of the same meaning."""
+
+    __array_priority__ = 1000  # numpy leaves `array * tensor` to the tensor.
+
+    def __add__(self, other: Any) -> Tensor:
+        return add(self, other) if _known(other) else NotImplemented
+
+    def __sub__(self, other: Any) -> Tensor:
+        return sub(self, other) if _known(other) else NotImplemented
+
+    def __mul__(self, other: Any) -> Tensor:
+        return mul(self, other) if _known(other) else NotImplemented
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return div(self, other) if _known(other) else NotImplemented
+
+    def __floordiv__(self, other: Any) -> Tensor:
+        return div(self, other, "floor") if _known(other) else NotImplemented
+
+    def __mod__(self, other: Any) -> Tensor:
+        return remainder(self, other) if _known(other) else NotImplemented
+
+    def __pow__(self, other: Any) -> Tensor:
+        return pow(self, other) if _known(other) else NotImplemented
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return self.matmul(other) if isinstance(other, TensorBase) else NotImplemented
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return sub(other, self) if _known(other) else NotImplemented
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return div(other, self) if _known(other) else NotImplemented
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return div(other, self, "floor") if _known(other) else NotImplemented
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return remainder(other, self) if _known(other) else NotImplemented
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return pow(other, self) if _known(other) else NotImplemented
+
+    def __neg__(self) -> Tensor:
+        if self._value.dtype == BOOL:
+            raise DTypeError(
+                "Negation, the `-` operator, on a bool tensor is not supported. If you are trying "
+                "to invert a mask, use the `~` or `logical_not()` operator instead."
+            )
+        return apply1(NEG, self)
+
+    def __pos__(self) -> Tensor:
+        return self  # type: ignore[return-value]
+
+    def __abs__(self) -> Tensor:
+        return apply1(ABS, self)
+
+    def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
+        return _compare(EQUAL, self, other) if _known(other) else NotImplemented
+
+    def __ne__(self, other: Any) -> Tensor:  # type: ignore[override]
+        if not _known(other):
+            return NotImplemented
+        return apply1(NOT, _compare(EQUAL, self, other))
+
+    def __lt__(self, other: Any) -> Tensor:
+        return _compare(LESS, self, other) if _known(other) else NotImplemented
+
+    def __gt__(self, other: Any) -> Tensor:
+        return _compare(GREATER, self, other) if _known(other) else NotImplemented
+
+    def __le__(self, other: Any) -> Tensor:
+        return _compare(LESS_EQUAL, self, other) if _known(other) else NotImplemented
+
+    def __ge__(self, other: Any) -> Tensor:
+        return _compare(GREATER_EQUAL, self, other) if _known(other) else NotImplemented
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __and__(self, other: Any) -> Tensor:
+        return _logic(AND, BIT_AND, self, other) if _known(other) else NotImplemented
+
+    def __or__(self, other: Any) -> Tensor:
+        return _logic(OR, BIT_OR, self, other) if _known(other) else NotImplemented
+
+    def __xor__(self, other: Any) -> Tensor:
+        return _logic(XOR, BIT_XOR, self, other) if _known(other) else NotImplemented
+
+    __rand__ = __and__
+    __ror__ = __or__
+    __rxor__ = __xor__
+
+    def __invert__(self) -> Tensor:
+        if self._value.dtype in FLOATS:
+            raise DTypeError(
+                f"bitwise_not: bools or integers are required, got {self.dtype.name}."
+            )
+        return apply1(NOT if self._value.dtype == BOOL else BIT_NOT, self)
+
+    def __lshift__(self, other: Any) -> Tensor:
+        return mul(self, pow(2, other) if isinstance(other, TensorBase) else 2**other)
+
+    def __rshift__(self, other: Any) -> Tensor:
+        return div(self, pow(2, other) if isinstance(other, TensorBase) else 2**other, "floor")
+
+    # -- methods -------------------------------------------------------------------------------
+
+    def add(self, other: Any, *, alpha: Any = 1) -> Tensor:
+        """`self + alpha * other`."""
+        return add(self, other if alpha == 1 else mul(other, alpha))  # type: ignore[no-any-return]
+
+    def sub(self, other: Any, *, alpha: Any = 1) -> Tensor:
+        """`self - alpha * other`."""
+        return sub(self, other if alpha == 1 else mul(other, alpha))  # type: ignore[no-any-return]
+
+    subtract = sub
+
+    def rsub(self, other: Any, *, alpha: Any = 1) -> Tensor:
+        """`other - alpha * self`."""
+        return sub(other, self if alpha == 1 else mul(self, alpha))  # type: ignore[no-any-return]
+
+    def mul(self, other: Any) -> Tensor:
+        """`self * other`."""
+        return mul(self, other)  # type: ignore[no-any-return]
+
+    multiply = mul
+
+    def div(self, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+        """`self / other`, optionally rounded ("trunc", "floor")."""
+        return div(self, other, rounding_mode)  # type: ignore[no-any-return]
+
+    divide = true_divide = div
+
+    def floor_divide(self, other: Any) -> Tensor:
+        """`self // other`."""
+        return div(self, other, "floor")  # type: ignore[no-any-return]
+
+    def remainder(self, other: Any) -> Tensor:
+        """`self % other`, with the sign of `other`."""
+        return remainder(self, other)  # type: ignore[no-any-return]
+
+    def fmod(self, other: Any) -> Tensor:
+        """The rest of division rounded towards zero, with the sign of `self`."""
+        return binary(FMOD, self, other)  # type: ignore[no-any-return]
+
+    def pow(self, exponent: Any) -> Tensor:
+        """`self ** exponent`."""
+        return pow(self, exponent)  # type: ignore[no-any-return]
+
+    def matmul(self, other: Any) -> Tensor:
+        """Matrix product with numpy's rules for 1-D and batched operands."""
+        a, b = self._value.dtype, other._value.dtype
+        if a != b:
+            raise DTypeError(
+                "expected m1 and m2 to have the same dtype, but got: "
+                f"{self.dtype.name} != {other.dtype.name}"
+            )
+        return apply2(MATMUL, self, other)
+
+    def eq(self, other: Any) -> Tensor:
+        """Elementwise `self == other`."""
+        return _compare(EQUAL, self, other)  # type: ignore[no-any-return]
+
+    def ne(self, other: Any) -> Tensor:
+        """Elementwise `self != other`."""
+        return apply1(NOT, _compare(EQUAL, self, other))
+
+    def lt(self, other: Any) -> Tensor:
+        """Elementwise `self < other`."""
+        return _compare(LESS, self, other)  # type: ignore[no-any-return]
+
+    def gt(self, other: Any) -> Tensor:
+        """Elementwise `self > other`."""
+        return _compare(GREATER, self, other)  # type: ignore[no-any-return]
+
+    def le(self, other: Any) -> Tensor:
+        """Elementwise `self <= other`."""
+        return _compare(LESS_EQUAL, self, other)  # type: ignore[no-any-return]
+
+    def ge(self, other: Any) -> Tensor:
+        """Elementwise `self >= other`."""
+        return _compare(GREATER_EQUAL, self, other)  # type: ignore[no-any-return]
+
+    not_equal, less, greater, less_equal, greater_equal = ne, lt, gt, le, ge
+
+    def logical_and(self, other: Any) -> Tensor:
+        """Whether both are not zero."""
+        return apply2(AND, to_bool(self), to_bool(other))
+
+    def logical_or(self, other: Any) -> Tensor:
+        """Whether one is not zero."""
+        return apply2(OR, to_bool(self), to_bool(other))
+
+    def logical_xor(self, other: Any) -> Tensor:
+        """Whether exactly one is not zero."""
+        return apply2(XOR, to_bool(self), to_bool(other))
+
+    def logical_not(self) -> Tensor:
+        """Whether it is zero."""
+        return apply1(NOT, to_bool(self))
+
+    bitwise_and, bitwise_or, bitwise_xor, bitwise_not = __and__, __or__, __xor__, __invert__
+
+    def maximum(self, other: Any) -> Tensor:
+        """The larger of two elements."""
+        return binary(MAX, self, other)  # type: ignore[no-any-return]
+
+    def minimum(self, other: Any) -> Tensor:
+        """The smaller of two elements."""
+        return binary(MIN, self, other)  # type: ignore[no-any-return]
+
+    def atan2(self, other: Any) -> Tensor:
+        """The angle of the point (other, self)."""
+        import math
+
+        x, y = floating(other), floating(self)
+        angle = (y / x).atan()
+        up = (y >= 0).to(angle.dtype) * 2 - 1
+        angle = angle.where(x > 0, angle) + (x < 0).to(angle.dtype) * up * math.pi
+        return (up * (math.pi / 2)).where((x == 0) & (y != 0), angle.masked_fill((x == 0) & (y == 0), 0.0))  # type: ignore[no-any-return]

@@ -1,0 +1,313 @@
+"""To numpy, DLPack, Python numbers and other element types; copies and detached views."""
+
+from __future__ import annotations
+
+import builtins
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from toolkit import dtypes
+from toolkit._tensor.base import TensorBase
+from toolkit._tensor.promote import cast
+from toolkit._tensor.views import IDENTITY, Alias, make_view
+from toolkit.device import Device
+from toolkit.device import device as as_device
+from toolkit.errors import DTypeError, InvalidArgumentError, ShapeError
+from toolkit.ops.dispatch import apply1
+from toolkit.runtime import _core
+
+if TYPE_CHECKING:
+    from toolkit.tensor import Tensor
+
+
+class Conversion(TensorBase):
+    """Conversions by PyTorch's names."""
+
+    @property
+    def device(self) -> Device:
+        """Where the value lives."""
+        return as_device("cpu")
+
+    @property
+    def is_cuda(self) -> builtins.bool:
+        """Whether it lives on a CUDA device."""
+        return False
+
+    @property
+    def layout(self) -> str:
+        """Always "strided"."""
+        return "strided"
+
+    @property
+    def itemsize(self) -> builtins.int:
+        """Bytes of one element."""
+        return self.dtype.itemsize
+
+    def element_size(self) -> builtins.int:
+        """Bytes of one element."""
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> builtins.int:
+        """Bytes of all elements."""
+        return self._concrete("nbytes").nbytes
+
+    def data_ptr(self) -> builtins.int:
+        """The address of the first element."""
+        return self._concrete("data_ptr").data_ptr
+
+    def is_floating_point(self) -> builtins.bool:
+        """Whether the element type is a float."""
+        return self.dtype.is_floating_point
+
+    def is_complex(self) -> builtins.bool:
+        """Whether the element type is complex."""
+        return self.dtype.is_complex
+
+    def _array(self) -> np.ndarray[Any, Any]:
+        """The value as an array that shares its memory, outside any bookkeeping."""
+        value = self._concrete("numpy")
+        array: np.ndarray[Any, Any] = value.numpy()
+        if value.dtype == dtypes.bfloat16.onnx:
+            array = array.view(dtypes.bfloat16.numpy)
+        return array
+
+    def numpy(self, *, force: builtins.bool = False) -> np.ndarray[Any, Any]:
+        """An array that shares the memory of this tensor.
+
+        Writes to a tensor reach the arrays taken from it. An array of a view that is not row-major
+        in its base (a transpose, an inner slice) is a copy.
+
+        Raises:
+            InvalidArgumentError: the tensor requires grad (and not `force`), or is symbolic.
+        """
+        if self.requires_grad and not force:
+            raise InvalidArgumentError(
+                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
+            )
+        array = self._array()
+        self._share()
+        return array
+
+    def _share(self) -> None:
+        """From now on the memory is seen by others, so writes must go into it."""
+        self._root()._shared = True
+
+    def __array__(self, dtype: Any = None, copy: builtins.bool | None = None) -> np.ndarray[Any, Any]:
+        array = self.numpy()
+        if dtype is not None and array.dtype != dtype:
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        """A capsule that shares the memory."""
+        if self.requires_grad:
+            raise BufferError(
+                "Can't export tensors that require gradient, use tensor.detach()"
+            )
+        value = self._concrete("__dlpack__")
+        self._share()
+        return value.to_dlpack().__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> tuple[builtins.int, builtins.int]:
+        """(device type 1: CPU, 0)."""
+        return (1, 0)
+
+    def tolist(self) -> Any:
+        """Nested lists of Python numbers; a number for a 0-dim tensor."""
+        array = self._array()
+        return (array.astype(np.float32) if array.dtype.kind == "V" else array).tolist()
+
+    def item(self) -> Any:
+        """The only element as a Python number.
+
+        Raises:
+            ShapeError: there is not exactly one.
+        """
+        value = self._concrete("item")
+        if value.size != 1:
+            raise ShapeError(
+                f"a Tensor with {value.size} elements cannot be converted to Scalar"
+            )
+        return self._array().item()
+
+    def __float__(self) -> builtins.float:
+        return builtins.float(self.item())
+
+    def __int__(self) -> builtins.int:
+        return builtins.int(self.item())
+
+    def __index__(self) -> builtins.int:
+        value = self._concrete("index")
+        if value.size != 1 or self.dtype.is_floating_point:
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return builtins.int(self.item())
+
+    def __bool__(self) -> builtins.bool:
+        value = self._concrete("bool")
+        if value.size != 1:
+            raise ShapeError(
+                "Boolean value of Tensor with "
+                f"{'no values' if not value.size else 'more than one value'} is ambiguous"
+            )
+        return builtins.bool(self._array().item())
+
+    def __format__(self, spec: str) -> str:
+        if spec and self.dim() == 0:
+            return format(self.item(), spec)
+        return object.__format__(self, spec)
+
+    def __repr__(self) -> str:
+        from toolkit._tensor.printing import to_string
+
+        name = type(self).__name__
+        return to_string(self, "tensor(" if name in ("Tensor", "Parameter") else f"{name}(")
+
+    def __deepcopy__(self, memo: dict[builtins.int, Any]) -> Any:
+        if not self.is_leaf:
+            raise InvalidArgumentError(
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
+                "protocol at the moment."
+            )
+        if id(self) in memo:
+            return memo[id(self)]
+        copy: Any = object.__new__(type(self))
+        memo[id(self)] = copy
+        for name, value in self.__dict__.items():
+            if name not in ("_value", "_node", "_base", "_view", "_seen", "_version", "_grad", "_shared"):
+                copy.__dict__[name] = value
+        copy._value = self._concrete("deepcopy").clone()
+        if self.requires_grad:
+            copy.requires_grad_()
+        if self._grad is not None:
+            copy._grad = self._grad.__deepcopy__(memo)
+        return copy
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return (_rebuild, (type(self), self._array().copy(), self.dtype, self.requires_grad))
+
+    # -- element type and place ----------------------------------------------------------------
+
+    def to(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Another element type or device: `to(dtype)`, `to(device)`, `to(device, dtype)`, `to(tensor)`."""
+        dtype = kwargs.get("dtype")
+        place = kwargs.get("device")
+        for a in args:
+            if isinstance(a, dtypes.DType):
+                dtype = a
+            elif isinstance(a, TensorBase):
+                dtype = a.dtype
+            elif isinstance(a, (str, Device)):
+                place = a
+        if place is not None:
+            as_device(place)
+        out = self if dtype is None else cast(self, dtype.onnx)
+        if kwargs.get("copy") and out is self:
+            return self.clone()
+        return out  # type: ignore[return-value]
+
+    def type(self, dtype: Any = None) -> Any:
+        """The name of the element type, or the tensor in another."""
+        if dtype is None:
+            return f"toolkit.{self.dtype.name}"
+        return self.to(dtype)
+
+    def type_as(self, other: Any) -> Tensor:
+        """In the element type of `other`."""
+        return cast(self, other._value.dtype)  # type: ignore[no-any-return]
+
+    def float(self) -> Tensor:
+        """As float32."""
+        return cast(self, 1)  # type: ignore[no-any-return]
+
+    def double(self) -> Tensor:
+        """As float64."""
+        return cast(self, 11)  # type: ignore[no-any-return]
+
+    def half(self) -> Tensor:
+        """As float16."""
+        return cast(self, 10)  # type: ignore[no-any-return]
+
+    def bfloat16(self) -> Tensor:
+        """As bfloat16."""
+        return cast(self, 16)  # type: ignore[no-any-return]
+
+    def int(self) -> Tensor:
+        """As int32."""
+        return cast(self, 6)  # type: ignore[no-any-return]
+
+    def long(self) -> Tensor:
+        """As int64."""
+        return cast(self, 7)  # type: ignore[no-any-return]
+
+    def short(self) -> Tensor:
+        """As int16."""
+        return cast(self, 5)  # type: ignore[no-any-return]
+
+    def byte(self) -> Tensor:
+        """As uint8."""
+        return cast(self, 2)  # type: ignore[no-any-return]
+
+    def char(self) -> Tensor:
+        """As int8."""
+        return cast(self, 3)  # type: ignore[no-any-return]
+
+    def bool(self) -> Tensor:
+        """As bool: whether elements are not zero."""
+        return cast(self, 9)  # type: ignore[no-any-return]
+
+    def cpu(self) -> Tensor:
+        """On the CPU."""
+        return self  # type: ignore[return-value]
+
+    def cuda(self, device: Any = None) -> Tensor:
+        """On a CUDA device."""
+        return self.to("cuda")
+
+    def pin_memory(self) -> Tensor:
+        """Itself: memory is never paged for a device here."""
+        return self  # type: ignore[return-value]
+
+    def clone(self) -> Tensor:
+        """A copy that gradients pass through."""
+        out = apply1(IDENTITY, self)
+        if type(out._value) is _core.Tensor and out._value.data_ptr == self._value.data_ptr:
+            fresh = out._value.clone()
+            if out._node is not None:
+                out._node.outputs = (fresh,)
+            out._value = fresh
+        return out
+
+    def detach(self) -> Tensor:
+        """The same elements, outside the tape; writes reach this tensor."""
+        return make_view(self, Alias("Detach"))
+
+    def detach_(self) -> Tensor:
+        """Takes this tensor off the tape."""
+        if self._base is not None:
+            raise InvalidArgumentError("Can't detach views in-place. Use detach() instead.")
+        self._node, self._out = None, 0
+        return self  # type: ignore[return-value]
+
+    @property
+    def data(self) -> Tensor:
+        """Like `detach()`; assigning it replaces the value, outside the tape."""
+        return make_view(self, Alias("Detach"))
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        if not isinstance(value, TensorBase):
+            raise DTypeError(f"data: a Tensor is required, got {type(value).__name__}.")
+        root: Any = self._root()
+        self._value = value._get()
+        root._version += 1
+        self._seen = root._version
+
+
+def _rebuild(cls: Any, array: Any, dtype: dtypes.DType, requires_grad: builtins.bool) -> Any:
+    from toolkit._tensor.consts import core_array
+
+    t: Any = object.__new__(cls)
+    t._value = core_array(np.ascontiguousarray(array).reshape(array.shape))
+    return t.requires_grad_(requires_grad)

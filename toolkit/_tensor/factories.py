@@ -1,0 +1,345 @@
+"""Functions that make tensors: from data, constant, counted, random, and joined."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from toolkit import dtypes, random
+from toolkit._tensor import promote
+from toolkit._tensor.base import INT64, TensorBase, wrap
+from toolkit._tensor.consts import core_array, scalar
+from toolkit._tensor.promote import cast, promote_codes
+from toolkit._tensor.views import _symbolic, as_shape, normalize_dim, shape_operand
+from toolkit.device import device as as_device
+from toolkit.errors import DTypeError, InvalidArgumentError, ShapeError
+from toolkit.ops.dispatch import apply, apply2, handle
+from toolkit.runtime import _core
+
+if TYPE_CHECKING:
+    from toolkit.tensor import Tensor
+
+
+def _finish(t: Any, requires_grad: bool = False, device: Any = None) -> Any:
+    if device is not None:
+        as_device(device)
+    return t.requires_grad_() if requires_grad else t
+
+
+def _code(dtype: dtypes.DType | None, otherwise: int | None = None) -> int:
+    if dtype is None:
+        return promote.default_code if otherwise is None else otherwise
+    if not isinstance(dtype, dtypes.DType):
+        raise DTypeError(f"dtype: a toolkit dtype is required, got {dtype!r}. Hint: toolkit.float32.")
+    return dtype.onnx
+
+
+def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
+    """A tensor that shares the memory of a C-contiguous array (others are copied)."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
+    dtypes.from_numpy(array.dtype)
+    t = wrap(core_array(np.ascontiguousarray(array).reshape(array.shape)))
+    t._shared = True
+    return t
+
+
+def from_dlpack(source: Any) -> Tensor:
+    """A tensor that shares the memory of any object with `__dlpack__`."""
+    t = wrap(_core.Tensor.from_array(source))
+    t._shared = True
+    return t
+
+
+def _data_array(data: Any) -> np.ndarray[Any, Any]:
+    if isinstance(data, (list, tuple)) and _holds_tensor(data):
+        data = _to_lists(data)
+    try:
+        array = np.asarray(data)
+    except ValueError as e:
+        raise ShapeError(f"tensor: nested sequences of equal length are required, got {e}.") from None
+    if array.dtype == object or array.dtype.kind in "USOM":
+        raise DTypeError(
+            f"tensor: numbers are required, got {type(data).__name__} of {array.dtype}."
+        )
+    return array
+
+
+def _holds_tensor(data: Any) -> bool:
+    while isinstance(data, (list, tuple)) and data:
+        data = data[0]
+    return isinstance(data, TensorBase)
+
+
+def _to_lists(data: Any) -> Any:
+    if isinstance(data, TensorBase):
+        return data.tolist()  # type: ignore[attr-defined]
+    if isinstance(data, (list, tuple)):
+        return [_to_lists(d) for d in data]
+    return data
+
+
+def _is_python(data: Any) -> bool:
+    while isinstance(data, (list, tuple)):
+        if not data:
+            return True
+        data = data[0]
+    return isinstance(data, (bool, int, float)) and not isinstance(data, np.generic)
+
+
+def tensor(
+    data: Any, *, dtype: dtypes.DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """A copy of numbers, nested lists, an array or a tensor.
+
+    Python floats become the default float type, ints int64.
+
+    Raises:
+        ShapeError: nested lists of unequal length.
+        DTypeError: not numbers.
+    """
+    if isinstance(data, TensorBase):
+        out: Any = data.detach().clone()  # type: ignore[attr-defined]
+        return _finish(out if dtype is None else out.to(dtype), requires_grad, device)  # type: ignore[no-any-return]
+    array = _data_array(data)
+    if dtype is not None:
+        array = array.astype(dtype.numpy)
+    elif array.dtype.kind == "f" and (_is_python(data) or _holds_tensor(data)):
+        array = array.astype(dtypes.BY_ONNX[promote.default_code].numpy)
+    dtypes.from_numpy(array.dtype)
+    copy = np.array(array, order="C", copy=True)
+    return _finish(wrap(core_array(copy)), requires_grad, device)  # type: ignore[no-any-return]
+
+
+def as_tensor(data: Any, dtype: dtypes.DType | None = None, device: Any = None) -> Tensor:
+    """Like `tensor`, but shares memory with a tensor or array where it can."""
+    if isinstance(data, TensorBase):
+        return data if dtype is None else cast(data, dtype.onnx)  # type: ignore[return-value,no-any-return]
+    if isinstance(data, np.ndarray) and (dtype is None or data.dtype == dtype.numpy):
+        return from_numpy(data)
+    if not isinstance(data, (np.ndarray, np.generic)) and hasattr(data, "__dlpack__"):
+        t = from_dlpack(data)
+        return t if dtype is None else cast(t, dtype.onnx)  # type: ignore[no-any-return]
+    return tensor(data, dtype=dtype, device=device)
+
+
+def full(
+    size: Any, fill_value: Any, *, dtype: dtypes.DType | None = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """A tensor of one value everywhere."""
+    if isinstance(fill_value, TensorBase):
+        fill_value = fill_value.item()  # type: ignore[attr-defined]
+    code = _code(dtype, promote.scalar_code(fill_value))
+    shape = as_shape((size,))
+    if any(_symbolic(d) for d in shape):
+        return apply2(handle("Expand"), scalar(fill_value, code), shape_operand(shape))
+    if any(d < 0 for d in shape):
+        raise ShapeError(
+            f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}"
+        )
+    if fill_value == 0:
+        array = np.zeros(shape, dtypes.BY_ONNX[code].numpy)
+    else:
+        array = np.full(shape, fill_value, dtypes.BY_ONNX[code].numpy)
+    return _finish(wrap(core_array(array)), requires_grad, device)  # type: ignore[no-any-return]
+
+
+def zeros(*size: Any, dtype: dtypes.DType | None = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Zeros."""
+    return full(as_shape(size), 0, dtype=dtypes.BY_ONNX[_code(dtype)], device=device, requires_grad=requires_grad)
+
+
+def ones(*size: Any, dtype: dtypes.DType | None = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Ones."""
+    return full(as_shape(size), 1, dtype=dtypes.BY_ONNX[_code(dtype)], device=device, requires_grad=requires_grad)
+
+
+def empty(*size: Any, dtype: dtypes.DType | None = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Memory of undefined content."""
+    shape = as_shape(size)
+    if any(_symbolic(d) for d in shape):
+        return zeros(shape, dtype=dtype)
+    return _finish(wrap(_core.Tensor.empty(_code(dtype), list(shape))), requires_grad, device)  # type: ignore[no-any-return]
+
+
+def _like(make: Any) -> Any:
+    def factory(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+        return make(input.shape, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+
+    factory.__doc__ = f"`{make.__name__}` of the shape and element type of another tensor."
+    factory.__name__ = factory.__qualname__ = make.__name__ + "_like"
+    return factory
+
+
+def full_like(input: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """`full` of the shape and element type of another tensor."""
+    return full(input.shape, fill_value, dtype=dtype or input.dtype, requires_grad=requires_grad)
+
+
+def arange(
+    start: Any, end: Any = None, step: Any = 1, *, dtype: dtypes.DType | None = None,
+    device: Any = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """Numbers from `start` up to (not including) `end`.
+
+    Raises:
+        InvalidArgumentError: step is 0 or leads away from `end`.
+    """
+    if end is None:
+        start, end = 0, start
+    if any(_symbolic(v) for v in (start, end, step)):
+        code = _code(dtype, INT64)
+        bounds = [v.tensor() if _symbolic(v) else scalar(v, INT64) for v in (start, end, step)]
+        return cast(apply(handle("Range"), *bounds), code)  # type: ignore[no-any-return]
+    if step == 0:
+        raise InvalidArgumentError("step must be nonzero")
+    if (end - start) / step < 0:
+        raise InvalidArgumentError(
+            "upper bound and lower bound inconsistent with step sign: "
+            f"start {start}, end {end}, step {step}."
+        )
+    whole = all(isinstance(v, (int, np.integer)) for v in (start, end, step))
+    code = _code(dtype, INT64 if whole else None)
+    array = np.arange(start, end, step).astype(dtypes.BY_ONNX[code].numpy)
+    return _finish(wrap(core_array(array)), requires_grad, device)  # type: ignore[no-any-return]
+
+
+def linspace(
+    start: float, end: float, steps: int, *, dtype: dtypes.DType | None = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """`steps` numbers from `start` to `end`, both included."""
+    array = np.linspace(start, end, steps).astype(dtypes.BY_ONNX[_code(dtype)].numpy)
+    return _finish(wrap(core_array(array)), requires_grad, device)  # type: ignore[no-any-return]
+
+
+def logspace(start: float, end: float, steps: int, base: float = 10.0, *, dtype: Any = None) -> Tensor:
+    """`steps` numbers from base^start to base^end."""
+    array = np.logspace(start, end, steps, base=base).astype(dtypes.BY_ONNX[_code(dtype)].numpy)
+    return wrap(core_array(array))
+
+
+def eye(
+    n: int, m: int | None = None, *, dtype: dtypes.DType | None = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """Ones on the diagonal, zeros elsewhere."""
+    array = np.eye(n, m, dtype=dtypes.BY_ONNX[_code(dtype)].numpy)
+    return _finish(wrap(core_array(array)), requires_grad, device)  # type: ignore[no-any-return]
+
+
+# -- random ------------------------------------------------------------------------------------
+
+
+def rand(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, generator: Any = None) -> Tensor:
+    """Uniform numbers in [0, 1)."""
+    return _finish(random.uniform(as_shape(size), _code(dtype), generator), requires_grad, device)  # type: ignore[no-any-return]
+
+
+def randn(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, generator: Any = None) -> Tensor:
+    """Numbers of the standard normal distribution."""
+    return _finish(random.normal(as_shape(size), _code(dtype), generator), requires_grad, device)  # type: ignore[no-any-return]
+
+
+def randint(low: Any, high: Any = None, size: Any = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, generator: Any = None) -> Tensor:
+    """Integers in [low, high); `randint(high, size)` starts at 0."""
+    if size is None:
+        low, high, size = 0, low, high
+    if high <= low:
+        raise InvalidArgumentError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
+    u: Any = random.uniform(as_shape((size,)), dtypes.float64.onnx, generator)
+    out = cast((u * float(high - low)).floor() + float(low), _code(dtype, INT64))
+    return _finish(out, requires_grad, device)  # type: ignore[no-any-return]
+
+
+def randperm(n: int, *, dtype: Any = None, device: Any = None, generator: Any = None) -> Tensor:
+    """The integers below n in random order."""
+    u: Any = random.uniform((n,), dtypes.float64.onnx, generator)
+    return _finish(cast(u.argsort(0), _code(dtype, INT64)), device=device)  # type: ignore[no-any-return]
+
+
+def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Any = None, dtype: Any = None) -> Tensor:
+    """Normal numbers of a mean and a standard deviation (numbers or tensors)."""
+    if size is None:
+        size = next(v.shape for v in (mean, std) if isinstance(v, TensorBase))
+    return randn(size, generator=generator, dtype=dtype) * std + mean
+
+
+def bernoulli(input: Any, p: float | None = None, *, generator: Any = None) -> Tensor:
+    """1 with the probability of each element (or `p`), else 0."""
+    u: Any = random.uniform(input.shape, promote.default_code, generator)
+    return cast(u < (input if p is None else p), input._value.dtype)  # type: ignore[no-any-return]
+
+
+def multinomial(input: Any, num_samples: int, replacement: bool = False, *, generator: Any = None) -> Tensor:
+    """Indices drawn with the probabilities of the rows (not necessarily normalized)."""
+    p: Any = input if input.dim() == 2 else input.unsqueeze(0)
+    if not replacement:
+        if num_samples > int((p != 0).sum(1).min().item()):
+            raise InvalidArgumentError(
+                "invalid multinomial distribution (with replacement=False, not enough non-negative "
+                "category to sample)"
+            )
+        u: Any = random.uniform(p.shape, p._value.dtype, generator)
+        keys = (1 - u).log() / p  # The k largest are k draws without replacement (Efraimidis 2006).
+        keys = keys.masked_fill(p == 0, -math.inf)
+        out = keys.topk(num_samples, 1).indices
+    else:
+        edges = p.cumsum(1)
+        u = random.uniform((p.shape[0], num_samples), p._value.dtype, generator)
+        total = edges.narrow(1, p.shape[1] - 1, 1)
+        below = edges.unsqueeze(1) <= (u * total).unsqueeze(2)
+        out = below.sum(2).clamp(max=p.shape[1] - 1)
+    return out if input.dim() == 2 else out.squeeze(0)  # type: ignore[no-any-return]
+
+
+# -- joins -------------------------------------------------------------------------------------
+
+
+def cat(tensors: Any, dim: int = 0) -> Tensor:
+    """Joins tensors along a dimension.
+
+    Raises:
+        ShapeError: the other dimensions differ.
+    """
+    parts = list(tensors)
+    if not parts:
+        raise InvalidArgumentError("cat(): expected a non-empty list of Tensors")
+    for t in parts:
+        if not isinstance(t, TensorBase):
+            raise TypeError(f"cat: tensors are required, got {type(t).__name__}.")
+        if t.dim() == 0:
+            raise ShapeError("zero-dimensional tensor cannot be concatenated")
+    rank = max(t.dim() for t in parts)
+    if rank > 1:  # PyTorch skips empty vectors among others.
+        parts = [t for t in parts if t.dim() > 1 or t.shape[0] != 0]
+    code = parts[0]._value.dtype
+    for t in parts[1:]:
+        code = promote_codes(code, t._value.dtype)
+    return apply(handle("Concat", axis=normalize_dim(dim, rank)), *(cast(t, code) for t in parts))
+
+
+concat = concatenate = cat
+
+
+def stack(tensors: Any, dim: int = 0) -> Tensor:
+    """Joins tensors of equal shape along a new dimension."""
+    parts = list(tensors)
+    if not parts:
+        raise InvalidArgumentError("stack expects a non-empty TensorList")
+    first = parts[0].shape
+    for i, t in enumerate(parts):
+        if t.shape != first:
+            raise ShapeError(
+                f"stack expects each tensor to be equal size, but got {list(first)} at entry 0 "
+                f"and {list(t.shape)} at entry {i}"
+            )
+    d = normalize_dim(dim, len(first), 1) if first else normalize_dim(dim, 1)
+    return cat([t.unsqueeze(d) for t in parts], d)
+
+
+zeros_like, ones_like, empty_like = _like(zeros), _like(ones), _like(empty)
+rand_like, randn_like = _like(rand), _like(randn)

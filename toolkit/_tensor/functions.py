@@ -1,0 +1,162 @@
+"""The functions of the package's top level, `toolkit.exp(x)`: mostly the methods of `Tensor`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from toolkit import dtypes
+from toolkit._tensor import factories, products, promote
+from toolkit._tensor.base import TensorBase
+from toolkit._tensor.elementwise import where
+from toolkit._tensor.promote import result_code
+from toolkit.errors import DTypeError
+
+inf, nan, pi, e = math.inf, math.nan, math.pi, math.e
+
+_FACTORIES = (
+    "arange as_tensor bernoulli cat concat concatenate empty empty_like eye from_dlpack from_numpy "
+    "full full_like linspace logspace multinomial normal ones ones_like rand rand_like randint "
+    "randn randn_like randperm stack tensor zeros zeros_like"
+).split()
+_METHODS = (
+    "abs absolute acos acosh add addcdiv addcmul addmm all allclose amax amin any arccos arcsin "
+    "arctan argmax argmin argsort argwhere asin asinh atan atan2 atanh baddbmm bincount bitwise_and "
+    "bitwise_not bitwise_or bitwise_xor bmm broadcast_to ceil chunk clamp clamp_max clamp_min clip "
+    "clone cos cosh count_nonzero cumsum detach diag diagonal div divide dot eq equal erf erfc exp "
+    "exp2 expm1 fix flatten flip fliplr flipud floor floor_divide fmod frac gather ge gelu ger "
+    "greater greater_equal gt heaviside index_add index_copy index_fill index_put index_select inner "
+    "isclose isfinite isinf isnan le lerp less less_equal log log10 log1p log2 log_softmax "
+    "logical_and logical_not logical_or logical_xor logit logsumexp lt masked_fill masked_select "
+    "matmul max maximum mean median min minimum mm moveaxis movedim mul multiply mv nan_to_num "
+    "narrow ne neg negative nonzero norm not_equal numel outer permute pow prod ravel reciprocal "
+    "relu remainder repeat_interleave reshape roll round rsqrt rsub scatter scatter_add "
+    "scatter_reduce select sgn sigmoid sign silu sin sinh softmax softplus sort split sqrt square "
+    "squeeze std sub subtract sum swapaxes swapdims t take take_along_dim tan tanh tensor_split tile "
+    "topk trace transpose tril triu true_divide trunc unbind unflatten unsqueeze var relu_ "
+    "is_floating_point is_complex"
+).split()
+
+
+def names() -> list[str]:
+    """All names of functions here."""
+    return [*_FACTORIES, *_METHODS, *_OTHERS]
+
+
+def find(name: str) -> Any:
+    """A function by its name.
+
+    Raises:
+        AttributeError: there is none.
+    """
+    if name in _OTHERS:
+        return _OTHERS[name]
+    if name in _FACTORIES:
+        return getattr(factories, name)
+    if name in _METHODS:
+        return _method(name)
+    raise AttributeError(f"module 'toolkit' has no attribute {name!r}")
+
+
+def _method(name: str) -> Any:
+    from toolkit.tensor import Tensor
+
+    method = getattr(Tensor, name)
+
+    def function(input: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(input, TensorBase):
+            input = _first(name, input, args)
+        return method(input, *args, **kwargs)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = method.__doc__
+    return function
+
+
+def _first(name: str, input: Any, args: Any) -> Any:
+    """A number in the first place of an operation with a tensor is a 0-dim tensor."""
+    if isinstance(input, (bool, int, float)) and args and isinstance(args[0], TensorBase):
+        return factories.tensor(input)
+    raise TypeError(
+        f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
+    )
+
+
+def _where(condition: Any, input: Any = None, other: Any = None) -> Any:
+    """Elements of `input` where the condition holds, else of `other`."""
+    if input is None and other is None:
+        return condition.nonzero(as_tuple=True)
+    return where(condition, input, other)
+
+
+def is_tensor(x: Any) -> bool:
+    """Whether it is a tensor."""
+    return isinstance(x, TensorBase)
+
+
+def set_default_dtype(dtype: dtypes.DType) -> None:
+    """The element type of Python floats and of factories.
+
+    Raises:
+        DTypeError: not a floating type.
+    """
+    if not dtype.is_floating_point:
+        raise DTypeError(f"set_default_dtype: a floating type is required, got {dtype.name}.")
+    promote.set_default(dtype.onnx)
+
+
+def get_default_dtype() -> dtypes.DType:
+    """The element type of Python floats and of factories."""
+    return dtypes.BY_ONNX[promote.default_code]
+
+
+def result_type(*operands: Any) -> dtypes.DType:
+    """The element type that an operation on these would have."""
+    return dtypes.BY_ONNX[result_code(*operands)]
+
+
+def promote_types(a: dtypes.DType, b: dtypes.DType) -> dtypes.DType:
+    """The smallest element type that both fit into."""
+    return dtypes.BY_ONNX[promote.promote_codes(a.onnx, b.onnx)]
+
+
+def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Any, ...]:
+    """Coordinate grids of vectors."""
+    if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)):
+        tensors = tuple(tensors[0])
+    swap = indexing == "xy" and len(tensors) > 1
+    order = (tensors[1], tensors[0], *tensors[2:]) if swap else tensors
+    shape = tuple(t.shape[0] if t.dim() else 1 for t in order)
+    grids = []
+    for i, t in enumerate(order):
+        grids.append(t.reshape(*((1,) * i), -1, *((1,) * (len(order) - i - 1))).expand(shape))
+    if swap:
+        grids = [g.transpose(0, 1) for g in (grids[1], grids[0], *grids[2:])]
+    return tuple(grids)
+
+
+def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
+    """Tensors expanded to their common shape."""
+    import numpy as np
+
+    shape = np.broadcast_shapes(*(tuple(t.shape) for t in tensors))
+    return tuple(t.expand(shape) for t in tensors)
+
+
+def vstack(tensors: Any) -> Any:
+    """Joins along the first dimension; vectors are rows."""
+    return factories.cat([t.reshape(1, -1) if t.dim() < 2 else t for t in tensors], 0)
+
+
+def hstack(tensors: Any) -> Any:
+    """Joins along the second dimension (vectors: the first)."""
+    parts = [t.reshape(1) if t.dim() == 0 else t for t in tensors]
+    return factories.cat(parts, 0 if parts[0].dim() == 1 else 1)
+
+
+_OTHERS: dict[str, Any] = {
+    "where": _where, "einsum": products.einsum, "is_tensor": is_tensor,
+    "set_default_dtype": set_default_dtype, "get_default_dtype": get_default_dtype,
+    "result_type": result_type, "promote_types": promote_types, "meshgrid": meshgrid,
+    "broadcast_tensors": broadcast_tensors, "vstack": vstack, "hstack": hstack,
+}  # fmt: skip

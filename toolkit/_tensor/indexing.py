@@ -1,0 +1,386 @@
+"""`x[...]` and `x[...] = v` with numpy's rules: basic indices give views, tensors pick copies."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from toolkit._tensor.base import BOOL, INTS, TensorBase
+from toolkit._tensor.promote import cast, operand
+from toolkit._tensor.views import (
+    _FAR,
+    Reshaped,
+    Sliced,
+    _symbolic,
+    make_view,
+    shape_operand,
+    simplify,
+)
+from toolkit.errors import InvalidArgumentError, OutOfBoundsError, ShapeError
+from toolkit.ops.dispatch import apply, apply1, apply2, handle
+
+if TYPE_CHECKING:
+    from toolkit.tensor import Tensor
+
+NONZERO, GATHER_ND, SCATTER_ND = handle("NonZero"), handle("GatherND"), handle("ScatterND")
+
+
+class Plan:
+    """A parsed index: slices, the shape after them, and advanced indices by axis of that shape."""
+
+    __slots__ = ("advanced", "axes", "ends", "label", "shape", "starts", "steps")
+
+    def __init__(self) -> None:
+        self.axes: list[int] = []
+        self.starts: list[int] = []
+        self.ends: list[int] = []
+        self.steps: list[int] = []
+        self.shape: list[Any] = []  # After slices, selected axes removed, None inserted.
+        self.advanced: list[tuple[int, Any]] = []
+        self.label = "Slice"
+
+
+def _is_advanced(item: Any) -> bool:
+    if isinstance(item, TensorBase):
+        return item.dim() > 0 or item._value.dtype == BOOL or not _plain_int(item)
+    return isinstance(item, (list, np.ndarray)) or type(item) is bool
+
+
+def _plain_int(item: Any) -> bool:
+    from toolkit.runtime import _core
+
+    return type(item._value) is _core.Tensor and item._value.dtype in INTS
+
+
+def _as_tensor(item: Any) -> Any:
+    from toolkit._tensor.factories import as_tensor
+
+    t: Any = item if isinstance(item, TensorBase) else as_tensor(item)
+    code = t._value.dtype
+    if code == BOOL:
+        return t
+    if code not in INTS:
+        if t.dim() == 1 and t.shape[0] == 0:
+            return cast(t, 7)
+        raise OutOfBoundsError("tensors used as indices must be long, int, byte or bool tensors")
+    return cast(t, 7)
+
+
+def parse(x: Any, index: Any) -> Plan:
+    """Reads an index expression.
+
+    Raises:
+        OutOfBoundsError: too many indices, or one outside its axis.
+    """
+    items = list(index) if isinstance(index, tuple) else [index]
+    shape = x.shape
+    used = 0
+    for it in items:
+        if it is None or it is Ellipsis or type(it) is bool:
+            continue
+        used += max(it.dim(), 0) if isinstance(it, TensorBase) and it._value.dtype == BOOL else (
+            np.ndim(it) if isinstance(it, (np.ndarray, list)) and np.asarray(it).dtype == bool else 1)  # fmt: skip
+    if used > len(shape):
+        if not shape:
+            raise OutOfBoundsError(
+                "invalid index of a 0-dim tensor. Use `tensor.item()` to convert a 0-dim tensor to "
+                "a number"
+            )
+        raise OutOfBoundsError(f"too many indices for tensor of dimension {len(shape)}")
+    dots = [i for i, it in enumerate(items) if it is Ellipsis]
+    if len(dots) > 1:
+        raise OutOfBoundsError("an index can only have a single ellipsis ('...')")
+    at = dots[0] if dots else len(items)
+    items[at : at + 1] = [slice(None)] * (len(shape) - used)
+    plan, axis = Plan(), 0
+    for it in items:
+        if it is None:
+            plan.shape.append(1)
+        elif isinstance(it, slice):
+            _slice(plan, axis, it, shape[axis])
+            axis += 1
+        elif type(it) is bool:
+            plan.advanced.append((len(plan.shape), _as_tensor([it])))
+            plan.shape.append(1)
+        elif _is_advanced(it):
+            t = _as_tensor(it)
+            plan.advanced.append((len(plan.shape), t))
+            span = max(t.dim(), 0) if t._value.dtype == BOOL else 1
+            if t._value.dtype == BOOL:
+                for k in range(span):
+                    if not _symbolic(shape[axis + k]) and t.shape[k] != shape[axis + k]:
+                        raise OutOfBoundsError(
+                            f"The shape of the mask {list(t.shape)} at index {k} does not match the "
+                            f"shape of the indexed tensor {list(shape)} at index {axis + k}"
+                        )
+            plan.shape.extend(shape[axis : axis + span])
+            axis += span
+        else:
+            _select(plan, axis, it, shape[axis])
+            axis += 1
+    return plan
+
+
+def _slice(plan: Plan, axis: int, item: slice, n: Any) -> None:
+    step = 1 if item.step is None else operator.index(item.step)
+    if step <= 0:
+        raise InvalidArgumentError("slice step must be positive")
+    if _symbolic(n):
+        _symbolic_slice(plan, axis, item, n, step)
+        return
+    start, end, step = item.indices(n)
+    end = max(end, start)
+    if (start, end, step) != (0, n, 1):
+        plan.axes.append(axis)
+        plan.starts.append(start)
+        plan.ends.append(end)
+        plan.steps.append(step)
+    plan.shape.append(-(-(end - start) // step))
+
+
+def _symbolic_slice(plan: Plan, axis: int, item: slice, n: Any, step: int) -> None:
+    start = 0 if item.start is None else operator.index(item.start)
+    end = _FAR if item.stop is None else operator.index(item.stop)
+    if (start, end, step) == (0, _FAR, 1):
+        plan.shape.append(n)
+        return
+    plan.axes.append(axis)
+    plan.starts.append(start)
+    plan.ends.append(end)
+    plan.steps.append(step)
+    plan.shape.append(n.sliced(start, end, step))
+
+
+def _select(plan: Plan, axis: int, item: Any, n: Any) -> None:
+    try:
+        i = operator.index(item)
+    except TypeError:
+        raise OutOfBoundsError(
+            "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are "
+            f"valid indices (got {type(item).__name__})"
+        ) from None
+    if not _symbolic(n):
+        if not -n <= i < n:
+            raise OutOfBoundsError(f"index {i} is out of bounds for dimension {axis} with size {n}")
+        i += n if i < 0 else 0
+    plan.axes.append(axis)
+    plan.starts.append(i)
+    plan.ends.append(i + 1 if i != -1 else _FAR)
+    plan.steps.append(1)
+    plan.label = "Select"
+
+
+def basic(x: Any, plan: Plan) -> Any:
+    """The view that the slices, selections and new axes of a plan take."""
+    out = x
+    if plan.axes:
+        out = make_view(out, Sliced(
+            plan.label, tuple(plan.axes), tuple(plan.starts), tuple(plan.ends), tuple(plan.steps)))  # fmt: skip
+    shape = out.shape
+    if not _same_shape(plan.shape, shape):
+        target = simplify(tuple(plan.shape), shape)
+        out = make_view(out, Reshaped(plan.label if plan.axes else "Unsqueeze", shape_operand(target)))
+    elif out is x:
+        out = make_view(x, Reshaped("Alias", shape_operand(simplify(tuple(shape), shape))))
+    return out
+
+
+def _same_shape(a: Any, b: Any) -> bool:
+    return len(a) == len(b) and all(
+        m is n or (type(m) is int and type(n) is int and m == n) for m, n in zip(a, b, strict=True)
+    )
+
+
+def get_item(x: Any, index: Any) -> Any:
+    """`x[index]`."""
+    plan = parse(x, index)
+    picked = basic(x, plan) if plan.axes or not plan.advanced or len(plan.shape) != x.dim() else x
+    return pick(picked, plan.advanced) if plan.advanced else picked
+
+
+def _integers(advanced: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
+    """Masks as the index vectors of their true elements."""
+    out: list[tuple[int, Any]] = []
+    for axis, t in advanced:
+        if t._value.dtype != BOOL:
+            out.append((axis, t))
+            continue
+        places = apply1(NONZERO, t if t.dim() else t.reshape(1))
+        for k in range(max(t.dim(), 1)):
+            out.append((axis + k, places[k]))
+    return out
+
+
+def _front(x: Any, axes: list[int]) -> tuple[list[int], bool]:
+    """The order that brings the indexed axes first, and whether they were adjacent."""
+    rest = [d for d in range(x.dim()) if d not in axes]
+    return axes + rest, axes == list(range(axes[0], axes[0] + len(axes)))
+
+
+def _joint(indices: list[Any]) -> tuple[Any, int]:
+    """Index tensors broadcast and joined along a last axis, as GatherND takes them."""
+    rank = max(t.dim() for t in indices)
+    if len(indices) == 1:
+        return indices[0].unsqueeze(-1), rank
+    shapes = [tuple(t.shape) for t in indices]
+    if any(s != shapes[0] for s in shapes):
+        try:
+            common = np.broadcast_shapes(*shapes)
+        except ValueError:
+            raise OutOfBoundsError(
+                "shape mismatch: indexing tensors could not be broadcast together with shapes "
+                + ", ".join(str(list(s)) for s in shapes)
+            ) from None
+        indices = [t.expand(common) for t in indices]
+    parts = [t.unsqueeze(-1) for t in indices]
+    return apply(handle("Concat", axis=rank), *parts), rank
+
+
+def pick(x: Any, advanced: list[tuple[int, Any]]) -> Any:
+    """Elements at index tensors, by numpy's rule for where their axes go."""
+    pairs = _integers(advanced)
+    axes = [a for a, _ in pairs]
+    if len(pairs) == 1:
+        return apply2(handle("Gather", axis=axes[0]), x, pairs[0][1])
+    order, adjacent = _front(x, axes)
+    if order != sorted(order):
+        x = apply1(handle("Transpose", perm=order), x)
+    joint, rank = _joint([t for _, t in pairs])
+    out = apply2(GATHER_ND, x, joint)
+    if adjacent and axes[0] > 0:
+        before = list(range(rank, rank + axes[0]))
+        after = list(range(rank + axes[0], out.dim()))
+        out = out.permute(*before, *range(rank), *after)
+        out._base = None
+    return out
+
+
+def scatter(x: Any, advanced: list[tuple[int, Any]], value: Any, reduction: str = "none") -> Any:
+    """`x` with the elements at index tensors replaced by (or added to) `value`."""
+    pairs = _integers(advanced)
+    axes = [a for a, _ in pairs]
+    order, adjacent = _front(x, axes)
+    moved = x if order == sorted(order) else apply1(handle("Transpose", perm=order), x)
+    joint, rank = _joint([t for _, t in pairs])
+    tail = moved.shape[len(axes) :]
+    lead = tuple(joint.shape[:-1])
+    front = axes[0] if adjacent else 0
+    region = (*tail[:front], *lead, *tail[front:])
+    value = broadcast(value, region)
+    if front:
+        n = len(lead)
+        value = apply1(handle("Transpose", perm=(*range(front, front + n), *range(front),
+                                                 *range(front + n, len(region)))), value)  # fmt: skip
+    h = handle("ScatterND", reduction=None if reduction == "none" else reduction)
+    out = apply(h, moved, joint, value)
+    if moved is not x:
+        inverse = tuple(order.index(i) for i in range(len(order)))
+        out = apply1(handle("Transpose", perm=inverse), out)
+    return out
+
+
+def broadcast(value: Any, shape: Any) -> Any:
+    """`value` at a shape that it broadcasts to; leading dimensions of size 1 may be dropped."""
+    own = value.shape
+    if _same_shape(own, shape):
+        return value
+    while len(own) > len(shape) and own[0] == 1:
+        value = value.squeeze(0)
+        own = value.shape
+    pairs = list(zip(reversed(own), reversed(tuple(shape)), strict=False))
+    if len(own) > len(shape) or any(
+        type(m) is int and type(n) is int and m not in (1, n) for m, n in pairs
+    ):
+        raise ShapeError(
+            f"shape mismatch: value tensor of shape {list(own)} cannot be broadcast to indexing "
+            f"result of shape {list(shape)}"
+        )
+    return apply2(handle("Expand"), value, shape_operand(shape))
+
+
+def set_item(x: Any, index: Any, value: Any) -> None:
+    """`x[index] = value`."""
+    code = x._value.dtype
+    if not isinstance(value, (TensorBase, bool, int, float, np.generic)):
+        from toolkit._tensor.factories import as_tensor
+
+        value = as_tensor(value)
+    value = operand(value, code)
+    plan = parse(x, index)
+    if len(plan.advanced) == 1 and plan.advanced[0][1]._value.dtype == BOOL and not plan.axes:
+        at, mask = plan.advanced[0]
+        if not isinstance(value, TensorBase) or value.numel() == 1:  # type: ignore[attr-defined]
+            _fill_masked(x, mask, at, value, plan)
+            return
+    if not plan.advanced:
+        target = basic(x, plan)
+        target._assign(broadcast(_tensor_of(value), target.shape))
+        return
+    picked = basic(x, plan) if plan.axes or len(plan.shape) != x.dim() else x
+    picked._assign(scatter(picked, plan.advanced, _tensor_of(value)))
+
+
+def _tensor_of(value: Any) -> Any:
+    if isinstance(value, TensorBase):
+        return value
+    from toolkit._tensor.base import wrap
+
+    return wrap(value._value)
+
+
+def _fill_masked(x: Any, mask: Any, at: int, value: Any, plan: Plan) -> None:
+    target = basic(x, plan) if len(plan.shape) != x.dim() else x
+    after = target.dim() - at - mask.dim()
+    if after:
+        mask = mask.reshape(*mask.shape, *(1,) * after)
+    if isinstance(value, TensorBase) and value.dim():
+        value = value.reshape(())  # type: ignore[attr-defined]
+    target._assign(apply(handle("Where"), mask, value, target))
+
+
+class Indexing(TensorBase):
+    """Indexing methods."""
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return get_item(self, index)  # type: ignore[no-any-return]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        set_item(self, index, value)
+
+    def __iter__(self) -> Any:
+        if not self.dim():
+            raise TypeError("iteration over a 0-d tensor")
+        return iter(self.unbind(0))  # type: ignore[attr-defined]
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self == value).any())
+
+    def masked_select(self, mask: Any) -> Tensor:
+        """The elements where the mask holds, in one dimension."""
+        return self[mask]
+
+    def nonzero(self, as_tuple: bool = False) -> Any:
+        """The indices of elements that are not zero, one row each (or one vector an axis)."""
+        x: Any = self if self.dim() else self.reshape(1)  # type: ignore[attr-defined]
+        places = apply1(NONZERO, x)
+        return tuple(places.unbind(0)) if as_tuple else places.t().contiguous()
+
+    def argwhere(self) -> Tensor:
+        """`nonzero()`."""
+        return self.nonzero()  # type: ignore[no-any-return]
+
+    def take(self, index: Any) -> Tensor:
+        """Elements by their place in the flattened tensor."""
+        return apply2(handle("Gather", axis=0), self.reshape(-1), index)  # type: ignore[attr-defined]
+
+    def take_along_dim(self, indices: Any, dim: int) -> Tensor:
+        """`gather(dim, indices)`."""
+        return self.gather(dim, indices)  # type: ignore[attr-defined,no-any-return]
+
+    def index_put(self, indices: Any, values: Any, accumulate: bool = False) -> Tensor:
+        """A copy with the elements at a tuple of index tensors replaced or added to."""
+        pairs = [(i, _as_tensor(t)) for i, t in enumerate(indices)]
+        return scatter(self, pairs, values, "add" if accumulate else "none")  # type: ignore[no-any-return]
+

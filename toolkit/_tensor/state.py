@@ -1,0 +1,16 @@
+"""What each thread carries while it computes: the gradient mode and the trace that records."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+
+class State(threading.local):
+    """Per-thread modes; class attributes are a new thread's defaults."""
+
+    grad: bool = True
+    trace: Any = None  # A toolkit.tracing.Trace, or None: eager.
+
+
+STATE = State()

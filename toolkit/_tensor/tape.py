@@ -1,0 +1,98 @@
+"""The tape: a light record of each eager operation that gradients may have to pass.
+
+A record keeps the operator, where its inputs came from, and the values themselves (immutable: an
+in-place write gives a tensor a new value). It becomes ONNX nodes only when no compiled gradient
+program for the same structure is known; see `toolkit._tensor.backward`.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from toolkit._tensor.base import TensorBase
+    from toolkit.ops.dispatch import Handle
+
+_next = count().__next__
+Hook = Callable[["TensorBase"], "TensorBase | None"]
+
+
+class Leaf:
+    """The tape's end at a tensor that the user marked with `requires_grad`."""
+
+    __slots__ = ("hooks", "seq", "tensor")
+
+    def __init__(self, tensor: TensorBase) -> None:
+        self.tensor = weakref.ref(tensor)
+        self.hooks: dict[int, Hook] | None = None
+        self.seq = -1
+
+
+class Record:
+    """One operation: `op(inputs) -> outputs`; input i is output `slots[i]` of `nodes[i]`."""
+
+    __slots__ = ("hooks", "inputs", "label", "nodes", "op", "outputs", "retain", "seq", "signature",
+                 "slots")  # fmt: skip
+
+    def __init__(
+        self, op: Handle, nodes: tuple[Any, ...], slots: tuple[int, ...], inputs: Any, outputs: Any
+    ) -> None:
+        self.op = op
+        self.nodes = nodes  # Record, Leaf or None (no gradient passes).
+        self.slots = slots
+        self.inputs = inputs  # Core tensors, `Const`s or None; None altogether once freed.
+        self.outputs = outputs
+        self.seq = _next()
+        self.signature: Any = None  # Its part of the structure key, kept when the values are freed.
+        self.hooks: dict[int, dict[int, Hook]] | None = None  # By output.
+        self.retain: dict[int, Any] | None = None  # Tensors (weakly) that asked for retain_grad.
+        self.label: str | None = None
+
+    @property
+    def freed(self) -> bool:
+        return self.inputs is None
+
+    def free(self) -> None:
+        """Drops the values; the structure stays."""
+        self.inputs = self.outputs = None
+
+    def name(self) -> str:
+        """PyTorch's name of the function, as `grad_fn` prints it."""
+        name = self.label or _NAMES.get(self.op.op_type, self.op.op_type)
+        overload = name[-1] if name in ("Sum1", "Mean1", "Prod1") else "0"
+        return f"{name.rstrip('1')}Backward{overload}"
+
+    def __repr__(self) -> str:
+        return f"<{self.name()}>"
+
+    @property
+    def next_functions(self) -> tuple[tuple[Any, int], ...]:
+        """The records of the inputs, as PyTorch's `grad_fn.next_functions`."""
+        return tuple(zip(self.nodes, self.slots, strict=True))
+
+
+class FunctionRecord(Record):
+    """A custom `autograd.Function`: its own `backward` is called instead of a rule."""
+
+    __slots__ = ("backward", "function")
+
+    def name(self) -> str:
+        return f"{self.function}Backward"
+
+
+_NAMES = {
+    "Reshape": "View", "Transpose": "Permute", "ReduceSum": "Sum", "ReduceMean": "Mean",
+    "ReduceMax": "Amax", "ReduceMin": "Amin", "ReduceProd": "Prod", "MatMul": "Mm",
+    "Gemm": "Addmm", "Conv": "Convolution", "Identity": "Clone", "Cast": "ToCopy",
+    "Concat": "Cat", "Clip": "Clamp", "Gather": "IndexSelect", "GatherElements": "Gather",
+    "GatherND": "Index", "ScatterND": "IndexPut", "ScatterElements": "Scatter", "Trilu": "Tril",
+    "ReduceLogSumExp": "Logsumexp", "ReduceL2": "LinalgVectorNorm", "CumSum": "Cumsum",
+    "MaxPool": "MaxPool2DWithIndices", "AveragePool": "AvgPool2D",
+    "BatchNormTraining": "NativeBatchNorm", "BatchNormalization": "NativeBatchNorm",
+    "LayerNormalization": "NativeLayerNorm", "Dropout": "Mul", "LeakyRelu": "LeakyRelu",
+    "SoftmaxCrossEntropyLoss": "NllLoss", "NegativeLogLikelihoodLoss": "NllLoss", "Max": "Maximum",
+    "Min": "Minimum",
+}  # fmt: skip

@@ -1,0 +1,107 @@
+"""Gradients by PyTorch's names: `backward`, `grad`, `no_grad`, `enable_grad`, `Function`."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from toolkit._tensor.state import STATE
+
+
+class _Mode:
+    """Sets the gradient mode in a `with` block or a decorated function."""
+
+    _value = True
+
+    def __init__(self, function: Any = None) -> None:
+        self._before: list[bool] = []
+
+    def __new__(cls, function: Any = None) -> Any:
+        mode = object.__new__(cls)
+        if callable(function):
+            mode.__init__()  # type: ignore[misc]
+            return mode(function)
+        return mode
+
+    def __enter__(self) -> None:
+        self._before.append(STATE.grad)
+        STATE.grad = self._value
+
+    def __exit__(self, *exc: Any) -> None:
+        STATE.grad = self._before.pop()
+
+    def __call__(self, function: Any) -> Any:
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            before, STATE.grad = STATE.grad, self._value
+            try:
+                return function(*args, **kwargs)
+            finally:
+                STATE.grad = before
+
+        return wrapped
+
+
+class no_grad(_Mode):  # noqa: N801
+    """Operations inside are not recorded."""
+
+    _value = False
+
+
+class inference_mode(_Mode):  # noqa: N801
+    """The same as `no_grad`."""
+
+    _value = False
+
+
+class enable_grad(_Mode):  # noqa: N801
+    """Operations inside are recorded, also within `no_grad`."""
+
+    _value = True
+
+
+class set_grad_enabled(_Mode):  # noqa: N801
+    """Sets the mode at once; as a `with` block, until its end."""
+
+    def __new__(cls, mode: bool) -> Any:
+        return object.__new__(cls)
+
+    def __init__(self, mode: bool) -> None:
+        self._before = [STATE.grad]
+        self._value = bool(mode)
+        STATE.grad = self._value
+
+    def __enter__(self) -> None:
+        pass
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are recorded now."""
+    return STATE.grad
+
+
+def backward(
+    tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None,
+    create_graph: bool = False, inputs: Any = None,
+) -> None:  # fmt: skip
+    """Adds gradients of `tensors` to `.grad` of the leaves; see `Tensor.backward`."""
+    from toolkit._tensor.engine import run_backward
+
+    run_backward(tensors, grad_tensors, retain_graph, create_graph, inputs)
+
+
+def grad(
+    outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None,
+    create_graph: bool = False, allow_unused: bool | None = None, materialize_grads: bool = False,
+) -> tuple[Any, ...]:  # fmt: skip
+    """Gradients of the outputs' sum (weighted by `grad_outputs`) with respect to the inputs.
+
+    Raises:
+        InvalidArgumentError: an input was not used (and not `allow_unused`).
+    """
+    from toolkit._tensor.engine import run_grad
+
+    return run_grad(
+        outputs, inputs, grad_outputs, retain_graph, create_graph, bool(allow_unused),
+        materialize_grads,
+    )  # fmt: skip

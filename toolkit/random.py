@@ -1,0 +1,138 @@
+"""Random numbers: one counter-based generator whose state is a tensor, and its draws.
+
+The state is uint64 (seed, offset). A draw is a composite function `toolkit.random.*` of the state
+(Philox4x32-10, Salmon et al. 2011) and moves the offset on by one, so that a traced program draws
+the same numbers as eager code does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from toolkit._tensor.base import TensorBase, wrap
+from toolkit._tensor.consts import core_array
+from toolkit._tensor.state import STATE
+from toolkit._tensor.views import shape_operand
+from toolkit.errors import InvalidArgumentError
+from toolkit.ops.dispatch import apply1, apply2, apply_many, handle
+
+if TYPE_CHECKING:
+    from toolkit.tensor import Tensor
+
+
+class Generator:
+    """A stream of random numbers; `state` is a uint64 tensor (seed, offset)."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._state: Any = None
+        self._seed = seed
+        self.calls = 0  # Draws inside the trace that records; the call index is static there.
+
+    @property
+    def state(self) -> Tensor:
+        """The state as a tensor; traced programs update it."""
+        if self._state is None:
+            self._state = wrap(core_array(np.array([self._seed, 0], np.uint64)))
+            self._state._born = None
+        return self._state  # type: ignore[no-any-return]
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Starts the stream of a seed."""
+        value = core_array(np.array([seed & (2**64 - 1), 0], np.uint64))
+        if STATE.trace is not None:
+            raise InvalidArgumentError("manual_seed: outside a trace is required.")
+        if self._state is None:
+            self._seed = seed & (2**64 - 1)
+        else:
+            self.state._value.copy_from(value)
+        return self
+
+    def initial_seed(self) -> int:
+        """The seed."""
+        return int(self.get_state()._value.numpy()[0])
+
+    def seed(self) -> int:
+        """Takes a seed from the system and returns it."""
+        import secrets
+
+        value = secrets.randbits(63)
+        self.manual_seed(value)
+        return value
+
+    def get_state(self) -> Tensor:
+        """A copy of the state."""
+        return wrap(self.state._value.clone())
+
+    def set_state(self, state: Any) -> Generator:
+        """Goes on from a state that `get_state` gave."""
+        self.state._value.copy_from(state._value)
+        return self
+
+    def draw(self) -> tuple[Tensor, int]:
+        """The state for one draw, and its call index; the offset moves on.
+
+        Eagerly the state is a copy with index 0; in a trace it is the traced state itself.
+        """
+        if STATE.trace is not None:
+            return STATE.trace.draw(self)  # type: ignore[no-any-return]
+        state = wrap(self.state._value.clone())
+        self.state._value.numpy()[1] += np.uint64(1)
+        return state, 0
+
+
+default_generator = Generator(0)
+
+
+def manual_seed(seed: int) -> Generator:
+    """Seeds the default generator."""
+    return default_generator.manual_seed(int(seed))
+
+
+def initial_seed() -> int:
+    """The seed of the default generator."""
+    return default_generator.initial_seed()
+
+
+def seed() -> int:
+    """Seeds the default generator from the system."""
+    return default_generator.seed()
+
+
+def get_rng_state() -> Tensor:
+    """A copy of the default generator's state."""
+    return default_generator.get_state()
+
+
+def set_rng_state(state: Any) -> None:
+    """Sets the default generator's state."""
+    default_generator.set_state(state)
+
+
+def uniform(shape: Any, code: int, generator: Generator | None = None) -> Tensor:
+    """Numbers in [0, 1) of an ONNX element type (float32 or float64)."""
+    return _draw("Uniform", shape, code, generator)
+
+
+def normal(shape: Any, code: int, generator: Generator | None = None) -> Tensor:
+    """Numbers of the standard normal distribution."""
+    return _draw("Normal", shape, code, generator)
+
+
+def _draw(name: str, shape: Any, code: int, generator: Generator | None) -> Tensor:
+    wide = code if code in (1, 11) else 1
+    state, call = (generator or default_generator).draw()
+    h = handle(name, "toolkit.random", call=call, dtype=int(wide))
+    out = apply2(h, shape_operand(shape), state)
+    return out if wide == code else apply1(handle("Cast", to=int(code)), out)
+
+
+def dropout(x: Any, ratio: float, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+    """Zeroes elements with probability `ratio` and scales the rest; and the mask of those kept."""
+    if not isinstance(x, TensorBase):
+        raise InvalidArgumentError(f"dropout: a tensor is required, got {type(x).__name__}.")
+    state, call = (generator or default_generator).draw()
+    h = handle("Dropout", "toolkit.random", ratio=float(ratio), call=call)
+    y, mask = apply_many(h, (x, state), 2)
+    return y, mask
