@@ -44,7 +44,7 @@ from toolkit.dtypes import (
 from toolkit.random import Generator, default_generator, get_rng_state, initial_seed, manual_seed
 from toolkit.random import seed, set_rng_state
 from toolkit.runtime._core import get_num_threads, set_num_threads
-from toolkit.tensor import Size, Tensor
+from toolkit.tensor import Size, Tensor, tensor
 
 __version__ = "0.1.0"
 
@@ -75,5 +75,5 @@ __all__ = [
     "float16", "float32", "float64", "get_num_threads", "get_rng_state", "half", "inf",
     "inference_mode", "initial_seed", "int", "int8", "int16", "int32", "int64", "is_grad_enabled",
     "long", "manual_seed", "nan", "no_grad", "ops", "pi", "random", "seed", "set_grad_enabled",
-    "set_num_threads", "set_rng_state", "short", "uint8", "uint16", "uint32", "uint64",
+    "set_num_threads", "set_rng_state", "short", "tensor", "uint8", "uint16", "uint32", "uint64",
 ]  # fmt: skip

@@ -99,19 +99,27 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Inplace, Co
 
     # -- factories of the same element type ----------------------------------------------------
 
-    def new_zeros(self, *size: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    def new_zeros(
+        self, *size: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None
+    ) -> Tensor:
         """Zeros of this element type."""
         return zeros(*size, dtype=dtype or self.dtype, requires_grad=requires_grad)
 
-    def new_ones(self, *size: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    def new_ones(
+        self, *size: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None
+    ) -> Tensor:
         """Ones of this element type."""
         return ones(*size, dtype=dtype or self.dtype, requires_grad=requires_grad)
 
-    def new_empty(self, *size: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    def new_empty(
+        self, *size: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None
+    ) -> Tensor:
         """Undefined content of this element type."""
         return empty(*size, dtype=dtype or self.dtype, requires_grad=requires_grad)
 
-    def new_full(self, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
+    def new_full(
+        self, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None
+    ) -> Tensor:
         """One value, of this element type."""
         return full(size, fill_value, dtype=dtype or self.dtype)
 
@@ -123,7 +131,9 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Inplace, Co
         """1 with the probability of each element, else 0."""
         return bernoulli(self, generator=generator)
 
-    def multinomial(self, num_samples: int, replacement: bool = False, *, generator: Any = None) -> Tensor:
+    def multinomial(
+        self, num_samples: int, replacement: bool = False, *, generator: Any = None
+    ) -> Tensor:
         """Indices drawn with the probabilities of the rows."""
         return multinomial(self, num_samples, replacement, generator=generator)
 
@@ -161,7 +171,9 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Inplace, Co
             return False
         return bool((self == other).all())
 
-    def allclose(self, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
+    def allclose(
+        self, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+    ) -> bool:
         """Whether all elements are close."""
         import numpy as np
 

@@ -75,8 +75,7 @@ def div(a: Any, b: Any, rounding_mode: str | None = None) -> Any:
         return apply1(TRUNC, out) if out._value.dtype in FLOATS else out
     if rounding_mode != "floor":
         raise InvalidArgumentError(
-            "div: rounding_mode must be None, 'trunc' or 'floor', got "
-            f"{rounding_mode!r}."
+            f"div: rounding_mode must be None, 'trunc' or 'floor', got {rounding_mode!r}."
         )
     code = result_code(a, b)
     a, b = operand(a, code), operand(b, code)
@@ -235,9 +234,7 @@ class Arithmetic(TensorBase):
 
     def __invert__(self) -> Tensor:
         if self._value.dtype in FLOATS:
-            raise DTypeError(
-                f"bitwise_not: bools or integers are required, got {self.dtype.name}."
-            )
+            raise DTypeError(f"bitwise_not: bools or integers are required, got {self.dtype.name}.")
         return apply1(NOT if self._value.dtype == BOOL else BIT_NOT, self)
 
     def __lshift__(self, other: Any) -> Tensor:
@@ -360,4 +357,6 @@ class Arithmetic(TensorBase):
         angle = (y / x).atan()
         up = (y >= 0).to(angle.dtype) * 2 - 1
         angle = angle.where(x > 0, angle) + (x < 0).to(angle.dtype) * up * math.pi
-        return (up * (math.pi / 2)).where((x == 0) & (y != 0), angle.masked_fill((x == 0) & (y == 0), 0.0))  # type: ignore[no-any-return]
+        return (up * (math.pi / 2)).where(
+            (x == 0) & (y != 0), angle.masked_fill((x == 0) & (y == 0), 0.0)
+        )  # type: ignore[no-any-return]

@@ -94,7 +94,9 @@ class Conversion(TensorBase):
         """From now on the memory is seen by others, so writes must go into it."""
         self._root()._shared = True
 
-    def __array__(self, dtype: Any = None, copy: builtins.bool | None = None) -> np.ndarray[Any, Any]:
+    def __array__(
+        self, dtype: Any = None, copy: builtins.bool | None = None
+    ) -> np.ndarray[Any, Any]:
         array = self.numpy()
         if dtype is not None and array.dtype != dtype:
             return array.astype(dtype)
@@ -103,9 +105,7 @@ class Conversion(TensorBase):
     def __dlpack__(self, **kwargs: Any) -> Any:
         """A capsule that shares the memory."""
         if self.requires_grad:
-            raise BufferError(
-                "Can't export tensors that require gradient, use tensor.detach()"
-            )
+            raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
         value = self._concrete("__dlpack__")
         self._share()
         return value.to_dlpack().__dlpack__(**kwargs)
@@ -127,9 +127,7 @@ class Conversion(TensorBase):
         """
         value = self._concrete("item")
         if value.size != 1:
-            raise ShapeError(
-                f"a Tensor with {value.size} elements cannot be converted to Scalar"
-            )
+            raise ShapeError(f"a Tensor with {value.size} elements cannot be converted to Scalar")
         return self._array().item()
 
     def __float__(self) -> builtins.float:
@@ -175,7 +173,16 @@ class Conversion(TensorBase):
         copy: Any = object.__new__(type(self))
         memo[id(self)] = copy
         for name, value in self.__dict__.items():
-            if name not in ("_value", "_node", "_base", "_view", "_seen", "_version", "_grad", "_shared"):
+            if name not in (
+                "_value",
+                "_node",
+                "_base",
+                "_view",
+                "_seen",
+                "_version",
+                "_grad",
+                "_shared",
+            ):
                 copy.__dict__[name] = value
         copy._value = self._concrete("deepcopy").clone()
         if self.requires_grad:

@@ -239,4 +239,3 @@ class Elementwise(TensorBase):
     def count_nonzero(self, dim: Any = None) -> Tensor:
         """How many elements are not zero."""
         return cast(cast(self, BOOL), INT64).sum(dim)  # type: ignore[no-any-return]
-

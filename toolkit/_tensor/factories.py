@@ -32,7 +32,9 @@ def _code(dtype: dtypes.DType | None, otherwise: int | None = None) -> int:
     if dtype is None:
         return promote.default_code if otherwise is None else otherwise
     if not isinstance(dtype, dtypes.DType):
-        raise DTypeError(f"dtype: a toolkit dtype is required, got {dtype!r}. Hint: toolkit.float32.")
+        raise DTypeError(
+            f"dtype: a toolkit dtype is required, got {dtype!r}. Hint: toolkit.float32."
+        )
     return dtype.onnx
 
 
@@ -59,7 +61,9 @@ def _data_array(data: Any) -> np.ndarray[Any, Any]:
     try:
         array = np.asarray(data)
     except ValueError as e:
-        raise ShapeError(f"tensor: nested sequences of equal length are required, got {e}.") from None
+        raise ShapeError(
+            f"tensor: nested sequences of equal length are required, got {e}."
+        ) from None
     if array.dtype == object or array.dtype.kind in "USOM":
         raise DTypeError(
             f"tensor: numbers are required, got {type(data).__name__} of {array.dtype}."
@@ -147,17 +151,35 @@ def full(
     return _finish(wrap(core_array(array)), requires_grad, device)  # type: ignore[no-any-return]
 
 
-def zeros(*size: Any, dtype: dtypes.DType | None = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def zeros(
+    *size: Any, dtype: dtypes.DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """Zeros."""
-    return full(as_shape(size), 0, dtype=dtypes.BY_ONNX[_code(dtype)], device=device, requires_grad=requires_grad)
+    return full(
+        as_shape(size),
+        0,
+        dtype=dtypes.BY_ONNX[_code(dtype)],
+        device=device,
+        requires_grad=requires_grad,
+    )
 
 
-def ones(*size: Any, dtype: dtypes.DType | None = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def ones(
+    *size: Any, dtype: dtypes.DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """Ones."""
-    return full(as_shape(size), 1, dtype=dtypes.BY_ONNX[_code(dtype)], device=device, requires_grad=requires_grad)
+    return full(
+        as_shape(size),
+        1,
+        dtype=dtypes.BY_ONNX[_code(dtype)],
+        device=device,
+        requires_grad=requires_grad,
+    )
 
 
-def empty(*size: Any, dtype: dtypes.DType | None = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def empty(
+    *size: Any, dtype: dtypes.DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """Memory of undefined content."""
     shape = as_shape(size)
     if any(_symbolic(d) for d in shape):
@@ -166,15 +188,26 @@ def empty(*size: Any, dtype: dtypes.DType | None = None, device: Any = None, req
 
 
 def _like(make: Any) -> Any:
-    def factory(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
-        return make(input.shape, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+    def factory(
+        input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    ) -> Any:
+        return make(
+            input.shape, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad
+        )
 
     factory.__doc__ = f"`{make.__name__}` of the shape and element type of another tensor."
     factory.__name__ = factory.__qualname__ = make.__name__ + "_like"
     return factory
 
 
-def full_like(input: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def full_like(
+    input: Any,
+    fill_value: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """`full` of the shape and element type of another tensor."""
     return full(input.shape, fill_value, dtype=dtype or input.dtype, requires_grad=requires_grad)
 
@@ -216,7 +249,9 @@ def linspace(
     return _finish(wrap(core_array(array)), requires_grad, device)  # type: ignore[no-any-return]
 
 
-def logspace(start: float, end: float, steps: int, base: float = 10.0, *, dtype: Any = None) -> Tensor:
+def logspace(
+    start: float, end: float, steps: int, base: float = 10.0, *, dtype: Any = None
+) -> Tensor:
     """`steps` numbers from base^start to base^end."""
     array = np.logspace(start, end, steps, base=base).astype(dtypes.BY_ONNX[_code(dtype)].numpy)
     return wrap(core_array(array))
@@ -234,22 +269,45 @@ def eye(
 # -- random ------------------------------------------------------------------------------------
 
 
-def rand(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, generator: Any = None) -> Tensor:
+def rand(
+    *size: Any,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    generator: Any = None,
+) -> Tensor:
     """Uniform numbers in [0, 1)."""
     return _finish(random.uniform(as_shape(size), _code(dtype), generator), requires_grad, device)  # type: ignore[no-any-return]
 
 
-def randn(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, generator: Any = None) -> Tensor:
+def randn(
+    *size: Any,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    generator: Any = None,
+) -> Tensor:
     """Numbers of the standard normal distribution."""
     return _finish(random.normal(as_shape(size), _code(dtype), generator), requires_grad, device)  # type: ignore[no-any-return]
 
 
-def randint(low: Any, high: Any = None, size: Any = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, generator: Any = None) -> Tensor:
+def randint(
+    low: Any,
+    high: Any = None,
+    size: Any = None,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    generator: Any = None,
+) -> Tensor:
     """Integers in [low, high); `randint(high, size)` starts at 0."""
     if size is None:
         low, high, size = 0, low, high
     if high <= low:
-        raise InvalidArgumentError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
+        raise InvalidArgumentError(
+            f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
+        )
     u: Any = random.uniform(as_shape((size,)), dtypes.float64.onnx, generator)
     out = cast((u * float(high - low)).floor() + float(low), _code(dtype, INT64))
     return _finish(out, requires_grad, device)  # type: ignore[no-any-return]
@@ -261,7 +319,9 @@ def randperm(n: int, *, dtype: Any = None, device: Any = None, generator: Any = 
     return _finish(cast(u.argsort(0), _code(dtype, INT64)), device=device)  # type: ignore[no-any-return]
 
 
-def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Any = None, dtype: Any = None) -> Tensor:
+def normal(
+    mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Any = None, dtype: Any = None
+) -> Tensor:
     """Normal numbers of a mean and a standard deviation (numbers or tensors)."""
     if size is None:
         size = next(v.shape for v in (mean, std) if isinstance(v, TensorBase))
@@ -274,7 +334,9 @@ def bernoulli(input: Any, p: float | None = None, *, generator: Any = None) -> T
     return cast(u < (input if p is None else p), input._value.dtype)  # type: ignore[no-any-return]
 
 
-def multinomial(input: Any, num_samples: int, replacement: bool = False, *, generator: Any = None) -> Tensor:
+def multinomial(
+    input: Any, num_samples: int, replacement: bool = False, *, generator: Any = None
+) -> Tensor:
     """Indices drawn with the probabilities of the rows (not necessarily normalized)."""
     p: Any = input if input.dim() == 2 else input.unsqueeze(0)
     if not replacement:

@@ -181,7 +181,9 @@ def basic(x: Any, plan: Plan) -> Any:
     shape = out.shape
     if not _same_shape(plan.shape, shape):
         target = simplify(tuple(plan.shape), shape)
-        out = make_view(out, Reshaped(plan.label if plan.axes else "Unsqueeze", shape_operand(target)))
+        out = make_view(
+            out, Reshaped(plan.label if plan.axes else "Unsqueeze", shape_operand(target))
+        )
     elif out is x:
         out = make_view(x, Reshaped("Alias", shape_operand(simplify(tuple(shape), shape))))
     return out
@@ -383,4 +385,3 @@ class Indexing(TensorBase):
         """A copy with the elements at a tuple of index tensors replaced or added to."""
         pairs = [(i, _as_tensor(t)) for i, t in enumerate(indices)]
         return scatter(self, pairs, values, "add" if accumulate else "none")  # type: ignore[no-any-return]
-

@@ -44,7 +44,9 @@ def _refuse_leaf(t: Any) -> None:
         v = v._base
     if isinstance(root._node, Leaf) and not detached:
         kind = "a leaf Variable" if root is t else "a view of a leaf Variable"
-        raise InvalidArgumentError(f"{kind} that requires grad is being used in an in-place operation.")
+        raise InvalidArgumentError(
+            f"{kind} that requires grad is being used in an in-place operation."
+        )
 
 
 def assign(t: Any, new: Any) -> None:
@@ -143,19 +145,47 @@ class Inplace(TensorBase):
     __iand__, __ior__, __ixor__ = _operator("__and__"), _operator("__or__"), _operator("__xor__")
 
     add_, sub_, mul_, div_ = _inplace("add"), _inplace("sub"), _inplace("mul"), _inplace("div")
-    pow_, remainder_, floor_divide_ = _inplace("pow"), _inplace("remainder"), _inplace("floor_divide")
-    neg_, abs_, sign_, reciprocal_ = _inplace("neg"), _inplace("abs"), _inplace("sign"), _inplace("reciprocal")
-    exp_, log_, sqrt_, rsqrt_ = _inplace("exp"), _inplace("log"), _inplace("sqrt"), _inplace("rsqrt")
-    sin_, cos_, tanh_, sigmoid_ = _inplace("sin"), _inplace("cos"), _inplace("tanh"), _inplace("sigmoid")
+    pow_, remainder_, floor_divide_ = (
+        _inplace("pow"),
+        _inplace("remainder"),
+        _inplace("floor_divide"),
+    )
+    neg_, abs_, sign_, reciprocal_ = (
+        _inplace("neg"),
+        _inplace("abs"),
+        _inplace("sign"),
+        _inplace("reciprocal"),
+    )
+    exp_, log_, sqrt_, rsqrt_ = (
+        _inplace("exp"),
+        _inplace("log"),
+        _inplace("sqrt"),
+        _inplace("rsqrt"),
+    )
+    sin_, cos_, tanh_, sigmoid_ = (
+        _inplace("sin"),
+        _inplace("cos"),
+        _inplace("tanh"),
+        _inplace("sigmoid"),
+    )
     relu_, clamp_, clip_ = _inplace("relu"), _inplace("clamp"), _inplace("clip")
     clamp_min_, clamp_max_ = _inplace("clamp_min"), _inplace("clamp_max")
-    floor_, ceil_, round_, trunc_ = _inplace("floor"), _inplace("ceil"), _inplace("round"), _inplace("trunc")
+    floor_, ceil_, round_, trunc_ = (
+        _inplace("floor"),
+        _inplace("ceil"),
+        _inplace("round"),
+        _inplace("trunc"),
+    )
     square_, erf_, masked_fill_ = _inplace("square"), _inplace("erf"), _inplace("masked_fill")
     lerp_, addcmul_, addcdiv_ = _inplace("lerp"), _inplace("addcmul"), _inplace("addcdiv")
     tril_, triu_, index_put_ = _inplace("tril"), _inplace("triu"), _inplace("index_put")
     logical_not_, bitwise_not_ = _inplace("logical_not"), _inplace("bitwise_not")
     scatter_, scatter_add_ = _inplace("scatter"), _inplace("scatter_add")
-    index_add_, index_copy_, index_fill_ = _inplace("index_add"), _inplace("index_copy"), _inplace("index_fill")
+    index_add_, index_copy_, index_fill_ = (
+        _inplace("index_add"),
+        _inplace("index_copy"),
+        _inplace("index_fill"),
+    )
     cumsum_ = _inplace("cumsum")
 
     def _assign(self, new: Any) -> None:
@@ -220,7 +250,9 @@ class Inplace(TensorBase):
             source = source[tuple(slice(0, n) for n in index.shape)]  # type: ignore[index]
         return apply(h, self, index, operand(source, self._value.dtype))
 
-    def scatter(self, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: str | None = None) -> Tensor:
+    def scatter(
+        self, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: str | None = None
+    ) -> Tensor:
         """A copy with elements of `src` put at the places `index` along `dim`."""
         kind = None if reduce is None else {"add": "add", "multiply": "mul"}[reduce]
         return self._scatter(dim, index, value if src is None else src, kind)
@@ -229,7 +261,9 @@ class Inplace(TensorBase):
         """A copy with elements of `src` added at the places `index` along `dim`."""
         return self._scatter(dim, index, src, "add")
 
-    def scatter_reduce(self, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True) -> Tensor:
+    def scatter_reduce(
+        self, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True
+    ) -> Tensor:
         """A copy with elements of `src` reduced into the places `index` (sum, prod, amax, amin)."""
         if not include_self or reduce not in ("sum", "prod", "amax", "amin"):
             raise InvalidArgumentError(
@@ -259,4 +293,3 @@ class Inplace(TensorBase):
         from toolkit._tensor.factories import as_tensor
 
         return self._index(dim, index, cast(as_tensor(value), self._value.dtype), None)
-

@@ -116,7 +116,9 @@ def _diagonals(x: Any, term: list[str]) -> tuple[Any, list[str]]:
     return x, term
 
 
-def _contract(a: Any, ta: list[str], b: Any, tb: list[str], keep: set[str]) -> tuple[Any, list[str]]:
+def _contract(
+    a: Any, ta: list[str], b: Any, tb: list[str], keep: set[str]
+) -> tuple[Any, list[str]]:
     """Two operands as one batched MatMul: (batch, left, inner) x (batch, inner, right)."""
     for x, t, other in ((0, ta, tb), (1, tb, ta)):
         alone = [i for i, s in enumerate(t) if s not in other and s not in keep]

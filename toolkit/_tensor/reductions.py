@@ -93,11 +93,15 @@ def _summable(x: Any, dtype: Any) -> Any:
 class Reductions(TensorBase):
     """Reductions by PyTorch's names; `dim` is an int, a tuple, or None for all."""
 
-    def sum(self, dim: Any = None, keepdim: bool = False, *, dtype: dtypes.DType | None = None) -> Tensor:
+    def sum(
+        self, dim: Any = None, keepdim: bool = False, *, dtype: dtypes.DType | None = None
+    ) -> Tensor:
         """The sum; integers and bools add up as int64."""
         return reduce("ReduceSum", _summable(self, dtype), dim, keepdim, "Sum")  # type: ignore[no-any-return]
 
-    def mean(self, dim: Any = None, keepdim: bool = False, *, dtype: dtypes.DType | None = None) -> Tensor:
+    def mean(
+        self, dim: Any = None, keepdim: bool = False, *, dtype: dtypes.DType | None = None
+    ) -> Tensor:
         """The mean of floats.
 
         Raises:
@@ -111,7 +115,9 @@ class Reductions(TensorBase):
             )
         return reduce("ReduceMean", x, dim, keepdim, "Mean")  # type: ignore[no-any-return]
 
-    def prod(self, dim: Any = None, keepdim: bool = False, *, dtype: dtypes.DType | None = None) -> Tensor:
+    def prod(
+        self, dim: Any = None, keepdim: bool = False, *, dtype: dtypes.DType | None = None
+    ) -> Tensor:
         """The product."""
         return reduce("ReduceProd", _summable(self, dtype), dim, keepdim, "Prod")  # type: ignore[no-any-return]
 
@@ -177,7 +183,14 @@ class Reductions(TensorBase):
         x: Any = cast(cast(self, BOOL), 6)
         return reduce("ReduceProd", x, dim, keepdim) != 0  # type: ignore[no-any-return]
 
-    def var(self, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None) -> Tensor:
+    def var(
+        self,
+        dim: Any = None,
+        unbiased: Any = None,
+        keepdim: bool = False,
+        *,
+        correction: Any = None,
+    ) -> Tensor:
         """The variance, divided by n - correction (1 unless told otherwise)."""
         if isinstance(dim, bool):
             dim, unbiased = None, dim
@@ -193,7 +206,14 @@ class Reductions(TensorBase):
             out.grad_fn.label = "Var"
         return out  # type: ignore[no-any-return]
 
-    def std(self, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None) -> Tensor:
+    def std(
+        self,
+        dim: Any = None,
+        unbiased: Any = None,
+        keepdim: bool = False,
+        *,
+        correction: Any = None,
+    ) -> Tensor:
         """The standard deviation, the root of `var`."""
         out: Any = Reductions.var(self, dim, unbiased, keepdim, correction=correction).sqrt()
         if out.grad_fn is not None:
@@ -328,4 +348,3 @@ class Reductions(TensorBase):
         return self.matmul(other)  # type: ignore[attr-defined,no-any-return]
 
     inner = dot
-

@@ -100,7 +100,9 @@ class Shaping(TensorBase):
         shape = self.shape
         start, end = normalize_dim(start_dim, len(shape)), normalize_dim(end_dim, len(shape))
         if start > end:
-            raise InvalidArgumentError("flatten() has invalid args: start_dim cannot come after end_dim")
+            raise InvalidArgumentError(
+                "flatten() has invalid args: start_dim cannot come after end_dim"
+            )
         if not shape:
             return self.reshape(1)
         if start == end:
@@ -188,8 +190,14 @@ class Shaping(TensorBase):
     def movedim(self, source: Any, destination: Any) -> Tensor:
         """Moves dimensions to other places."""
         rank = self.dim()
-        src = [normalize_dim(d, rank) for d in (source if isinstance(source, (tuple, list)) else [source])]
-        dst = [normalize_dim(d, rank) for d in (destination if isinstance(destination, (tuple, list)) else [destination])]
+        src = [
+            normalize_dim(d, rank)
+            for d in (source if isinstance(source, (tuple, list)) else [source])
+        ]
+        dst = [
+            normalize_dim(d, rank)
+            for d in (destination if isinstance(destination, (tuple, list)) else [destination])
+        ]
         perm = [d for d in range(rank) if d not in src]
         for d, s in sorted(zip(dst, src, strict=True)):
             perm.insert(d, s)
@@ -256,7 +264,9 @@ class Shaping(TensorBase):
         from toolkit._tensor.factories import from_numpy
 
         n = self.shape[d]
-        counts = repeats if isinstance(repeats, int) else repeats._concrete("repeat_interleave").numpy()
+        counts = (
+            repeats if isinstance(repeats, int) else repeats._concrete("repeat_interleave").numpy()
+        )
         return self.index_select(d, from_numpy(np.repeat(np.arange(n), counts)))
 
     def narrow(self, dim: int, start: int, length: int) -> Tensor:
@@ -314,7 +324,9 @@ class Shaping(TensorBase):
     def chunk(self, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
         """At most `chunks` parts of equal size (the last may be smaller)."""
         if chunks <= 0:
-            raise InvalidArgumentError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
+            raise InvalidArgumentError(
+                f"chunk expects `chunks` to be greater than 0, got: {chunks}"
+            )
         n = self.shape[normalize_dim(dim, self.dim())]
         return self.split(max(-(-n // chunks), 1), dim)
 

@@ -60,7 +60,9 @@ def handle(op_type: str, domain: str = "", /, **attributes: Any) -> Handle:
             value = attributes[name]
             # The type tells 1 from 1.0 and True, which are equal as keys.
             item = tuple(value) if isinstance(value, (list, tuple)) else value
-            items.append((name, type(item[0]) if type(item) is tuple and item else type(item), item))
+            items.append(
+                (name, type(item[0]) if type(item) is tuple and item else type(item), item)
+            )
         key = (domain, op_type, *items)
     found = _handles.get(key)
     if found is None:

@@ -41,7 +41,9 @@ def function(op_type: str) -> Any:
             )
         missing = [a for a in required if attributes.get(a) is None]
         if missing:
-            raise InvalidArgumentError(f"{op_type}: attribute {missing[0]!r} is required, got none.")
+            raise InvalidArgumentError(
+                f"{op_type}: attribute {missing[0]!r} is required, got none."
+            )
         given = {k: v for k, v in attributes.items() if v is not None}
         return call(op_type, inputs, given, produced if outputs is None else outputs)
 
