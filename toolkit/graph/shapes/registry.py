@@ -25,6 +25,7 @@ class TypeInfo:
 
     @property
     def dtype(self) -> ir.DataType | None:
+        """The element type."""
         return self.type.dtype if self.type is not None else None
 
     def __str__(self) -> str:
@@ -49,8 +50,8 @@ def tensor_info(dtype: ir.DataType | None, dims: Sequence[Dim] | None) -> TypeIn
 class NodeCall:
     """One node as a shape function sees it.
 
-    `inputs[i]` is `None` for an omitted optional input. `data[i]` is the value of input i where it is
-    known: a numpy array, of dtype object with `ir.SymbolicDim` entries where it is known symbolically.
+    `inputs[i]` is `None` for an omitted optional input. `data[i]` is the value of input i where it
+    is known: a numpy array, of dtype object with `ir.SymbolicDim` entries for symbols.
     """
 
     op_type: str
@@ -90,7 +91,7 @@ class NodeCall:
         return tensor_info(dtype, self.dims_from(index))
 
     def dims_from(self, index: int) -> Dims | None:
-        """The dimensions that the int64 vector input `index` holds; unknown ones where only its length is."""
+        """The dimensions that the int64 vector input `index` holds; unknown ones if unknown."""
         data = self.known(index)
         if data is not None:
             return tuple(as_dim(item) for item in data.reshape(-1).tolist())
@@ -105,7 +106,7 @@ class NodeCall:
         return f"{domain}{self.op_type}" + (f" '{self.name}'" if self.name else "")
 
     def fail(self, need: str, got: str, error: type[ToolkitError] = ShapeError) -> ToolkitError:
-        """The error to raise: `where: need, got got.`"""
+        """The error to raise, in toolkit's form."""
         return error(f"{self.where()}: {need}, got {got}.")
 
 
@@ -116,8 +117,8 @@ _FUNCTIONS: dict[tuple[str, str], ShapeFunction] = {}
 def shape_function(domain: str, *op_types: str) -> Callable[[ShapeFunction], ShapeFunction]:
     """Registers the decorated function as the shape function of operators.
 
-    It takes a `NodeCall` and gives one `TypeInfo` an output, or `None` to leave the node to ONNX's own
-    inference. A specialised name `Name__detail` uses `Name`'s function.
+    It takes a `NodeCall` and gives one `TypeInfo` an output, or `None` to leave the node to ONNX's
+    own inference. A specialised name `Name__detail` uses `Name`'s function.
     """
 
     def register(function: ShapeFunction) -> ShapeFunction:

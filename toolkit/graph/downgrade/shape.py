@@ -1,0 +1,53 @@
+"""Rules of Pad and Shape."""
+
+from __future__ import annotations
+
+from toolkit.graph.downgrade.registry import before
+from toolkit.graph.edit import Edit
+
+
+@before("Pad", opset=19)
+def pad_19(edit: Edit) -> None:
+    """Mode wrap came with opset 19."""
+    if edit.get("mode", "constant") == "wrap":
+        raise edit.fail("mode constant, reflect or edge is required before opset 19", "wrap")
+
+
+@before("Pad", opset=18)
+def pad_18(edit: Edit) -> None:
+    """Input axes -> pads of all axes, where both are constants."""
+    if edit.input(3) is None:
+        return
+    data, pads, value, axes = edit.node.inputs
+    rank, known, chosen = edit.rank(data), edit.constant_of(1), edit.constant_of(3)
+    if rank is None or known is None or chosen is None:
+        need = "constant pads and axes and a known rank are required before opset 18"
+        raise edit.fail(need, "others")
+    full = [0] * (2 * rank)
+    count = len(chosen)
+    for k, axis in enumerate(chosen.tolist()):
+        full[axis % rank] = int(known[k])
+        full[rank + axis % rank] = int(known[count + k])
+    edit.folded.update(v.name for v in (pads, axes) if v is not None and v.name)
+    edit.set_inputs(data, edit.const(full, wish="pads"), value)
+
+
+@before("Pad", opset=11)
+def pad_11(edit: Edit) -> None:
+    """Inputs pads, constant_value -> attributes."""
+    value = edit.input_as_attribute(2, "constant_value", default=(0.0,))
+    edit.put("pads", edit.input_as_attribute(1, "pads"))
+    edit.put("value", float(value[0]))
+
+
+@before("Shape", opset=15)
+def shape(edit: Edit) -> None:
+    """Attributes start, end -> Slice of the whole shape."""
+    start, end = edit.pop("start", 0), edit.pop("end", None)
+    if not start and end is None:
+        return
+    x = edit.node.inputs[0]
+    whole = edit.op("Shape", [x])
+    last = 2**63 - 1 if end is None else end
+    bounds = [edit.const([start]), edit.const([last]), edit.const([0])]
+    edit.replace(edit.op("Slice", [whole, *bounds]))

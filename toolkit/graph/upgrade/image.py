@@ -1,0 +1,62 @@
+"""Adapters of Upsample, Resize, GridSample and RoiAlign."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from toolkit.graph.edit import Edit
+from toolkit.graph.upgrade.registry import adapter
+
+
+@adapter("Upsample", to=7)
+def upsample_7(edit: Edit) -> None:
+    """Attributes height_scale, width_scale -> scales (1, 1, height, width); bilinear is linear."""
+    height, width = edit.pop("height_scale"), edit.pop("width_scale")
+    if edit.get("mode", "nearest") in ("bilinear", b"bilinear"):
+        edit.put("mode", "linear")
+    edit.put("scales", [1.0, 1.0, float(height), float(width)])
+
+
+@adapter("Upsample", to=9)
+def upsample_9(edit: Edit) -> None:
+    """Attribute scales -> input."""
+    scales = edit.const(list(edit.pop("scales")), np.float32, "scales")
+    edit.set_inputs(edit.node.inputs[0], scales)
+
+
+@adapter("Upsample", to=10)
+def upsample_10(edit: Edit) -> None:
+    """Upsample is opset 10's Resize."""
+    edit.node.op_type = "Resize"
+
+
+@adapter("Resize", to=11)
+def resize_11(edit: Edit) -> None:
+    """Coordinates were x_out / scale, rounded down: asymmetric and floor are said; roi comes in."""
+    edit.put("coordinate_transformation_mode", "asymmetric")
+    edit.put("nearest_mode", "floor")
+    edit.set_inputs(edit.node.inputs[0], None, edit.node.inputs[1])
+
+
+@adapter("Resize", to=13)
+def resize_13(edit: Edit) -> None:
+    """An empty tensor stood for an input left out; with sizes, scales is left out."""
+    x, roi, scales, sizes = (edit.input(i) for i in range(4))
+    mode = edit.get("coordinate_transformation_mode", "half_pixel")
+    if mode not in ("tf_crop_and_resize", b"tf_crop_and_resize"):
+        roi = None
+    edit.set_inputs(x, roi, None if sizes is not None else scales, sizes)
+
+
+@adapter("GridSample", to=20)
+def grid_sample_20(edit: Edit) -> None:
+    """Modes bilinear, bicubic are now linear, cubic."""
+    mode = edit.get("mode", "bilinear")
+    mode = mode.decode() if isinstance(mode, bytes) else mode
+    edit.put("mode", {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode))
+
+
+@adapter("RoiAlign", to=16)
+def roi_align_16(edit: Edit) -> None:
+    """The coordinates had no shift by half a pixel, which is now the default."""
+    edit.put("coordinate_transformation_mode", "output_half_pixel")

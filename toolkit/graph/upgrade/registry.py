@@ -1,0 +1,33 @@
+"""The table of adapters: what to do with a node of an older opset."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+
+from toolkit.graph.edit import Edit
+
+Adapter = Callable[[Edit], None]
+_ADAPTERS: dict[str, dict[int, Adapter]] = defaultdict(dict)
+
+
+def adapter(*op_types: str, to: int) -> Callable[[Adapter], Adapter]:
+    """Registers a rule that brings a node from the version before opset `to` to opset `to`.
+
+    The rule edits `edit.node`: its attributes and inputs in place, or it replaces the node by nodes
+    of the canonical opset. Versions of an operator that differ in element types alone need no rule.
+    """
+
+    def register(function: Adapter) -> Adapter:
+        for op_type in op_types:
+            _ADAPTERS[op_type][to] = function
+        return function
+
+    return register
+
+
+def next_adapter(op_type: str, version: int) -> tuple[int, Adapter] | None:
+    """The first rule of an operator above opset `version`, and the opset it leads to."""
+    steps = _ADAPTERS.get(op_type)
+    later = [to for to in steps if to > version] if steps else []
+    return (min(later), steps[min(later)]) if steps and later else None
