@@ -14,15 +14,19 @@ void Plain(void* y, const void* a, const void* b, int64_t n, int a_step, int b_s
   const T* q = static_cast<const T*>(b);
   const Op op;
   if (a_step && b_step) {
+    TK_IVDEP
     for (int64_t i = 0; i < n; ++i) out[i] = op(p[i], q[i]);
   } else if (a_step) {
     const T s = n > 0 ? *q : T(0);
+    TK_IVDEP
     for (int64_t i = 0; i < n; ++i) out[i] = op(p[i], s);
   } else if (b_step) {
     const T s = n > 0 ? *p : T(0);
+    TK_IVDEP
     for (int64_t i = 0; i < n; ++i) out[i] = op(s, q[i]);
   } else if (n > 0) {
     const R r = op(*p, *q);
+    TK_IVDEP
     for (int64_t i = 0; i < n; ++i) out[i] = r;
   }
 }

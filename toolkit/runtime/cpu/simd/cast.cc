@@ -64,12 +64,14 @@ template <class From, class To>
 void Cast(void* y, const void* x, int64_t n, const double*) {
   To* out = static_cast<To*>(y);
   const From* in = static_cast<const From*>(x);
+  TK_IVDEP
   for (int64_t i = 0; i < n; ++i) out[i] = Convert<To, From>::Run(in[i]);
 }
 template <class From>
 void ToBool(void* y, const void* x, int64_t n, const double*) {
   uint8_t* out = static_cast<uint8_t*>(y);
   const From* in = static_cast<const From*>(x);
+  TK_IVDEP
   for (int64_t i = 0; i < n; ++i) out[i] = in[i] != From(0);
 }
 
@@ -87,6 +89,7 @@ TK_INLINE uint32_t AsBits(float f) {
 void HalfToFloat(void* y, const void* x, int64_t n, const double*) {
   float* out = static_cast<float*>(y);
   const uint16_t* in = static_cast<const uint16_t*>(x);
+  TK_IVDEP
   for (int64_t i = 0; i < n; ++i) {
     const uint32_t h = in[i], magnitude = h & 0x7fff;
     const uint32_t normal = (magnitude << 13) + ((127 - 15) << 23);
@@ -102,6 +105,7 @@ void HalfToFloat(void* y, const void* x, int64_t n, const double*) {
 void FloatToHalf(void* y, const void* x, int64_t n, const double*) {
   uint16_t* out = static_cast<uint16_t*>(y);
   const float* in = static_cast<const float*>(x);
+  TK_IVDEP
   for (int64_t i = 0; i < n; ++i) {
     const uint32_t all = AsBits(in[i]), sign = all & 0x80000000u, f = all ^ sign;
     const uint32_t special = f > 0x7f800000u ? 0x7e00u : 0x7c00u;
@@ -115,12 +119,14 @@ void FloatToHalf(void* y, const void* x, int64_t n, const double*) {
 void BFloatToFloat(void* y, const void* x, int64_t n, const double*) {
   uint32_t* out = static_cast<uint32_t*>(y);
   const uint16_t* in = static_cast<const uint16_t*>(x);
+  TK_IVDEP
   for (int64_t i = 0; i < n; ++i) out[i] = static_cast<uint32_t>(in[i]) << 16;
 }
 
 void FloatToBFloat(void* y, const void* x, int64_t n, const double*) {
   uint16_t* out = static_cast<uint16_t*>(y);
   const uint32_t* in = static_cast<const uint32_t*>(x);
+  TK_IVDEP
   for (int64_t i = 0; i < n; ++i) {
     const uint32_t f = in[i];
     const uint32_t rounded = (f + 0x7fff + ((f >> 16) & 1)) >> 16;
@@ -137,6 +143,7 @@ void Select(void* y, const uint8_t* condition, const void* a, const void* b, int
   T* out = static_cast<T*>(y);
   const T* p = static_cast<const T*>(a);
   const T* q = static_cast<const T*>(b);
+  TK_IVDEP
   for (int64_t i = 0; i < n; ++i) {
     const T u = p[i], v = q[i];
     out[i] = condition[i] ? u : v;

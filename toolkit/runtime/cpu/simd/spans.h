@@ -3,6 +3,8 @@
 
 #include "simd/vec.h"
 
+#define TK_LAMBDA_INLINE __attribute__((always_inline))
+
 namespace toolkit::TOOLKIT_ISA_NS {
 namespace {
 

@@ -12,6 +12,7 @@ void Plain(void* y, const void* x, int64_t n, const double* params) {
   const Op op(params);
   T* out = static_cast<T*>(y);
   const T* in = static_cast<const T*>(x);
+  TK_IVDEP
   for (int64_t i = 0; i < n; ++i) out[i] = op(in[i]);
 }
 template <class T, class Op>
@@ -19,6 +20,7 @@ void PlainToBool(void* y, const void* x, int64_t n, const double* params) {
   const Op op(params);
   uint8_t* out = static_cast<uint8_t*>(y);
   const T* in = static_cast<const T*>(x);
+  TK_IVDEP
   for (int64_t i = 0; i < n; ++i) out[i] = op(in[i]);
 }
 
@@ -168,7 +170,6 @@ using P = const double*;
     MapVectors(static_cast<float*>(y), static_cast<const float*>(x_), n,  \
                [=](F32 x) TK_LAMBDA_INLINE { return expression; });       \
   }
-#define TK_LAMBDA_INLINE __attribute__((always_inline))
 TK_VECTOR_OP(ExpF32, Exp(x))
 TK_VECTOR_OP(LogF32, Log(x))
 TK_VECTOR_OP(TanhF32, Tanh(x))

@@ -30,6 +30,14 @@ constexpr int kVectorRegisters = 16;
 
 #define TK_INLINE inline __attribute__((always_inline))
 
+// Before a loop whose outputs may be its inputs, element for element: no check for overlap, which
+// would send every in-place call to scalar code.
+#if defined(__clang__)
+#define TK_IVDEP _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define TK_IVDEP _Pragma("GCC ivdep")
+#endif
+
 template <class T, int Lanes>
 struct VecOf {
   typedef T type __attribute__((vector_size(sizeof(T) * Lanes)));

@@ -1,0 +1,151 @@
+// Optimizer steps of domain toolkit.optim, with torch.optim's formulas. One pass, split by
+// elements. Step size and bias corrections are computed in double.
+#include "simd/optimizer.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "kernels/elementwise.h"
+
+namespace toolkit {
+namespace {
+
+template <class T>
+const OptimizerFunctions<T>& FunctionsOf() {
+  if constexpr (sizeof(T) == 4)
+    return Optimizers().f32;
+  else
+    return Optimizers().f64;
+}
+
+double LearningRate(const Tensor& t) {
+  TK_REQUIRE(t.size() == 1, ErrorKind::kShape, "lr must be a scalar, got shape ",
+             t.shape().ToString());
+  return t.dtype() == DType::kDouble  ? *t.data<double>()
+         : t.dtype() == DType::kFloat ? static_cast<double>(*t.data<float>())
+                                      : (FailDType(t.dtype()), 0.0);
+}
+int64_t StepCount(const Tensor& t) {
+  TK_REQUIRE(t.size() == 1 && t.dtype() == DType::kInt64, ErrorKind::kDType,
+             "step must be an int64 scalar, got ", Name(t.dtype()), t.shape().ToString());
+  return *t.data<int64_t>();
+}
+template <class T>
+const T* Like(const Tensor& p, const Tensor& t, const char* name) {
+  TK_REQUIRE(t.dtype() == p.dtype() && t.shape() == p.shape(), ErrorKind::kShape, name,
+             " must be like the parameter, ", Name(p.dtype()), p.shape().ToString(), ", got ",
+             Name(t.dtype()), t.shape().ToString());
+  return t.data<T>();
+}
+template <class T>
+T* OutputLike(KernelContext& c, int i, const Tensor& p) {
+  return c.Output(i, p.dtype(), p.shape()).template data<T>();
+}
+
+// (p, g, buf?, lr, step) -> p', buf'.
+class SgdKernel : public Kernel {
+ public:
+  explicit SgdKernel(const Attributes& a)
+      : step_{0,
+              a.Float("momentum", 0),
+              a.Float("dampening", 0),
+              a.Float("weight_decay", 0),
+              a.Int("nesterov", 0) != 0,
+              false} {}
+  void Run(KernelContext& c) const override {
+    DispatchFloats(c.input(0).dtype(), [&](auto tag) { RunAs<typename decltype(tag)::type>(c); });
+  }
+
+ private:
+  template <class T>
+  void RunAs(KernelContext& c) const {
+    const Tensor p = c.input(0);
+    SgdStep s = step_;
+    s.lr = LearningRate(c.input(3));
+    s.first = StepCount(c.input(4)) <= 1;
+    const bool momentum = s.momentum != 0;
+    const T* g = Like<T>(p, c.input(1), "the gradient");
+    const T* buf = momentum ? Like<T>(p, c.input(2), "the momentum buffer") : nullptr;
+    T* new_p = OutputLike<T>(c, 0, p);
+    T* new_buf = nullptr;
+    if (momentum)
+      new_buf = c.has_output(1) ? OutputLike<T>(c, 1, p) : c.Scratch<T>(p.size());
+    else if (c.has_output(1) && c.has_input(2))
+      CopyTo(c, 1, c.input(2));
+    c.pool().ParallelFor(p.size(), kCheapGrain, [&](int64_t begin, int64_t end) {
+      FunctionsOf<T>().sgd(new_p + begin, momentum ? new_buf + begin : nullptr, p.data<T>() + begin,
+                           g + begin, momentum ? buf + begin : nullptr, end - begin, s);
+    });
+  }
+  static void CopyTo(KernelContext& c, int i, const Tensor& from) {
+    const Tensor source = from;
+    const Tensor& to = c.Output(i, source.dtype(), source.shape());
+    if (to.raw() != source.raw() && to.bytes()) std::memcpy(to.raw(), source.raw(), to.bytes());
+  }
+  SgdStep step_;
+};
+
+// (p, g, m, v, lr, step, vmax?) -> p', m', v', vmax'.
+class AdamKernel : public Kernel {
+ public:
+  AdamKernel(const Attributes& a, bool decoupled)
+      : beta1_(a.Float("beta1", 0.9)),
+        beta2_(a.Float("beta2", 0.999)),
+        epsilon_(a.Float("epsilon", 1e-8)),
+        weight_decay_(a.Float("weight_decay", decoupled ? 0.01 : 0.0)),
+        amsgrad_(a.Int("amsgrad", 0) != 0),
+        decoupled_(decoupled) {}
+  void Run(KernelContext& c) const override {
+    DispatchFloats(c.input(0).dtype(), [&](auto tag) { RunAs<typename decltype(tag)::type>(c); });
+  }
+
+ private:
+  template <class T>
+  void RunAs(KernelContext& c) const {
+    const Tensor p = c.input(0);
+    const double lr = LearningRate(c.input(4));
+    const auto t = static_cast<double>(StepCount(c.input(5)));
+    AdamStep s;
+    s.beta1 = beta1_;
+    s.beta2 = beta2_;
+    s.epsilon = epsilon_;
+    s.weight_decay = decoupled_ ? 0 : weight_decay_;
+    s.decay = decoupled_ ? 1 - lr * weight_decay_ : 1;
+    s.step_size = lr / (1 - std::pow(beta1_, t));
+    s.sqrt_correction = std::sqrt(1 - std::pow(beta2_, t));
+    const T* g = Like<T>(p, c.input(1), "the gradient");
+    const T* m = Like<T>(p, c.input(2), "the first moment");
+    const T* v = Like<T>(p, c.input(3), "the second moment");
+    const T* vmax = amsgrad_ ? Like<T>(p, c.input(6), "the largest second moment") : nullptr;
+    T* new_p = OutputLike<T>(c, 0, p);
+    T* new_m = OutputLike<T>(c, 1, p);
+    T* new_v = OutputLike<T>(c, 2, p);
+    T* new_vmax = amsgrad_ ? OutputLike<T>(c, 3, p) : nullptr;
+    c.pool().ParallelFor(p.size(), kMathGrain, [&](int64_t begin, int64_t end) {
+      FunctionsOf<T>().adam(new_p + begin, new_m + begin, new_v + begin,
+                            amsgrad_ ? new_vmax + begin : nullptr, p.data<T>() + begin, g + begin,
+                            m + begin, v + begin, amsgrad_ ? vmax + begin : nullptr, end - begin,
+                            s);
+    });
+  }
+  double beta1_, beta2_, epsilon_, weight_decay_;
+  bool amsgrad_, decoupled_;
+};
+
+Registration Adam(const char* op_type, bool decoupled) {
+  return Register<AdamKernel>(op_type, decoupled)
+      .Domain("toolkit.optim")
+      .Types(kFloats)
+      .Inplace(0, 0)
+      .Inplace(2, 1)
+      .Inplace(3, 2)
+      .Inplace(6, 3);
+}
+static const bool kOptimizers[] = {
+    Register<SgdKernel>("SGD").Domain("toolkit.optim").Types(kFloats).Inplace(0, 0).Inplace(2, 1),
+    Adam("Adam", false),
+    Adam("AdamW", true),
+};
+
+}  // namespace
+}  // namespace toolkit
