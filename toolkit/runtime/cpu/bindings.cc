@@ -146,6 +146,8 @@ nb::object RunOp(const Op& op, nb::args args) {
 }
 
 nb::object RunOpMany(const Op& op, nb::handle sequence, int num_outputs) {
+  TK_REQUIRE(num_outputs >= 0 && num_outputs <= 1 << 16, ErrorKind::kInvalidArgument,
+             "Op.run: num_outputs must lie in [0, 65536], got ", num_outputs);
   const auto inputs = Pointers(sequence);
   std::vector<Tensor> outputs;
   {

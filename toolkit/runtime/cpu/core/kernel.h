@@ -50,7 +50,10 @@ class KernelContext {
     return *outputs_[i];
   }
   // Output i is a view of input j under another shape; the definition must say View().
-  void Alias(int i, const Tensor& value) { *outputs_[i] = value; }
+  void Alias(int i, const Tensor& value) {
+    TK_REQUIRE(has_output(i), ErrorKind::kInvalidArgument, "output ", i, " was not asked for");
+    *outputs_[i] = value;
+  }
   // Uninitialised memory for this call only, aligned to 64 bytes.
   template <class T>
   T* Scratch(int64_t count) {
