@@ -24,6 +24,14 @@ by_dtype = pytest.mark.parametrize(
 )
 
 
+# Rows whose special values are wrong: reason. Empty when issue 2 is done.
+KNOWN = {"ThresholdedRelu": "NaN gives NaN"}
+
+
+def known(op: OpInfo) -> tuple:
+    return (pytest.mark.xfail(reason=KNOWN[op.name]),) if op.name in KNOWN else ()
+
+
 def check(op: OpInfo, sample: Sample) -> None:
     before = [None if x is None else x.copy() for x in sample.inputs]
     got = opcheck.run(op, sample)
@@ -48,7 +56,7 @@ def test_forward(op, dtype):
 @pytest.mark.parametrize(
     ("op", "dtype"),
     [
-        pytest.param(op, dtype, id=f"{op.name}-{dtype}")
+        pytest.param(op, dtype, id=f"{op.name}-{dtype}", marks=known(op))
         for op in LANDED
         if op.special
         for dtype in op.dtypes

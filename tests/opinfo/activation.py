@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tests.opinfo.core import FLOATS, NUMBERS, SHAPES, OpInfo, S, binary, unary
+from tests.opinfo.elementwise import erf
 
 
 def axis_samples(d):
@@ -56,6 +57,22 @@ def swish(sample):
     return [(x * (1 / (1 + np.exp(-sample.attributes.get("alpha", 1.0) * x)))).astype(x.dtype)]
 
 
+def gelu(sample):
+    (x,) = sample.inputs
+    z = x.astype(np.float64)
+    if sample.attributes.get("approximate", "none") == "tanh":
+        y = 0.5 * z * (1 + np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3)))
+    else:
+        y = 0.5 * z * (1 + erf(z / np.sqrt(2)))
+    return [y.astype(x.dtype)]
+
+
+def hard_swish(sample):
+    (x,) = sample.inputs
+    z = x.astype(np.float64)
+    return [(z * np.clip(z / 6 + 0.5, 0, 1)).astype(x.dtype)]
+
+
 def hardmax(sample):
     (x,) = sample.inputs
     axis = sample.attributes.get("axis", -1)
@@ -76,9 +93,9 @@ def finite(d):
 ROWS = [
     unary("Celu", attributes=[{}, {"alpha": 0.5}], kinks=(0,)),
     unary("Elu", attributes=[{}, {"alpha": 0.5}], kinks=(0,)),
-    unary("Gelu", attributes=[{}, {"approximate": "tanh"}], special=finite),
+    unary("Gelu", reference=gelu, why="its erf is float32", attributes=[{}, {"approximate": "tanh"}], special=finite),
     unary("HardSigmoid", attributes=[{}, {"alpha": 0.5, "beta": 0.4}], kinks=(-2.5, 2.5, -0.8, 1.2)),
-    unary("HardSwish", -5, 5, kinks=(-3, 3), special=finite),
+    unary("HardSwish", -5, 5, reference=hard_swish, why="its 1/6 is float32", kinks=(-3, 3), special=finite),
     unary("LeakyRelu", attributes=[{}, {"alpha": 0.3}], kinks=(0,)),
     unary("Mish", reference=mish, why="its exp overflows", special=finite),
     unary("Relu", dtypes=NUMBERS, kinks=(0,)),
@@ -91,7 +108,8 @@ ROWS = [
     unary("ThresholdedRelu", attributes=[{}, {"alpha": 0.5}], kinks=(0.5, 1)),
     binary("PRelu", dtypes=FLOATS, kinks=(0,), special=False).but(
         samples=lambda d: [S(d(*a), d(*b)) for a, b in (
-            ((7,), (7,)), ((65,), (1,)), ((2, 3, 5), (3, 1)), ((2, 3, 17), (17,)), ((0, 2), (1,)), ((), ()))]),
+            ((7,), (7,)), ((65,), (1,)), ((2, 3, 5), (3, 1)), ((2, 3, 17), (17,)), ((0, 2), (1,)), ((), ()))],
+        big=lambda d: [S(d(100_003), d(1)), S(d(9, 65, 130), d(65, 1))]),
     OpInfo("SwiGLU", lambda d: [S(d(*s), d(*s), **a) for s in SHAPES for a in ({}, {"alpha": 1.7})]),
     axis_row("Softmax"),
     axis_row("LogSoftmax", reference=log_softmax, why="the log of an underflowed exp is -inf"),
