@@ -17,7 +17,6 @@ from toolkit.graph.infer import OPSET as CANONICAL_OPSET
 from toolkit.graph.infer import GraphInference
 from toolkit.graph.upgrade import (
     activation,
-    control_flow,
     elementwise,
     image,
     indexing,
@@ -33,8 +32,8 @@ from toolkit.graph.upgrade.registry import adapter, next_adapter
 
 __all__ = ["CANONICAL_OPSET", "adapter", "upgrade", "upgrade_function"]
 _FAMILIES = (
-    activation, control_flow, elementwise, image, indexing, matmul, normalization, pool, random,
-    recurrent, reduction, shape,
+    activation, elementwise, image, indexing, matmul, normalization, pool, random, recurrent,
+    reduction, shape,
 )  # fmt: skip  # Imported to register.
 
 
