@@ -15,7 +15,6 @@ PENDING: frozenset[str] = frozenset()
 LANDED = [op for op in OPS if (op.domain, op.op_type) in opcheck.registered()]
 # Cases that are wrong: reason. Empty when issue 2 is done.
 KNOWN = {
-    "special ThresholdedRelu": "NaN gives NaN",
     "EyeLike-float16": "its registration says otherwise",
     "EyeLike-bfloat16": "its registration says otherwise",
 }

@@ -50,11 +50,12 @@ def model_of(
         functions=list(functions),
         ir_version=10,
     )
-    for name, y in run(model, inputs).items():
-        value = next(v for v in model.graph.output if v.name == name)
-        shape = [f"{name}_{i}" if dynamic else n for i, n in enumerate(y.shape)]
-        kind = helper.np_dtype_to_tensor_dtype(y.dtype)
-        value.CopyFrom(helper.make_tensor_value_info(name, kind, shape))
+    for value, found in zip(
+        graph.output, onnx.shape_inference.infer_shapes(model).graph.output, strict=True
+    ):
+        value.CopyFrom(found)
+    for value, found in zip(model.graph.output, graph.output, strict=True):
+        value.CopyFrom(found)
     return model
 
 

@@ -200,10 +200,10 @@ class Builder:
 
 def _array(value: Any, dtype: ir.DataType | int | None) -> Array:
     if dtype is not None:
-        return np.array(value, ir.DataType(dtype).numpy(), order="C")
+        return np.ascontiguousarray(np.asarray(value).astype(ir.DataType(dtype).numpy()))
     if isinstance(value, (np.ndarray, np.generic)):
         array = np.asarray(value)
-        return array if array.flags.c_contiguous else array.copy(order="C")
+        return array if array.flags.c_contiguous else array.copy()
     array = np.asarray(value)
     if array.dtype.kind == "f":
         return array.astype(np.float32)
