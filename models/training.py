@@ -9,17 +9,21 @@ from typing import Any
 from toolkit import nn, optim
 from toolkit.data import DataLoader, load
 from toolkit.errors import InvalidArgumentError
+from toolkit.models.char_gpt import token_cross_entropy
 from toolkit.random import manual_seed
 from toolkit.train import Trainer, TrainStep
 
-LOSSES = {
+LOSSES: dict[str, Any] = {
     "ce": nn.CrossEntropyLoss,
     "nll": nn.NLLLoss,
     "mse": nn.MSELoss,
     "l1": nn.L1Loss,
     "huber": nn.HuberLoss,
     "bce": nn.BCEWithLogitsLoss,
+    "token_ce": lambda: token_cross_entropy,
 }
+
+METRICS = {"classification": ("accuracy",), "language": ("token_accuracy",), "regression": ()}
 
 
 def run_training(
@@ -80,7 +84,7 @@ def run_training(
         TrainStep(net, loss_fn, optimizer, clip_grad_norm),
         scheduler=_make_schedule(schedule, optimizer, epochs, len(train)),
         schedule_every="batch" if schedule in ("cosine", "onecycle") else "epoch",
-        metrics=() if datasets.meta.task == "regression" else ("accuracy",),
+        metrics=METRICS[datasets.meta.task],
         run_dir=folder,
         checkpoint_every=checkpoint_every,
         early_stop=early_stop,
@@ -100,12 +104,13 @@ def _make_model(name: str, meta: Any) -> tuple[nn.Module, str]:
     """The module and the name of the loss that suits it."""
     from toolkit import models
 
-    suits = "mse" if meta.task == "regression" else "ce"
+    suits = {"regression": "mse", "language": "token_ce"}.get(meta.task, "ce")
     if name.endswith(".onnx"):
         from toolkit.nn.graph_module import load as load_module
 
         return load_module(name), suits
-    return models.create_for(name, meta), models.default_loss(name) or suits
+    loss = models.default_loss(name) if meta.task == "classification" else suits
+    return models.create_for(name, meta), loss
 
 
 def _make_loss(name: str) -> Any:
@@ -117,7 +122,7 @@ def _make_loss(name: str) -> Any:
 def _make_optimizer(
     name: str, net: nn.Module, lr: float | None, momentum: float, weight_decay: float | None
 ) -> optim.Optimizer:
-    extra = {} if weight_decay is None else {"weight_decay": weight_decay}
+    extra: dict[str, Any] = {} if weight_decay is None else {"weight_decay": weight_decay}
     parameters = [p for p in net.parameters() if p.requires_grad]
     if name == "sgd":
         return optim.SGD(parameters, lr=lr or 1e-2, momentum=momentum, **extra)
@@ -135,5 +140,8 @@ def _make_schedule(name: str, optimizer: optim.Optimizer, epochs: int, batches: 
         return schedules.StepLR(optimizer, step_size=max(1, epochs // 3))
     if name == "onecycle":
         peak = optimizer.param_groups[0]["lr"]
-        return schedules.OneCycleLR(optimizer, max_lr=peak, total_steps=epochs * batches + 1)
+        # Momenta are attributes of a compiled step, so they stay as they are.
+        return schedules.OneCycleLR(
+            optimizer, max_lr=peak, total_steps=epochs * batches + 1, cycle_momentum=False
+        )
     return None

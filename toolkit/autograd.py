@@ -42,25 +42,25 @@ class _Mode:
         return wrapped
 
 
-class no_grad(_Mode):
+class no_grad(_Mode):  # noqa: N801
     """Operations inside are not recorded."""
 
     _value = False
 
 
-class inference_mode(_Mode):
+class inference_mode(_Mode):  # noqa: N801
     """The same as `no_grad`."""
 
     _value = False
 
 
-class enable_grad(_Mode):
+class enable_grad(_Mode):  # noqa: N801
     """Operations inside are recorded, also within `no_grad`."""
 
     _value = True
 
 
-class set_grad_enabled(_Mode):
+class set_grad_enabled(_Mode):  # noqa: N801
     """Sets the mode at once; as a `with` block, until its end."""
 
     def __new__(cls, mode: bool) -> Any:

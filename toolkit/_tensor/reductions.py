@@ -27,23 +27,23 @@ class ValuesIndices(NamedTuple):
         return f"toolkit.return_types.{type(self).__name__}(\nvalues={self.values!r},\nindices={self.indices!r})"
 
 
-class max(ValuesIndices):
+class max(ValuesIndices):  # noqa: N801, A001
     """Result of `max(dim)`."""
 
 
-class min(ValuesIndices):
+class min(ValuesIndices):  # noqa: N801, A001
     """Result of `min(dim)`."""
 
 
-class sort(ValuesIndices):
+class sort(ValuesIndices):  # noqa: N801
     """Result of `sort`."""
 
 
-class topk(ValuesIndices):
+class topk(ValuesIndices):  # noqa: N801
     """Result of `topk`."""
 
 
-class median(ValuesIndices):
+class median(ValuesIndices):  # noqa: N801
     """Result of `median(dim)`."""
 
 

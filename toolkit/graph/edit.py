@@ -12,7 +12,8 @@ import numpy as np
 import onnx_ir as ir
 
 from toolkit.errors import UnsupportedOperatorError
-from toolkit.graph.infer import GraphInference
+from toolkit.graph.infer import GraphInference, info_of
+from toolkit.graph.shapes.registry import NodeCall
 
 REQUIRED = object()
 
@@ -226,6 +227,19 @@ class Edit:
         return UnsupportedOperatorError(f"{where(self.node)}: {need}, got {got}.")
 
 
+def call_of(node: ir.Node) -> NodeCall:
+    """The node as a shape function sees it, without the values of its inputs."""
+    return NodeCall(
+        node.op_type,
+        node.domain,
+        node.attributes,
+        [None if v is None else info_of(v) for v in node.inputs],
+        [None] * len(node.inputs),
+        len(node.outputs),
+        node.name or "",
+    )
+
+
 def set_inputs(node: ir.Node, inputs: Sequence[ir.Value | None]) -> None:
     """Replaces all inputs of a node."""
     node.resize_inputs(len(inputs))
@@ -237,7 +251,8 @@ def set_inputs(node: ir.Node, inputs: Sequence[ir.Value | None]) -> None:
 def take_place(old: ir.Value, new: ir.Value) -> None:
     """`new` takes the name, the type and the uses of `old`, as graph output too."""
     name, old.name = old.name, None
-    new.name = name
+    if name:
+        new.name = name
     if new.type is None:
         new.type = old.type
     if new.shape is None:

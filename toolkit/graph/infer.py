@@ -119,9 +119,24 @@ def _schema(op_type: str, domain: str, version: int) -> onnx.defs.OpSchema | Non
         return None
 
 
-def dtype_text(name: str) -> str:
-    """ONNX's name of an element type -> toolkit's."""
-    return {"float": "float32", "double": "float64"}.get(name, name)
+_RENAMED = {"float": "float32", "double": "float64"}
+
+
+def type_text(kind: ir.TypeProtocol | None) -> str:
+    """`float32`, `seq(int64)`: a type in a message; empty where it is not known."""
+    if isinstance(kind, ir.TensorType):
+        name = kind.dtype.name.lower()
+        return "" if name == "undefined" else _RENAMED.get(name, name)
+    if isinstance(kind, (ir.SequenceType, ir.OptionalType)):
+        inner = type_text(kind.elem_type)
+        outer = "seq" if isinstance(kind, ir.SequenceType) else "optional"
+        return inner and f"{outer}({inner})"
+    return ""
+
+
+def _short_type(text: str) -> str:
+    """A schema's type string in the form of `type_text`."""
+    return re.sub(r"tensor\((\w+)\)", lambda m: _RENAMED.get(m[1], m[1]), text)
 
 
 class _Formals:
@@ -133,9 +148,8 @@ class _Formals:
         self.inputs = []
         for formal in schema.inputs:
             types = allowed.get(formal.type_str, [formal.type_str])
-            tensors = frozenset(dtype_text(t[7:-1]) for t in types if t.startswith("tensor("))
             bound = formal.type_str if formal.is_homogeneous else ""
-            self.inputs.append((formal.name, bound, tensors))
+            self.inputs.append((formal.name, bound, frozenset(map(_short_type, types))))
 
     def at(self, index: int) -> tuple[str, str, frozenset[str]]:
         return self.inputs[min(index, len(self.inputs) - 1)]
@@ -156,12 +170,10 @@ def check_inputs(call: NodeCall, schema: onnx.defs.OpSchema) -> None:
         raise call.fail(f"{counts} inputs are required", f"{given}", InvalidModelError)
     bound: dict[str, tuple[str, str]] = {}
     for index, info in enumerate(call.inputs):
-        if info is None or type(info.type) is not ir.TensorType:
+        dtype = "" if info is None else type_text(info.type)
+        if not dtype:
             continue
         label, type_str, allowed = formals.at(index)
-        if info.type.dtype == ir.DataType.UNDEFINED:
-            continue
-        dtype = dtype_text(info.type.dtype.name.lower())
         if dtype not in allowed:
             need = f"{label} must be one of {', '.join(sorted(allowed))}"
             raise call.fail(need, dtype, DTypeError)
@@ -169,6 +181,27 @@ def check_inputs(call: NodeCall, schema: onnx.defs.OpSchema) -> None:
         if other[1] != dtype:
             need = f"{other[0]} and {label} must have one element type"
             raise call.fail(need, f"{other[1]} and {dtype}", DTypeError)
+
+
+def check_outputs(call: NodeCall, schema: onnx.defs.OpSchema, outputs: Sequence[ir.Value]) -> None:
+    """Element types of the outputs, where they are known, against the schema."""
+    formals = _output_types(call.op_type, call.domain, schema.since_version)
+    for index, value in enumerate(outputs):
+        dtype = type_text(value.type)
+        if not dtype or not formals:
+            continue
+        allowed = formals[min(index, len(formals) - 1)]
+        if dtype not in allowed:
+            need = f"output {index} must be one of {', '.join(sorted(allowed))}"
+            raise call.fail(need, dtype, DTypeError)
+
+
+@functools.cache
+def _output_types(op_type: str, domain: str, since: int) -> list[frozenset[str]]:
+    schema = onnx.defs.get_schema(op_type, since, domain)
+    allowed = {c.type_param_str: c.allowed_type_strs for c in schema.type_constraints}
+    types = [allowed.get(formal.type_str, [formal.type_str]) for formal in schema.outputs]
+    return [frozenset(map(_short_type, some)) for some in types]
 
 
 @functools.lru_cache(maxsize=65536)

@@ -148,6 +148,12 @@ def _deserialize(proto: onnx.ModelProto, base: str, where: str) -> ir.Model:
         raise InvalidModelError(
             f"{where}: a valid ONNX model is required, got one where: {text}"
         ) from None
+    if model.ir_version < 4:
+        # Every initializer had to be an input as well; none is meant to be fed.
+        initial = model.graph.initializers
+        kept = [v for v in model.graph.inputs if v.name not in initial]
+        model.graph.inputs.clear()
+        model.graph.inputs.extend(kept)
     if proto.training_info:
         model.meta["training_info"] = list(proto.training_info)
     return model

@@ -160,7 +160,7 @@ def _copy(
             given.append(_copy_attribute(attr, values, attributes, edit))
             continue
         bound = attributes.get(str(attr.ref_attr_name))
-        if bound is None:
+        if bound is None or bound.type == ir.AttributeType.UNDEFINED:
             continue  # The operator's own default holds.
         if bound.is_ref():
             given.append(ir.RefAttr(name, str(bound.ref_attr_name), bound.type))

@@ -43,12 +43,18 @@ def _accuracy(output: Array, target: Array) -> Array:
     return np.asarray(output.argmax(axis=1) == target)
 
 
+def _token_accuracy(output: Array, target: Array) -> Array:
+    """Classes along the last axis of (N, L, C), against integer targets (N, L)."""
+    return np.asarray(output.argmax(axis=-1) == target)
+
+
 def _error(output: Array, target: Array) -> Array:
     return np.abs(output - target)
 
 
 _METRICS: dict[str, tuple[Callable[[Array, Array], Array], bool]] = {
     "accuracy": (_accuracy, True),
+    "token_accuracy": (_token_accuracy, True),
     "mae": (_error, False),
 }
 

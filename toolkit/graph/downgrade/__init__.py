@@ -17,16 +17,15 @@ import onnx_ir as ir
 
 from toolkit.errors import InvalidArgumentError, ToolkitError, UnsupportedOperatorError
 from toolkit.graph.downgrade import attributes as _attributes
-from toolkit.graph.downgrade import indexing, nn, shape
+from toolkit.graph.downgrade import indexing, nn, pool, shape
 from toolkit.graph.downgrade.attributes import count_axes_from_front
 from toolkit.graph.downgrade.registry import before, rule_of
-from toolkit.graph.edit import Edit, Names, set_inputs, where
-from toolkit.graph.infer import OPSET, GraphInference, check_inputs, info_of
+from toolkit.graph.edit import Edit, Names, call_of, set_inputs, where
+from toolkit.graph.infer import OPSET, GraphInference, check_inputs, check_outputs
 from toolkit.graph.schema_functions import inline_schema_function
-from toolkit.graph.shapes.registry import NodeCall
 
 __all__ = ["MIN_EXPORT_OPSET", "before", "downgrade"]
-_FAMILIES = (_attributes, indexing, nn, shape)  # Imported to register.
+_FAMILIES = (_attributes, indexing, nn, pool, shape)  # Imported to register.
 
 MIN_EXPORT_OPSET = 9
 
@@ -88,7 +87,7 @@ def _node(edit: Edit, node: ir.Node, opset: int) -> list[ir.Node]:
                 raise edit.fail(f"opset {version} is required", f"{opset}")
             if older is None:
                 break
-            _accept(edit, older)
+            _accept(edit, older, version)
             if older < 11 <= version:
                 count_axes_from_front(edit)
             version = older
@@ -126,8 +125,8 @@ def _since(op_type: str, opset: int) -> int | None:
         return None
 
 
-def _accept(edit: Edit, version: int) -> None:
-    """Checks a node against an older version, and drops attributes that say the default."""
+def _accept(edit: Edit, version: int, newer: int) -> None:
+    """Checks a node of `newer` against `version`; drops attributes that say the default."""
     node = edit.node
     schema = onnx.defs.get_schema(node.op_type, version)
     newest = onnx.defs.get_schema(node.op_type, OPSET).attributes
@@ -137,8 +136,8 @@ def _accept(edit: Edit, version: int) -> None:
         attr = node.attributes[name]
         default = newest[name].default_value if name in newest else None
         if attr.is_ref() or default is None or not _is_default(attr, default):
-            got = f"{name}={attr.value!r}"
-            raise edit.fail(f"an operator of opset {version} is required", got)
+            need = f"{name} must hold its default before opset {newer}"
+            raise edit.fail(need, repr(attr.value))
         node.attributes.pop(name)
     while node.inputs and node.inputs[-1] is None:
         node.resize_inputs(len(node.inputs) - 1)
@@ -147,16 +146,9 @@ def _accept(edit: Edit, version: int) -> None:
             need = f"at most {schema.max_output} outputs are required at opset {version}"
             raise edit.fail(need, str(len(node.outputs)))
         node.resize_outputs(schema.max_output)
-    call = NodeCall(
-        node.op_type,
-        "",
-        node.attributes,
-        [None if v is None else info_of(v) for v in node.inputs],
-        [None] * len(node.inputs),
-        len(node.outputs),
-        node.name or "",
-    )
+    call = call_of(node)
     check_inputs(call, schema)
+    check_outputs(call, schema, node.outputs)
 
 
 def _is_default(attr: ir.Attr, default: onnx.AttributeProto) -> bool:

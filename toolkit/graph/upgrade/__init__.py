@@ -17,6 +17,7 @@ from toolkit.graph.infer import OPSET as CANONICAL_OPSET
 from toolkit.graph.infer import GraphInference
 from toolkit.graph.upgrade import (
     activation,
+    control_flow,
     elementwise,
     image,
     indexing,
@@ -32,8 +33,8 @@ from toolkit.graph.upgrade.registry import adapter, next_adapter
 
 __all__ = ["CANONICAL_OPSET", "adapter", "upgrade", "upgrade_function"]
 _FAMILIES = (
-    activation, elementwise, image, indexing, matmul, normalization, pool, random, recurrent,
-    reduction, shape,
+    activation, control_flow, elementwise, image, indexing, matmul, normalization, pool, random,
+    recurrent, reduction, shape,
 )  # fmt: skip  # Imported to register.
 
 

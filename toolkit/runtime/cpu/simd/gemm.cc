@@ -8,6 +8,21 @@ namespace {
 
 #define TK_UNROLL _Pragma("GCC unroll 64")
 
+// A tile that is wider than the `n` columns of C left. Apart, to keep the micro-kernels small.
+template <class T>
+__attribute__((noinline)) void StorePartial(const T* tile, int rows, int width, T* c, int64_t ldc,
+                                            int64_t n, const GemmStore<T>& store) {
+  for (int i = 0; i < rows; ++i, tile += width, c += ldc) {
+    for (int64_t j = 0; j < n; ++j) {
+      T v = tile[j] * store.alpha;
+      if (store.beta != T(0)) v += c[j] * store.beta;
+      if (store.row_bias) v += store.row_bias[i];
+      if (store.col_bias) v += store.col_bias[j];
+      c[j] = v;
+    }
+  }
+}
+
 // Every element is one chain of multiply-adds in ascending k, so that a result does not depend on
 // the tile it falls into. Only tiles of few rows (too few chains to hide the latency) split k by
 // `Chains`, which depends on the number of rows alone.
@@ -62,22 +77,13 @@ void Ukernel(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, T* c, 
     }
     return;
   }
-  T tile[Rows][Vectors * kWidth];
+  Vec<T> tile[Rows * Vectors];
   TK_UNROLL
   for (int i = 0; i < Rows; ++i) {
     TK_UNROLL
-    for (int j = 0; j < Vectors; ++j) Store(&tile[i][j * kWidth], acc[0][i][j]);
+    for (int j = 0; j < Vectors; ++j) tile[i * Vectors + j] = acc[0][i][j];
   }
-  for (int i = 0; i < Rows; ++i) {
-    T* at = c + i * ldc;
-    for (int64_t j = 0; j < n; ++j) {
-      T v = tile[i][j] * store.alpha;
-      if (store.beta != T(0)) v += at[j] * store.beta;
-      if (store.row_bias) v += store.row_bias[i];
-      if (store.col_bias) v += store.col_bias[j];
-      at[j] = v;
-    }
-  }
+  StorePartial(reinterpret_cast<const T*>(tile), Rows, Vectors * kWidth, c, ldc, n, store);
 }
 
 // A square of 32-byte vectors, transposed in registers.

@@ -1,0 +1,158 @@
+"""Datasets: indexable collections of samples."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+
+from toolkit.data.order import Seed, permutation
+from toolkit.errors import InvalidArgumentError, OutOfBoundsError
+
+if TYPE_CHECKING:
+    from toolkit.tensor import Tensor
+
+T_co = TypeVar("T_co", covariant=True)
+
+_SPLIT_STREAM = 1  # random_split's place among the permutations of one seed.
+
+
+class Dataset(Generic[T_co]):
+    """A map from indices to samples: define `__getitem__`, and `__len__` for the samplers.
+
+    A dataset that can make a whole batch at once also defines `get_batch(indices)`, which returns
+    what `default_collate` would make of the samples, or None to have them collated one by one.
+    """
+
+    def __getitem__(self, index: Any) -> T_co:
+        raise NotImplementedError(f"{type(self).__name__} must define __getitem__.")
+
+    def __add__(self, other: Dataset[Any]) -> ConcatDataset[Any]:
+        return ConcatDataset([self, other])
+
+
+class IterableDataset(Dataset[T_co]):
+    """A stream of samples: define `__iter__`.
+
+    With workers, each worker iterates its own copy; `get_worker_info()` tells it its share.
+    """
+
+    def __iter__(self) -> Iterator[T_co]:
+        raise NotImplementedError(f"{type(self).__name__} must define __iter__.")
+
+
+class TensorDataset(Dataset["tuple[Tensor, ...]"]):
+    """Sample `i` is the tuple of `tensor[i]` of each tensor.
+
+    Raises:
+        InvalidArgumentError: the tensors differ in their first dimension.
+    """
+
+    def __init__(self, *tensors: Tensor) -> None:
+        lengths = [len(t) for t in tensors]
+        if not tensors or len(set(lengths)) != 1:
+            raise InvalidArgumentError(
+                f"TensorDataset: tensors of one length are required, got lengths {lengths}."
+            )
+        self.tensors = tensors
+
+    def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
+        return tuple(t[index] for t in self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors[0])
+
+    def get_batch(self, indices: Sequence[int]) -> list[Tensor]:
+        """The batch of these samples: one gather a tensor."""
+        from toolkit.tensor import from_numpy
+
+        index = np.asarray(indices, np.int64)
+        return [from_numpy(np.take(t.numpy(), index, axis=0)) for t in self.tensors]
+
+
+class Subset(Dataset[T_co]):
+    """The samples of `dataset` at `indices`, in that order."""
+
+    def __init__(self, dataset: Dataset[T_co], indices: Sequence[int]) -> None:
+        self.dataset = dataset
+        self.indices = indices
+
+    def __getitem__(self, index: Any) -> T_co:
+        if isinstance(index, list):
+            return self.dataset[[self.indices[i] for i in index]]
+        return self.dataset[self.indices[index]]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def get_batch(self, indices: Sequence[int]) -> Any:
+        """The whole dataset's batch of the mapped indices, or None if it has no such method."""
+        fetch = getattr(self.dataset, "get_batch", None)
+        return fetch([self.indices[i] for i in indices]) if fetch else None
+
+
+class ConcatDataset(Dataset[T_co]):
+    """The samples of several datasets, one dataset after the other."""
+
+    def __init__(self, datasets: Iterable[Dataset[T_co]]) -> None:
+        self.datasets = list(datasets)
+        if not self.datasets:
+            raise InvalidArgumentError("ConcatDataset: at least one dataset is required, got none.")
+        self.cumulative_sizes: list[int] = []
+        for d in self.datasets:
+            if isinstance(d, IterableDataset):
+                raise InvalidArgumentError(
+                    f"ConcatDataset: datasets with a length are required, got {type(d).__name__}."
+                )
+            before = self.cumulative_sizes[-1] if self.cumulative_sizes else 0
+            self.cumulative_sizes.append(before + len(d))  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return self.cumulative_sizes[-1]
+
+    def __getitem__(self, index: Any) -> T_co:
+        if not -len(self) <= index < len(self):
+            raise OutOfBoundsError(
+                f"ConcatDataset: an index in [-{len(self)}, {len(self)}) is required, got {index}."
+            )
+        index %= len(self)
+        which = bisect.bisect_right(self.cumulative_sizes, index)
+        return self.datasets[which][index - (self.cumulative_sizes[which - 1] if which else 0)]
+
+
+def random_split(
+    dataset: Dataset[T_co], lengths: Sequence[int | float], generator: Seed = None
+) -> list[Subset[T_co]]:
+    """Splits a dataset at random into parts that do not overlap.
+
+    Args:
+        dataset: what to split; it needs a length.
+        lengths: sizes, or fractions that sum to 1 (what is left over by rounding down goes to the
+            first parts, one each).
+        generator: a `toolkit.random.Generator` or a seed; the default generator's seed if None.
+
+    Raises:
+        InvalidArgumentError: the sizes do not sum to the dataset's length.
+    """
+    n = len(dataset)  # type: ignore[arg-type]
+    if math.isclose(sum(lengths), 1) and sum(lengths) <= 1 + 1e-9 and any(lengths):
+        if not all(0 <= f <= 1 for f in lengths):
+            raise InvalidArgumentError(
+                f"random_split: fractions between 0 and 1 are required, got {list(lengths)}."
+            )
+        sizes = [math.floor(n * f) for f in lengths]
+        for i in range(n - sum(sizes)):
+            sizes[i % len(sizes)] += 1
+    else:
+        sizes = [int(size) for size in lengths]
+    if sum(sizes) != n:
+        raise InvalidArgumentError(
+            f"random_split: lengths that sum to the dataset's {n} samples are required, "
+            f"got {list(lengths)}."
+        )
+    order = permutation(n, generator, stream=_SPLIT_STREAM).tolist()
+    ends = np.cumsum(sizes).tolist()
+    return [Subset(dataset, order[e - s : e]) for s, e in zip(sizes, ends, strict=True)]

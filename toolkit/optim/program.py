@@ -1,0 +1,117 @@
+"""An optimizer step over several parameters as one native program that works in place."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from toolkit._tensor.inplace import POISONED
+from toolkit.runtime import _core
+from toolkit.tensor import Tensor
+
+if TYPE_CHECKING:
+    from toolkit.optim.optimizer import Optimizer
+
+_ABSENT = -1  # The core's slot number of an input that is not given.
+
+
+def own_memory(tensor: Tensor) -> None:
+    """Makes a tensor the owner of its memory, so that it can be written in place.
+
+    A plain tensor's value may be held by other tensors: it takes a copy, once.
+    """
+    if not tensor._shared or tensor._base is not None:
+        tensor._value = tensor._concrete("step").clone()
+        tensor._base = tensor._view = None
+        tensor._shared = True
+
+
+class StepProgram:
+    """The operators of one group's step, bound to the memory of its parameters and states.
+
+    Args:
+        optimizer: says which operator, and how its inputs are ordered.
+        params: the parameters.
+        states: each parameter's states by name.
+        attributes: the operator's attributes.
+        maximize: go up the gradient.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        params: Sequence[Tensor],
+        states: Sequence[dict[str, Tensor]],
+        attributes: dict[str, Any],
+        maximize: bool,
+    ) -> None:
+        self._params = list(params)
+        self._states = list(states)
+        self._settings = attributes, maximize
+        self._addresses = _addresses(params, states)
+        self._lr, self._step = np.zeros((), np.float64), np.zeros((), np.int64)
+        self._scalars = [_core.Tensor.from_array(self._lr), _core.Tensor.from_array(self._step)]
+        self._program = program = _core.Program()
+        lr, step = program.add_input("lr"), program.add_input("step")
+        for i, (p, state) in enumerate(zip(params, states, strict=True)):
+            grad = program.add_input(f"grad.{i}")
+            if maximize:
+                descent = program.add_slot()
+                program.add_node("", "Neg", f"neg.{i}", {}, [grad], [descent])
+                grad = descent
+            param = program.add_state(p._value)
+            slots = {name: program.add_state(t._value) for name, t in state.items()}
+            inputs = optimizer.arrange(param, grad, slots, lr, step)
+            outputs = [program.add_slot() for _ in range(1 + len(slots))]
+            program.add_node(
+                "toolkit.optim",
+                optimizer.op_type,
+                f"step.{i}",
+                attributes,
+                [_ABSENT if s is None else s for s in inputs],
+                outputs,
+            )
+            for state_slot, value in zip([param, *slots.values()], outputs, strict=True):
+                program.add_update(state_slot, value)
+        program.finalize()
+
+    def fits(
+        self,
+        params: Sequence[Tensor],
+        states: Sequence[dict[str, Tensor]],
+        attributes: dict[str, Any],
+        maximize: bool,
+    ) -> bool:
+        """Whether it was built for just these, and their memory is where it was."""
+        return (
+            len(params) == len(self._params)
+            and (attributes, maximize) == self._settings
+            and _addresses(params, states) == self._addresses
+        )
+
+    def run(self, grads: Sequence[Tensor], lr: float, step: int) -> None:
+        """Does one step; `step` is 1 at the first."""
+        self._lr[...] = lr
+        self._step[...] = step
+        self._program.run([*self._scalars, *(g._get() for g in grads)])
+        for tensor in self._params:
+            _note_write(tensor)
+
+
+def _addresses(params: Sequence[Tensor], states: Sequence[dict[str, Tensor]]) -> list[int]:
+    found = [p._value.data_ptr if p._base is None else 0 for p in params]
+    for state in states:
+        found += [t._value.data_ptr for t in state.values()]
+    return found
+
+
+def _note_write(tensor: Any) -> None:
+    """Views are taken anew, and a tape that saved the old value refuses to use it."""
+    value = tensor._value
+    if sys.getrefcount(value) > 3:
+        POISONED[id(value)] = value
+    tensor._value = value.reshaped(list(value.shape))
+    tensor._version += 1
