@@ -1,0 +1,28 @@
+"""Reverse-mode differentiation of ONNX graphs: gradients are more nodes of the same graph.
+
+Nothing is executed here. `gradients` works on an onnx-ir graph in place, `grad_model` on a model.
+"""
+
+from __future__ import annotations
+
+from toolkit.autodiff.backward import gradients
+from toolkit.autodiff.model import grad_model
+from toolkit.autodiff.registry import (
+    bilinear,
+    derivative,
+    linear,
+    not_differentiable,
+    operators,
+    vjp,
+)
+
+__all__ = [
+    "bilinear",
+    "derivative",
+    "grad_model",
+    "gradients",
+    "linear",
+    "not_differentiable",
+    "operators",
+    "vjp",
+]

@@ -1,0 +1,262 @@
+"""The reverse walk: gradients of a graph as more nodes of the same graph.
+
+Only nodes on a path from `wrt` to `outputs` are differentiated, a zero cotangent is never
+materialised, and broadcasting is undone here, once for all rules. Nothing is executed here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
+
+import onnx_ir as ir
+
+from toolkit.autodiff.registry import GRAD, Entry, Vjp, find, operators
+from toolkit.errors import InvalidArgumentError, UnsupportedOperatorError
+from toolkit.graph.build import Builder, arithmetic, known_dims
+from toolkit.graph.build_infer import Dims, same_dim
+
+Functions = Mapping[tuple[str, str, str], ir.Function]
+
+_FLOATS = frozenset(
+    {ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
+)
+
+
+def gradients(
+    graph: ir.Graph,
+    outputs: Sequence[ir.Value],
+    cotangents: Sequence[ir.Value | None],
+    wrt: Sequence[ir.Value],
+    functions: Functions | None = None,
+    fixed: bool = False,
+) -> list[ir.Value | None]:
+    """Append the nodes that compute vector-Jacobian products to `graph`.
+
+    Args:
+        graph: holds the nodes between `wrt` and `outputs`, in topological order, with element types
+            known, and ranks where a rule needs them.
+        outputs: values to differentiate.
+        cotangents: for each output a value of its shape and type, None for zero.
+        wrt: values to differentiate by: inputs, initializers or values in between.
+        functions: model-local functions, for nodes that call them.
+        fixed: the forward nodes have run already, so none of them can be given another output.
+
+    Returns:
+        For each value in `wrt` its cotangent, of its shape and type, or None where no path leads
+        from it to an output.
+
+    Raises:
+        UnsupportedOperatorError: a gradient must pass an operator that has no rule and no body.
+        InvalidArgumentError: outputs and cotangents differ in number.
+    """
+    if len(outputs) != len(cotangents):
+        raise InvalidArgumentError(
+            f"gradients: one cotangent for each output is required, got {len(cotangents)} for "
+            f"{len(outputs)} outputs."
+        )
+    nodes = _ancestors(graph, outputs)
+    walk = _Walk(Builder(graph), functions or {}, fixed)
+    with arithmetic(walk.b):
+        found = walk.run(nodes, outputs, cotangents, wrt)
+    return [found.get(value) for value in wrt]
+
+
+def _ancestors(graph: ir.Graph, outputs: Sequence[ir.Value]) -> list[ir.Node]:
+    """The nodes that `outputs` need, in the graph's order."""
+    seen: set[ir.Node] = set()
+    stack = list(outputs)
+    while stack:
+        node = stack.pop().producer()
+        if node is not None and node not in seen:
+            seen.add(node)
+            stack.extend(_reads(node))
+    return [node for node in graph if node in seen]
+
+
+def _reads(node: ir.Node) -> list[ir.Value]:
+    """The values a node reads, those that its subgraphs capture included."""
+    values = [v for v in node.inputs if v is not None]
+    for attribute in node.attributes.values():
+        if attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS):
+            graphs = (
+                [attribute.value] if attribute.type == ir.AttributeType.GRAPH else attribute.value
+            )
+            for graph in graphs:
+                inner = {v for n in graph.all_nodes() for v in n.inputs if v is not None}
+                own = {v for n in graph.all_nodes() for v in n.outputs} | set(graph.inputs)
+                values.extend(v for v in (inner | set(graph.outputs)) - own)
+    return values
+
+
+def is_float(value: ir.Value | None) -> bool:
+    """Whether a gradient can exist for `value`."""
+    return value is not None and value.dtype in _FLOATS
+
+
+class _Walk:
+    def __init__(self, b: Builder, functions: Functions, fixed: bool) -> None:
+        self.b = b
+        self.functions = functions
+        self.fixed = fixed
+
+    def run(
+        self,
+        nodes: Sequence[ir.Node],
+        outputs: Sequence[ir.Value],
+        cotangents: Sequence[ir.Value | None],
+        wrt: Iterable[ir.Value],
+    ) -> dict[ir.Value, ir.Value]:
+        """The reverse walk over `nodes`; cotangents of those of `wrt` that are reached."""
+        wanted = [v for v in wrt if is_float(v)]
+        active = _dependents(nodes, wanted)
+        pending: dict[ir.Value, list[ir.Value]] = {}
+        for value, cotangent in zip(outputs, cotangents, strict=True):
+            if cotangent is not None and value in active:
+                pending.setdefault(value, []).append(cotangent)
+        for node in reversed(nodes):
+            if not any(v in pending for v in node.outputs):
+                continue
+            if not any(v in active for v in _reads(node)):
+                continue
+            arriving = tuple(self._total(pending, v) for v in node.outputs)
+            for value, cotangent in self._differentiate(node, arriving, active):
+                pending.setdefault(value, []).append(cotangent)
+        found = {v: self._total(pending, v) for v in wanted}
+        return {v: d for v, d in found.items() if d is not None}
+
+    def _total(self, pending: dict[ir.Value, list[ir.Value]], value: ir.Value) -> ir.Value | None:
+        """The sum of the cotangents that arrived at `value`, kept as its only one."""
+        parts = pending.get(value)
+        if not parts:
+            return None
+        if len(parts) > 1:
+            total = self.b.Add(*parts) if len(parts) == 2 else self.b.Sum(*parts)
+            pending[value] = [_like(total, value)]
+        return pending[value][0]
+
+    def _differentiate(
+        self, node: ir.Node, arriving: tuple[ir.Value | None, ...], active: set[ir.Value]
+    ) -> Iterable[tuple[ir.Value, ir.Value]]:
+        """The contributions of one node to the cotangents of its inputs."""
+        entry = find(node.domain, node.op_type)
+        inputs = tuple(node.inputs)
+        c = Vjp(
+            self.b, node, inputs, tuple(node.outputs), arriving,
+            tuple(v is not None and v in active for v in inputs), self.fixed,
+        )  # fmt: skip
+        if entry is not None and entry.rule is None:
+            return []
+        if entry is None or entry.rule is None:
+            return self._through_body(c)
+        if arriving[0] is None and not entry.all_outputs:
+            return []
+        result = entry.rule(c, *inputs)
+        if result is NotImplemented:
+            return self._through_body(c)
+        results = result if isinstance(result, tuple) else (result,)
+        return self._settle(c, entry, results)
+
+    def _settle(
+        self,
+        c: Vjp,
+        entry: Entry,
+        results: Sequence[ir.Value | Callable[[], ir.Value | None] | None],
+    ) -> list[tuple[ir.Value, ir.Value]]:
+        """A rule's results brought to the shapes and types of the inputs."""
+        settled = []
+        for i, (value, result) in enumerate(zip(c.inputs, results, strict=False)):
+            if value is None or not c.need(i):
+                continue
+            cotangent = result() if callable(result) else result
+            if cotangent is None:
+                continue
+            if entry.broadcasts:
+                dims = known_dims(cotangent)
+                cotangent = sum_to_shape(
+                    self.b, cotangent, known_dims(c.y) if dims is None else dims, value
+                )
+            assert value.dtype is not None
+            settled.append((value, _like(self.b.cast(cotangent, value.dtype), value)))
+        return settled
+
+    def _through_body(self, c: Vjp) -> list[tuple[ir.Value, ir.Value]]:
+        """Write a copy of the node's function body and walk that."""
+        from toolkit.graph.inline import body_of, emit
+
+        function = body_of(c.node, self.functions)
+        if function is None:
+            raise _unsupported(c.node)
+        start = len(self.b.graph)
+        results = emit(self.b, function, c.inputs, c.node.attributes)
+        nodes = list(islice(reversed(self.b.graph), len(self.b.graph) - start))[::-1]
+        wrt = [v for v, needed in zip(c.inputs, c.needs, strict=True) if needed and v is not None]
+        pairs = [
+            (value, cotangent)
+            for value, cotangent in zip(results, c.cotangents, strict=False)
+            if value is not None and cotangent is not None
+        ]
+        fixed, self.fixed = self.fixed, False
+        found = self.run(nodes, [p[0] for p in pairs], [p[1] for p in pairs], wrt)
+        self.fixed = fixed
+        return list(found.items())
+
+
+def _dependents(nodes: Sequence[ir.Node], wrt: Sequence[ir.Value]) -> set[ir.Value]:
+    """The float values that depend on `wrt`, themselves included."""
+    active = set(wrt)
+    for node in nodes:
+        if any(v in active for v in _reads(node)):
+            active.update(v for v in node.outputs if is_float(v) or v.dtype is None)
+    return active
+
+
+def _like(cotangent: ir.Value, value: ir.Value) -> ir.Value:
+    """A cotangent has the shape of its value: note it where the builder could not tell."""
+    if value.shape is not None and cotangent.shape is None:
+        cotangent.shape = ir.Shape(value.shape.dims)
+    return cotangent
+
+
+def sum_to_shape(b: Builder, dy: ir.Value, dims: Dims | None, like: ir.Value) -> ir.Value:
+    """Sum `dy` over the axes along which `like` was broadcast to it.
+
+    Axes are constants wherever each dimension of `like` is a number or provably that of `dy`; else
+    toolkit.grad.SumToShape decides at run time.
+
+    Args:
+        b: writes the nodes.
+        dy: the cotangent.
+        dims: its dimensions, None if unknown.
+        like: the value whose shape the result takes.
+    """
+    target = known_dims(like)
+    if dims is None or target is None:
+        return b.call(GRAD, "SumToShape", [dy, b.shape(like)])  # type: ignore[no-any-return]
+    lead = len(dims) - len(target)
+    stretched = []
+    for i, want in enumerate(target):
+        have = dims[lead + i]
+        if same_dim(want, have):
+            continue
+        if want == 1:
+            stretched.append(lead + i)
+        elif not isinstance(want, int):
+            return b.call(GRAD, "SumToShape", [dy, b.shape(like)])  # type: ignore[no-any-return]
+    if lead and stretched:
+        dy = b.ReduceSum(dy, [*range(lead), *stretched], keepdims=0)
+        return b.Unsqueeze(dy, [i - lead for i in stretched])  # type: ignore[no-any-return]
+    if lead:
+        return b.ReduceSum(dy, list(range(lead)), keepdims=0)  # type: ignore[no-any-return]
+    return b.ReduceSum(dy, stretched, keepdims=1) if stretched else dy
+
+
+def _unsupported(node: ir.Node) -> UnsupportedOperatorError:
+    name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+    known = sorted({op for domain, op in operators() if domain == node.domain})
+    near = difflib.get_close_matches(node.op_type, known, n=1)
+    hint = f" The nearest operator with a rule is {near[0]}." if near else ""
+    return UnsupportedOperatorError(
+        f"{name} '{node.name}': a gradient rule or a function body is required, got neither.{hint}"
+    )

@@ -1,0 +1,20 @@
+"""Operators whose results are truth values, positions or counts: no gradient exists."""
+
+from toolkit.autodiff.registry import not_differentiable
+
+not_differentiable(
+    "And", "Or", "Xor", "Not", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual",
+    "IsInf", "IsNaN", reason="Gives truth values.",
+)  # fmt: skip
+not_differentiable(
+    "ArgMax", "ArgMin", "NonZero", "Shape", "Size", "NonMaxSuppression",
+    reason="Gives positions or counts.",
+)  # fmt: skip
+not_differentiable(
+    "Constant", "ConstantOfShape", "EyeLike", "RandomNormalLike", "RandomUniformLike",
+    "Multinomial", "Bernoulli", reason="Its values do not depend on its inputs' values.",
+)  # fmt: skip
+not_differentiable(
+    "QuantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "QLinearMatMul",
+    "QLinearConv", reason="Gives integers.",
+)  # fmt: skip
