@@ -88,7 +88,7 @@ def mutations(op: OpInfo, sample: Sample) -> Iterator[Sample]:
             yield replace(sample, inputs=(*inputs[:i], y, *inputs[i + 1 :]))
     for n in range(len(inputs)):
         yield replace(sample, inputs=inputs[:n])
-    yield replace(sample, inputs=(*inputs, inputs[0]))
+    yield replace(sample, inputs=(*inputs, *inputs[:1]))
     yield replace(sample, inputs=(*inputs, *inputs, *inputs))
     for outputs in range(6):
         yield replace(sample, outputs=outputs)

@@ -41,8 +41,15 @@ from toolkit.dtypes import (
     uint32,
     uint64,
 )
-from toolkit.random import Generator, default_generator, get_rng_state, initial_seed, manual_seed
-from toolkit.random import seed, set_rng_state
+from toolkit.random import (
+    Generator,
+    default_generator,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    seed,
+    set_rng_state,
+)
 from toolkit.runtime._core import get_num_threads, set_num_threads
 from toolkit.tensor import Size, Tensor, tensor
 

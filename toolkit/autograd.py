@@ -42,25 +42,25 @@ class _Mode:
         return wrapped
 
 
-class no_grad(_Mode):  # noqa: N801
+class no_grad(_Mode):
     """Operations inside are not recorded."""
 
     _value = False
 
 
-class inference_mode(_Mode):  # noqa: N801
+class inference_mode(_Mode):
     """The same as `no_grad`."""
 
     _value = False
 
 
-class enable_grad(_Mode):  # noqa: N801
+class enable_grad(_Mode):
     """Operations inside are recorded, also within `no_grad`."""
 
     _value = True
 
 
-class set_grad_enabled(_Mode):  # noqa: N801
+class set_grad_enabled(_Mode):
     """Sets the mode at once; as a `with` block, until its end."""
 
     def __new__(cls, mode: bool) -> Any:

@@ -60,7 +60,7 @@ class Draw:
 
     def __call__(self, *shape: int, low: float = -3.0, high: float = 3.0) -> np.ndarray:
         if self.dtype.kind == "b":
-            return self.rng.random(shape) < 0.5
+            return np.asarray(self.rng.random(shape) < 0.5)
         if self.dtype.kind in "iu":
             bottom = 0 if self.dtype.kind == "u" else max(-9, int(low * 3))
             top = max(int(high * 3), bottom)
@@ -126,6 +126,7 @@ class OpInfo:
     kinks: tuple[float, ...] = ()
     reference: Callable[[Sample], Arrays] | None = None
     why: str = ""  # Reason for `reference`, where onnx.reference has the operator.
+    check: Callable[[Sample, Arrays], None] | None = None  # Asserts, where no values are defined.
     tolerance: float = 1.0
     cpu_only: str = ""  # Reason.
     ort: str = ""  # Reason why onnxruntime cannot be asked.

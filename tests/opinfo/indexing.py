@@ -80,12 +80,16 @@ def scatter_elements_samples(d):
     for shape, at, axis in (((7,), (3,), 0), ((3, 5), (2, 4), 1), ((5, 3, 2), (4, 2, 2), 0), ((65, 3), (17, 3), 0),
                             ((4,), (0,), 0)):  # fmt: skip
         yield S(d(*shape), unique_elements(d, shape, at, axis), d(*at), axis=axis)
-        if d.dtype.kind in "fi":
+        if d.dtype.name in NUMBERS:
             for reduction in REDUCTIONS:
                 yield S(
                     d(*shape), d.index(shape[axis], *at), d(*at), axis=axis, reduction=reduction
                 )
     yield S(d(3, 4), unique_elements(d, (3, 4), (3, 2), 1), d(3, 2), axis=-1)
+
+
+def scatter_samples(d):
+    return [s for s in scatter_elements_samples(d) if "reduction" not in s.attributes]
 
 
 def scatter_elements(sample: Sample) -> list[np.ndarray]:
@@ -124,7 +128,7 @@ def scatter_nd_samples(d):
         )
         updates = (*lead, *shape[depth:])
         yield S(d(*shape), at, d(*updates))
-        if d.dtype.kind in "fi":
+        if d.dtype.name in NUMBERS:
             for reduction in REDUCTIONS:
                 yield S(
                     d(*shape), nd_index(d, shape, lead, depth), d(*updates), reduction=reduction
@@ -183,6 +187,17 @@ def non_zero_samples(d):
         yield S(d.index(3, *shape, negative=False).astype(d.dtype))
 
 
+def suppression_samples(d):
+    corner, size = d(2, 9, 2, low=0, high=4), d.positive(2, 9, 2)
+    boxes, scores = (
+        np.concatenate([corner, corner + size], -1),
+        d.rng.random((2, 3, 9)).astype(np.float32),
+    )
+    yield S(boxes, scores, i64(4), np.float32([0.3]), np.float32([0.2]))
+    yield S(boxes, scores, i64(9), np.float32([0.5]))
+    yield S(boxes[:1], scores[:1], i64(2), np.float32([0.0]), np.float32([0.0]), center_point_box=1)
+
+
 def tensor_scatter_samples(d):
     yield S(d(2, 5, 3), d(2, 2, 3), i64(1, 3))
     yield S(d(2, 3, 7, 4), d(2, 3, 2, 4), i64(0, 5))
@@ -202,17 +217,20 @@ ROWS = [
     OpInfo("ScatterElements", scatter_elements_samples, **INDEX, reference=scatter_elements,
            why="reductions with negative or duplicate indices",
            big=lambda d: [S(d(301, 65), d.index(301, 303, 65), d(303, 65), reduction="add")]
-           if d.dtype.kind in "fi" else []),
+           if d.dtype.name in NUMBERS else []),
+    OpInfo("Scatter", scatter_samples, **INDEX, reference=scatter_elements,
+           why="deprecated, and so not in onnx.reference"),
     OpInfo("ScatterND", scatter_nd_samples, **INDEX, reference=scatter_nd,
            why="reductions with duplicate indices",
            big=lambda d: [S(d(301, 65), d.index(301, 999, 1), d(999, 65), reduction="add")]
-           if d.dtype.kind in "fi" else []),
+           if d.dtype.name in NUMBERS else []),
     OpInfo("OneHot", one_hot_samples, dtypes=ALL, typed_by=None, reference=one_hot,
            why="indices out of range give all off values"),
     OpInfo("Compress", compress_samples, **INDEX),
     OpInfo("Unique", unique_samples, dtypes=NUMBERS, reference=unique_reference,
            why="shapes of its extra outputs"),
     OpInfo("NonZero", non_zero_samples, dtypes=ALL),
+    OpInfo("NonMaxSuppression", suppression_samples, dtypes=("float32",)),
     OpInfo("TensorScatter", tensor_scatter_samples, **INDEX),
     OpInfo("GatherGrad", gather_grad_samples, "toolkit.grad", reference=gather_grad, grad=(0,),
            tolerance=4, big=lambda d: [S(d(999, 65), d.index(301, 999), i64(301, 65), axis=0)]),

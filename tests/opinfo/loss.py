@@ -80,7 +80,7 @@ def cross_entropy_grad_reference(sample: Sample) -> list[np.ndarray]:
     safe, w, _ = picked(S(scores, labels, *weights, **sample.attributes))
     scale = w * dloss.astype(np.float64)
     if sample.attributes.get("reduction", "mean") == "mean":
-        scale = scale / w.sum()
+        scale = np.divide(scale, w.sum(), out=np.zeros_like(scale), where=scale != 0)
     dx = np.exp(log_softmax(scores)) * scale[:, None]
     at = np.zeros_like(dx)
     np.put_along_axis(at, safe[:, None], scale[:, None], 1)

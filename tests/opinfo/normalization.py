@@ -79,7 +79,7 @@ def batch_grad_reference(sample: Sample) -> list[np.ndarray]:
 def batch_training_reference(sample: Sample) -> list[np.ndarray]:
     import torch
 
-    x, scale, bias, mean, var = (torch.from_numpy(v).double() for v in sample.inputs)
+    x, scale, bias, mean, var = (torch.from_numpy(v.astype(np.float64)) for v in sample.inputs)
     attrs = sample.attributes
     y = torch.nn.functional.batch_norm(
         x,

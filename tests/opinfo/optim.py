@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from tests.opinfo.core import OpInfo, S, Sample, f32
+from tests.opinfo.core import OpInfo, S, Sample
 
 LR = np.float32(0.05)
 
@@ -56,10 +56,13 @@ def sgd(sample: Sample) -> list[np.ndarray | None]:
     return [new.astype(p.dtype), None if out is None else out.numpy().astype(p.dtype)]
 
 
+ADAM = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.01}
+
+
 def adam_samples(d):
     for shape in ((65,), (3, 17), (), (0,)):
         zero = np.zeros(shape, d.dtype)
-        yield S(d(*shape), d(*shape), zero, zero, LR, np.int64(1), outputs=3)
+        yield S(d(*shape), d(*shape), zero, zero, LR, np.int64(1), outputs=3, **ADAM)
     for attrs in options(
         weight_decay=[0.0, 0.1], amsgrad=[0, 1], beta1=[0.9, 0.5], epsilon=[1e-8, 1e-3]
     ):
@@ -79,8 +82,8 @@ def adam(name: str):
             state["max_exp_avg_sq"] = vmax
         new, after = torch_step(
             getattr(torch.optim, name), p, g, state, lr=float(lr),
-            betas=(attrs.get("beta1", f32(0.9)), attrs.get("beta2", f32(0.999))),
-            eps=attrs.get("epsilon", f32(1e-8)), weight_decay=attrs.get("weight_decay", 0.0),
+            betas=(attrs["beta1"], attrs["beta2"]),
+            eps=attrs["epsilon"], weight_decay=attrs["weight_decay"],
             amsgrad=bool(attrs.get("amsgrad", 0)),
         )  # fmt: skip
         keys = ["exp_avg", "exp_avg_sq"] + (["max_exp_avg_sq"] if vmax is not None else [])
@@ -97,7 +100,7 @@ def row(op_type, samples, reference, big) -> OpInfo:
 
 def adam_big(d):
     n = 100_003
-    return [S(d(n), d(n), d(n), d.positive(n), LR, np.int64(7), outputs=3, weight_decay=0.1)]
+    return [S(d(n), d(n), d(n), d.positive(n), LR, np.int64(7), outputs=3, **ADAM)]
 
 
 ROWS = [

@@ -59,11 +59,8 @@ def composite_dropout(sample: Sample) -> list[np.ndarray]:
 
 
 def generator_samples(d):
-    from toolkit import dtypes
-
-    to = dtypes.from_numpy(d.dtype).onnx
     for i, shape in enumerate(((8,), (65,), (3, 17), (0,), (), (2, 1001))):
-        yield S(np.array(shape, np.int64), STATES[i % 4], call=i, dtype=to)
+        yield S(np.array(shape, np.int64), STATES[i % 4], call=i, dtype=to(d))
 
 
 def dtype_of(sample: Sample) -> np.dtype:
@@ -86,6 +83,65 @@ def normal(sample: Sample) -> list[np.ndarray]:
     return [z.reshape(shape).astype(dtype)]
 
 
+def to(d) -> int:
+    from toolkit import dtypes
+
+    return dtypes.from_numpy(d.dtype).onnx
+
+
+N = 20_000
+MOMENTS = {"RandomNormal": (0.5, 2.0, -np.inf, np.inf), "RandomUniform": (2.0, np.sqrt(3), -1, 5)}
+
+
+def random_row(op_type: str, attributes: dict, like: bool) -> OpInfo:
+    """A generator of the standard: shape, type, range, moments, the seed."""
+    mean, deviation, low, high = MOMENTS[op_type]
+
+    def samples(d):
+        for n in (N, 0):
+            attrs = {**attributes, "seed": 3.0, "dtype": to(d)}
+            yield S(d(n, 1), **attrs) if like else S(shape=[n, 1], **attrs)
+
+    def check(sample: Sample, got) -> None:
+        (y,) = got
+        assert y.shape in ((N, 1), (0, 1))
+        assert y.dtype == dtype_of(sample)
+        if y.size:
+            assert low <= y.min() < y.max() <= high
+            assert abs(y.mean() - mean) < 5 * deviation / np.sqrt(N)
+            assert abs(y.std() - deviation) < 0.05 * deviation
+
+    return OpInfo(op_type + "Like" * like, samples, check=check, typed_by=None, big=samples)
+
+
+def bernoulli_samples(d):
+    for p in (0.0, 0.3, 1.0):
+        yield S(np.full(N, p, d.dtype), seed=3.0)
+    yield S(np.full((2, 3), 0.5, d.dtype), dtype=7)
+
+
+def bernoulli_check(sample: Sample, got) -> None:
+    (p,), (y,) = sample.inputs, got
+    assert y.shape == p.shape
+    assert set(np.unique(y)) <= {0, 1}
+    if p.size == N:
+        assert abs(y.mean() - p[0]) < 0.02
+
+
+def multinomial_samples(d):
+    logits = np.log([[0.2, 0.5, 0.3], [1e-30, 1.0, 1e-30]]).astype(d.dtype)
+    yield S(logits, sample_size=N, seed=3.0)
+    yield S(logits, sample_size=N, seed=3.0, dtype=7)
+
+
+def multinomial_check(sample: Sample, got) -> None:
+    (y,) = got
+    assert y.shape == (2, N)
+    assert y.dtype == (np.int64 if sample.attributes.get("dtype") == 7 else np.int32)
+    assert (y[1] == 1).all()
+    np.testing.assert_allclose(np.bincount(y[0], minlength=3) / N, [0.2, 0.5, 0.3], atol=0.02)
+
+
 def inference_samples(d):
     yield S(d(7))
     yield S(d(2, 3), np.float32(0.5))
@@ -103,6 +159,10 @@ ROWS = [
     OpInfo("Dropout", inference_samples, reference=inference, why="outputs None for the mask"),
     OpInfo("Dropout", composite_dropout_samples, "toolkit.random", reference=composite_dropout, grad=(0,),
            big=lambda d: [S(d(100_003), state(), outputs=2, ratio=0.3, call=1)]),
+    *(random_row("RandomNormal", {"mean": 0.5, "scale": 2.0}, like) for like in (False, True)),
+    *(random_row("RandomUniform", {"low": -1.0, "high": 5.0}, like) for like in (False, True)),
+    OpInfo("Bernoulli", bernoulli_samples, check=bernoulli_check),
+    OpInfo("Multinomial", multinomial_samples, check=multinomial_check, dtypes=("float32",)),
     OpInfo("Uniform", generator_samples, "toolkit.random", reference=uniform, typed_by=None, grad=(),
            big=lambda d: [S(i64(100_003), state(), call=1, dtype=1)]),
     OpInfo("Normal", generator_samples, "toolkit.random", reference=normal, typed_by=None, grad=(),

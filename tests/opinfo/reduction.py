@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tests.opinfo.core import FLOATS, NUMBERS, OpInfo, S, Sample, i64
@@ -86,9 +88,11 @@ def cum_samples(d):
 def top_k_reference(sample: Sample) -> list[np.ndarray]:
     x, k = sample.inputs
     axis = sample.attributes.get("axis", -1)
-    key = np.argsort(
-        -x.astype(np.float64) if sample.attributes.get("largest", 1) else x, axis, "stable"
-    )
+    if sample.attributes.get("largest", 1):
+        backwards = np.argsort(np.flip(x, axis), axis, kind="stable")
+        key = x.shape[axis] - 1 - np.flip(backwards, axis)
+    else:
+        key = np.argsort(x, axis, kind="stable")
     at = np.take(key, range(int(k[0])), axis)
     return [np.take_along_axis(x, at, axis), at.astype(np.int64)]
 
@@ -118,6 +122,35 @@ def sum_to_shape(sample: Sample) -> list[np.ndarray]:
     return [dy.astype(np.float64).sum(axes).reshape(shape).astype(dy.dtype)]
 
 
+REDUCTIONS = {
+    "ReduceL1": lambda x, **kw: abs(x).sum(**kw),
+    "ReduceL2": lambda x, **kw: np.sqrt((x * x).sum(**kw)),
+    "ReduceSumSquare": lambda x, **kw: (x * x).sum(**kw),
+    "ReduceSum": np.sum,
+    "ReduceMean": np.mean,
+    "ReduceProd": np.prod,
+}
+# With noop_with_empty_axes the elementwise part still happens.
+UNREDUCED = {"ReduceL1": abs, "ReduceL2": abs, "ReduceSumSquare": lambda x: x * x}
+
+
+def wide(op_type: str) -> dict[str, Any]:
+    """The reference in float64 or int64."""
+
+    def reference(sample: Sample) -> list[np.ndarray]:
+        x, axes = (*sample.inputs, None)[:2]
+        attrs = sample.attributes
+        if axes is None or not axes.size:
+            if attrs.get("noop_with_empty_axes"):
+                return [UNREDUCED.get(op_type, lambda x: x)(x)]
+            axes = np.arange(x.ndim)
+        z = x.astype(np.int64 if x.dtype.kind in "iu" else np.float64)
+        keep = bool(attrs.get("keepdims", 1))
+        return [np.asarray(REDUCTIONS[op_type](z, axis=tuple(axes), keepdims=keep)).astype(x.dtype)]
+
+    return {"reference": reference, "why": "sums in the narrow type, or gives another type"}
+
+
 def log_sum_exp(sample: Sample) -> list[np.ndarray]:
     x, axes = (*sample.inputs, None)[:2]
     attrs = sample.attributes
@@ -134,14 +167,14 @@ def log_sum_exp(sample: Sample) -> list[np.ndarray]:
 
 
 ROWS = [
-    reduce_row("ReduceSum", dtypes=NUMBERS, tolerance=8),
-    reduce_row("ReduceMean", zero=False, tolerance=8),
+    reduce_row("ReduceSum", **wide("ReduceSum"), dtypes=NUMBERS, tolerance=8),
+    reduce_row("ReduceMean", **wide("ReduceMean"), zero=False, tolerance=8),
     reduce_row("ReduceMax", dtypes=(*NUMBERS, "bool"), distinct=True, zero=False),
     reduce_row("ReduceMin", dtypes=(*NUMBERS, "bool"), distinct=True, zero=False),
-    reduce_row("ReduceProd", 0.5, 1.4, dtypes=FLOATS, tolerance=16),
-    reduce_row("ReduceL1", dtypes=NUMBERS, kinks=(0,), tolerance=8),
-    reduce_row("ReduceL2", tolerance=8),
-    reduce_row("ReduceSumSquare", dtypes=NUMBERS, tolerance=8),
+    reduce_row("ReduceProd", 0.5, 1.4, **wide("ReduceProd"), dtypes=FLOATS, tolerance=16),
+    reduce_row("ReduceL1", **wide("ReduceL1"), dtypes=NUMBERS, kinks=(0,), tolerance=8),
+    reduce_row("ReduceL2", **wide("ReduceL2"), tolerance=8),
+    reduce_row("ReduceSumSquare", **wide("ReduceSumSquare"), dtypes=NUMBERS, tolerance=8),
     reduce_row("ReduceLogSum", 0.3, 3, zero=False, tolerance=8),
     reduce_row("ReduceLogSumExp", zero=False, tolerance=8, reference=log_sum_exp,
                why="its exp overflows").but(

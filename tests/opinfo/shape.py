@@ -177,6 +177,21 @@ def constant_of_shape_samples(d):
     yield S(i64(2, 3))
 
 
+def constant_samples(d):
+    yield S(value=d(2, 3))
+    yield S(value=d())
+    yield S(value_float=1.5)
+    yield S(value_int=-7)
+    yield S(value_floats=[1.5, 2.0])
+    yield S(value_ints=[3, 4, 5])
+
+
+def constant(sample: Sample) -> list[np.ndarray]:
+    (value,) = sample.attributes.values()
+    narrow = {np.float64: np.float32}.get(np.asarray(value).dtype.type)
+    return [value if isinstance(value, np.ndarray) else np.asarray(value, narrow)]
+
+
 def slice_grad_samples(d):
     for s in slice_samples(d):
         data, starts, ends, axes, steps = (*s.inputs, None, None)[:5]
@@ -247,6 +262,7 @@ ROWS = [
     move("ReverseSequence", reverse_samples),
     move("CenterCropPad", crop_samples, dtypes=NUMBERS),
     move("Range", range_samples, dtypes=NUMBERS),
+    move("Constant", constant_samples, typed_by=None, reference=constant, why="it fails on a scalar"),
     move("ConstantOfShape", constant_of_shape_samples, lambda d: [S(i64(301, 301), value=d(1))], typed_by=None),
     OpInfo("SliceGrad", slice_grad_samples, "toolkit.grad", reference=slice_grad_reference, grad=(0,),
            big=lambda d: [S(d(295, 148), i64(301, 301), i64(5, 3), i64(300, 299), i64(0, 1), i64(1, 2))]),

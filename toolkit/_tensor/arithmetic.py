@@ -42,7 +42,7 @@ def _either(a: Any, b: Any) -> bool:
 
 
 def add(a: Any, b: Any) -> Any:
-    """a + b; bools add as "or"."""
+    """A + b; bools add as "or"."""
     if isinstance(a, TensorBase) and _either(a, b):
         return apply2(OR, a, operand(b, BOOL))
     return binary(ADD, a, b)
@@ -60,7 +60,7 @@ def sub(a: Any, b: Any) -> Any:
 
 
 def mul(a: Any, b: Any) -> Any:
-    """a * b; bools multiply as "and"."""
+    """A * b; bools multiply as "and"."""
     if isinstance(a, TensorBase) and _either(a, b):
         return apply2(AND, a, operand(b, BOOL))
     return binary(MUL, a, b)
@@ -97,7 +97,7 @@ def remainder(a: Any, b: Any) -> Any:
 
 
 def pow(a: Any, b: Any) -> Any:
-    """a ** b."""
+    """A ** b."""
     if isinstance(b, int) and b < 0 and isinstance(a, TensorBase) and a._value.dtype not in FLOATS:
         raise InvalidArgumentError("Integers to negative integer powers are not allowed.")
     if isinstance(b, (int, float)) and b == 2 and isinstance(a, TensorBase):

@@ -70,7 +70,8 @@ class TensorBase:
     def _sync(self) -> None:
         """Takes a view anew if its root was written to since."""
         root = self._root()
-        if self._seen != root._version:
+        # Memory that numpy or a program shares may change unseen.
+        if self._seen != root._version or (root._shared and STATE.trace is None):
             self._base._base is not None and self._base._sync()
             fresh = self._view.take(self._base)
             self._value, self._node, self._out = fresh._value, fresh._node, fresh._out

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toolkit import dtypes
-from toolkit._tensor.base import TensorBase
+from toolkit._tensor.base import TensorBase, wrap
 from toolkit._tensor.promote import cast
 from toolkit._tensor.views import IDENTITY, Alias, make_view
 from toolkit.device import Device
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 class Conversion(TensorBase):
     """Conversions by PyTorch's names."""
+
+    @staticmethod
+    def _from_native(value: Any) -> Tensor:
+        """A tensor of a core value, without a copy."""
+        return wrap(value)
 
     @property
     def device(self) -> Device:

@@ -156,7 +156,7 @@ class Elementwise(TensorBase):
         return self * self.sigmoid()  # type: ignore[operator,no-any-return]
 
     def gelu(self, approximate: str = "none") -> Tensor:
-        """x times the normal distribution function of x, or its tanh approximation."""
+        """X times the normal distribution function of x, or its tanh approximation."""
         return apply1(handle("Gelu", approximate=approximate), self)
 
     def clamp(self, min: Any = None, max: Any = None) -> Tensor:

@@ -11,12 +11,12 @@ from toolkit._tensor.base import BOOL, INTS, TensorBase
 from toolkit._tensor.promote import cast, operand
 from toolkit._tensor.views import (
     _FAR,
-    Reshaped,
     Sliced,
+    Squeezed,
+    Unsqueezed,
     _symbolic,
     make_view,
     shape_operand,
-    simplify,
 )
 from toolkit.errors import InvalidArgumentError, OutOfBoundsError, ShapeError
 from toolkit.ops.dispatch import apply, apply1, apply2, handle
@@ -28,16 +28,19 @@ NONZERO, GATHER_ND, SCATTER_ND = handle("NonZero"), handle("GatherND"), handle("
 
 
 class Plan:
-    """A parsed index: slices, the shape after them, and advanced indices by axis of that shape."""
+    """A parsed index: slices, axes dropped and inserted, and advanced indices by resulting axis."""
 
-    __slots__ = ("advanced", "axes", "ends", "label", "shape", "starts", "steps")
+    __slots__ = ("advanced", "axes", "ends", "inserted", "label", "rank", "selected", "starts",
+                 "steps")  # fmt: skip
 
     def __init__(self) -> None:
         self.axes: list[int] = []
         self.starts: list[int] = []
         self.ends: list[int] = []
         self.steps: list[int] = []
-        self.shape: list[Any] = []  # After slices, selected axes removed, None inserted.
+        self.selected: list[int] = []  # Axes of the tensor that an integer picks from.
+        self.inserted: list[int] = []  # Axes of the result that None makes.
+        self.rank = 0  # Of the result so far.
         self.advanced: list[tuple[int, Any]] = []
         self.label = "Slice"
 
@@ -97,16 +100,19 @@ def parse(x: Any, index: Any) -> Plan:
     plan, axis = Plan(), 0
     for it in items:
         if it is None:
-            plan.shape.append(1)
+            plan.inserted.append(plan.rank)
+            plan.rank += 1
         elif isinstance(it, slice):
             _slice(plan, axis, it, shape[axis])
+            plan.rank += 1
             axis += 1
         elif type(it) is bool:
-            plan.advanced.append((len(plan.shape), _as_tensor([it])))
-            plan.shape.append(1)
+            plan.advanced.append((plan.rank, _as_tensor([it])))
+            plan.inserted.append(plan.rank)
+            plan.rank += 1
         elif _is_advanced(it):
             t = _as_tensor(it)
-            plan.advanced.append((len(plan.shape), t))
+            plan.advanced.append((plan.rank, t))
             span = max(t.dim(), 0) if t._value.dtype == BOOL else 1
             if t._value.dtype == BOOL:
                 for k in range(span):
@@ -115,7 +121,7 @@ def parse(x: Any, index: Any) -> Plan:
                             f"The shape of the mask {list(t.shape)} at index {k} does not match the "
                             f"shape of the indexed tensor {list(shape)} at index {axis + k}"
                         )
-            plan.shape.extend(shape[axis : axis + span])
+            plan.rank += span
             axis += span
         else:
             _select(plan, axis, it, shape[axis])
@@ -137,20 +143,17 @@ def _slice(plan: Plan, axis: int, item: slice, n: Any) -> None:
         plan.starts.append(start)
         plan.ends.append(end)
         plan.steps.append(step)
-    plan.shape.append(-(-(end - start) // step))
 
 
 def _symbolic_slice(plan: Plan, axis: int, item: slice, n: Any, step: int) -> None:
     start = 0 if item.start is None else operator.index(item.start)
     end = _FAR if item.stop is None else operator.index(item.stop)
     if (start, end, step) == (0, _FAR, 1):
-        plan.shape.append(n)
         return
     plan.axes.append(axis)
     plan.starts.append(start)
     plan.ends.append(end)
     plan.steps.append(step)
-    plan.shape.append(n.sliced(start, end, step))
 
 
 def _select(plan: Plan, axis: int, item: Any, n: Any) -> None:
@@ -169,6 +172,7 @@ def _select(plan: Plan, axis: int, item: Any, n: Any) -> None:
     plan.starts.append(i)
     plan.ends.append(i + 1 if i != -1 else _FAR)
     plan.steps.append(1)
+    plan.selected.append(axis)
     plan.label = "Select"
 
 
@@ -178,15 +182,11 @@ def basic(x: Any, plan: Plan) -> Any:
     if plan.axes:
         out = make_view(out, Sliced(
             plan.label, tuple(plan.axes), tuple(plan.starts), tuple(plan.ends), tuple(plan.steps)))  # fmt: skip
-    shape = out.shape
-    if not _same_shape(plan.shape, shape):
-        target = simplify(tuple(plan.shape), shape)
-        out = make_view(
-            out, Reshaped(plan.label if plan.axes else "Unsqueeze", shape_operand(target))
-        )
-    elif out is x:
-        out = make_view(x, Reshaped("Alias", shape_operand(simplify(tuple(shape), shape))))
-    return out
+    if plan.selected:
+        out = make_view(out, Squeezed(plan.label, tuple(plan.selected)))
+    if plan.inserted:
+        out = make_view(out, Unsqueezed("Unsqueeze", tuple(plan.inserted)))
+    return make_view(x, Squeezed("Alias", ())) if out is x else out
 
 
 def _same_shape(a: Any, b: Any) -> bool:
@@ -198,7 +198,8 @@ def _same_shape(a: Any, b: Any) -> bool:
 def get_item(x: Any, index: Any) -> Any:
     """`x[index]`."""
     plan = parse(x, index)
-    picked = basic(x, plan) if plan.axes or not plan.advanced or len(plan.shape) != x.dim() else x
+    changed = plan.axes or plan.inserted
+    picked = basic(x, plan) if changed or not plan.advanced else x
     return pick(picked, plan.advanced) if plan.advanced else picked
 
 
@@ -320,7 +321,7 @@ def set_item(x: Any, index: Any, value: Any) -> None:
         target = basic(x, plan)
         target._assign(broadcast(_tensor_of(value), target.shape))
         return
-    picked = basic(x, plan) if plan.axes or len(plan.shape) != x.dim() else x
+    picked = basic(x, plan) if plan.axes or plan.inserted else x
     picked._assign(scatter(picked, plan.advanced, _tensor_of(value)))
 
 
@@ -333,7 +334,7 @@ def _tensor_of(value: Any) -> Any:
 
 
 def _fill_masked(x: Any, mask: Any, at: int, value: Any, plan: Plan) -> None:
-    target = basic(x, plan) if len(plan.shape) != x.dim() else x
+    target = basic(x, plan) if plan.inserted else x
     after = target.dim() - at - mask.dim()
     if after:
         mask = mask.reshape(*mask.shape, *(1,) * after)

@@ -53,7 +53,7 @@ def assign(t: Any, new: Any) -> None:
     """Gives `t` the value of `new` (equal shape and type); bases and other views follow."""
     _refuse_leaf(t)
     if STATE.trace is not None:
-        STATE.trace.will_write(t)
+        new = STATE.trace.will_write(t, new)
     _put(t, new, STATE.grad)
 
 

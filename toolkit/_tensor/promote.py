@@ -1,5 +1,6 @@
 """Type promotion as in PyTorch: categories bool < integer < float, 0-dim tensors and Python numbers
-take part with their category only."""
+take part with their category only.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +47,7 @@ def scalar_code(value: Any) -> int:
     """The type that a Python number would have as a tensor."""
     if isinstance(value, bool):
         return BOOL
-    if isinstance(value, int):
+    if isinstance(value, (int, np.integer)) or type(value).__name__ == "SymInt":
         return INT64
     return default_code
 

@@ -27,23 +27,23 @@ class ValuesIndices(NamedTuple):
         return f"toolkit.return_types.{type(self).__name__}(\nvalues={self.values!r},\nindices={self.indices!r})"
 
 
-class max(ValuesIndices):  # noqa: N801, A001
+class max(ValuesIndices):
     """Result of `max(dim)`."""
 
 
-class min(ValuesIndices):  # noqa: N801, A001
+class min(ValuesIndices):
     """Result of `min(dim)`."""
 
 
-class sort(ValuesIndices):  # noqa: N801
+class sort(ValuesIndices):
     """Result of `sort`."""
 
 
-class topk(ValuesIndices):  # noqa: N801
+class topk(ValuesIndices):
     """Result of `topk`."""
 
 
-class median(ValuesIndices):  # noqa: N801
+class median(ValuesIndices):
     """Result of `median(dim)`."""
 
 

@@ -9,8 +9,9 @@ from toolkit._tensor.base import TensorBase
 from toolkit._tensor.views import (
     Expanded,
     Permuted,
-    Reshaped,
     Sliced,
+    Squeezed,
+    Unsqueezed,
     _symbolic,
     as_shape,
     make_view,
@@ -132,19 +133,13 @@ class Shaping(TensorBase):
             dims = dim if isinstance(dim, (tuple, list)) else (dim,)
             named = {normalize_dim(d, len(shape)) for d in dims}
             drop = {d for d in named if shape and not _symbolic(shape[d]) and shape[d] == 1}
-        kept = tuple(n for i, n in enumerate(shape) if i not in drop)
-        return self._reshaped("Squeeze", kept, shape)
+        return make_view(self, Squeezed("Squeeze", tuple(sorted(drop))))
 
     def unsqueeze(self, dim: int) -> Tensor:
         """Inserts a dimension of size 1."""
-        shape = self.shape
-        d = normalize_dim(dim, len(shape), 1) if shape else normalize_dim(dim, 1)
-        return self._reshaped("Unsqueeze", (*shape[:d], 1, *shape[d:]), shape)
-
-    def _reshaped(self, label: str, target: tuple[Any, ...], old: Any) -> Tensor:
-        from toolkit._tensor.views import simplify
-
-        return make_view(self, Reshaped(label, shape_operand(simplify(target, old))))
+        rank = self.dim()
+        d = normalize_dim(dim, rank, 1) if rank else normalize_dim(dim, 1)
+        return make_view(self, Unsqueezed("Unsqueeze", (d,)))
 
     def permute(self, *dims: Any) -> Tensor:
         """Dimensions in another order."""
@@ -174,12 +169,12 @@ class Shaping(TensorBase):
         return make_view(self, Permuted("T", tuple(reversed(range(rank)))))
 
     @property
-    def T(self) -> Tensor:  # noqa: N802
+    def T(self) -> Tensor:
         """All dimensions reversed."""
         return make_view(self, Permuted("Permute", tuple(reversed(range(self.dim())))))
 
     @property
-    def mT(self) -> Tensor:  # noqa: N802
+    def mT(self) -> Tensor:
         """The last two dimensions swapped."""
         if self.dim() < 2:
             raise ShapeError(
@@ -226,7 +221,7 @@ class Shaping(TensorBase):
                     f"at non-singleton dimension {i}.  Target sizes: {list(sizes)}.  Tensor "
                     f"sizes: {list(shape)}"
                 )
-            target.append(n if not (_symbolic(n) and n is old) else 1)
+            target.append(n if not (_symbolic(n) and n == old) else 1)
         return make_view(self, Expanded("Expand", shape_operand(tuple(target))))
 
     def expand_as(self, other: Any) -> Tensor:
@@ -246,7 +241,7 @@ class Shaping(TensorBase):
                 "of tensor"
             )
         if lead:
-            x = self._reshaped("Unsqueeze", (1,) * lead + tuple(self.shape), self.shape)
+            x = make_view(self, Unsqueezed("Unsqueeze", tuple(range(lead))))
         return apply2(handle("Tile"), x, shape_operand(repeats))
 
     def tile(self, *repeats: Any) -> Tensor:

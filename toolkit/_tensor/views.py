@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from toolkit._tensor.base import TensorBase, wrap
+from toolkit._tensor.base import wrap
 from toolkit._tensor.consts import vector
 from toolkit._tensor.state import STATE
 from toolkit.errors import InvalidArgumentError, OutOfBoundsError, ShapeError
 from toolkit.ops.dispatch import apply, apply1, apply2, handle
-from toolkit.runtime import _core
 
 if TYPE_CHECKING:
     from toolkit.tensor import Tensor
 
 IDENTITY, RESHAPE, EXPAND = handle("Identity"), handle("Reshape"), handle("Expand")
-SLICE, CONCAT0, WHERE = handle("Slice"), handle("Concat", axis=0), handle("Where")
+SLICE, WHERE = handle("Slice"), handle("Where")
+SQUEEZE, UNSQUEEZE = handle("Squeeze"), handle("Unsqueeze")
 
 
 class View:
@@ -133,6 +133,48 @@ class Expanded(View):
             0 if i < lead or (old[i - lead] == 1 and n != 1) else strides[i - lead]
             for i, n in enumerate(shape)
         )
+
+
+class Squeezed(View):
+    """Without some axes of size 1."""
+
+    __slots__ = ("axes",)
+
+    def __init__(self, label: str, axes: tuple[int, ...]) -> None:
+        super().__init__(label)
+        self.axes = axes
+
+    def run(self, base: Any) -> Any:
+        return apply2(SQUEEZE, base, vector(self.axes)) if self.axes else apply1(IDENTITY, base)
+
+    def put(self, base: Any, value: Any) -> Any:
+        return apply2(UNSQUEEZE, value, vector(self.axes)) if self.axes else value
+
+    def strides(self, base: Any) -> tuple[int, ...] | None:
+        return tuple(s for i, s in enumerate(base.stride()) if i not in self.axes)
+
+
+class Unsqueezed(View):
+    """With axes of size 1 inserted (positions in the result)."""
+
+    __slots__ = ("axes",)
+
+    def __init__(self, label: str, axes: tuple[int, ...]) -> None:
+        super().__init__(label)
+        self.axes = axes
+
+    def run(self, base: Any) -> Any:
+        return apply2(UNSQUEEZE, base, vector(self.axes))
+
+    def put(self, base: Any, value: Any) -> Any:
+        return apply2(SQUEEZE, value, vector(self.axes))
+
+    def strides(self, base: Any) -> tuple[int, ...] | None:
+        shape, strides = list(base.shape), list(base.stride())
+        for axis in self.axes:
+            strides.insert(axis, shape[axis] * strides[axis] if axis < len(shape) else 1)
+            shape.insert(axis, 1)
+        return tuple(strides)
 
 
 class Sliced(View):
@@ -342,27 +384,22 @@ def reshape(x: Any, shape: tuple[Any, ...], label: str = "View", only_view: bool
                     "one dimension spans across two contiguous subspaces). Use .reshape(...) "
                     "instead."
                 )
-            return detached_memory(apply2(RESHAPE, x, operand))
+            return apply2(RESHAPE, x, operand)
     return make_view(x, Reshaped(label, operand))
 
 
 def simplify(target: tuple[Any, ...], old: Any) -> tuple[Any, ...]:
     """One symbolic dimension of a target becomes -1, so that no Shape node is needed."""
+    if 0 not in target:  # Zero copies the dimension at the same place.
+        target = tuple(
+            0 if _symbolic(d) and i < len(old) and _symbolic(old[i]) and d == old[i] else d
+            for i, d in enumerate(target)
+        )
+        zeros = [i for i, d in enumerate(target) if type(d) is int and d == 0]
+        if len(zeros) == 1 and -1 not in target and not any(_symbolic(d) for d in target):
+            return tuple(-1 if i == zeros[0] else d for i, d in enumerate(target))
     unknown = [i for i, d in enumerate(target) if _symbolic(d)]
-    if len(unknown) == 1 and -1 not in target and 0 not in target:
+    if len(unknown) == 1 and -1 not in target and not any(d == 0 for d in old if type(d) is int):
         i = unknown[0]
         return (*target[:i], -1, *target[i + 1 :])
     return target
-
-
-def detached_memory(x: Any) -> Any:
-    """A result whose memory may be its input's, as one that owns its value.
-
-    Values are immutable, so only memory that numpy sees has to be copied.
-    """
-    return x
-
-
-def is_core(x: Any) -> bool:
-    """Whether a tensor holds a concrete value."""
-    return type(x._value) is _core.Tensor

@@ -7,15 +7,17 @@ too: code written for symbolic shapes gives constant axes and sizes wherever the
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
-from toolkit.errors import InvalidArgumentError
+from toolkit.errors import InvalidArgumentError, ToolkitError
 from toolkit.graph.build_infer import (
     Array,
     constant_of,
@@ -26,7 +28,7 @@ from toolkit.graph.build_infer import (
     static_dims,
 )
 
-__all__ = ["Builder", "constant_of", "known_dims", "static_dims"]
+__all__ = ["Builder", "arithmetic", "constant_of", "known_dims", "static_dims"]
 
 Operand = ir.Value | float | Sequence[int] | Array | None
 
@@ -41,10 +43,15 @@ class Builder:
 
     Args:
         graph: the graph or function to append to.
+
+    Attributes:
+        before: a node of the graph to insert before, None to append. Constants that were written
+            already stay where they are: move it only towards the graph's end.
     """
 
     def __init__(self, graph: ir.Graph | ir.Function) -> None:
         self.graph = graph
+        self.before: ir.Node | None = None
         self._constants: dict[tuple[int, tuple[int, ...], bytes], ir.Value] = {}
 
     def __getattr__(self, op_type: str) -> Callable[..., Any]:
@@ -77,25 +84,34 @@ class Builder:
             The output `ir.Value`, or a tuple of them when `outputs` is not 1.
         """
         given = {k: v for k, v in (attributes or {}).items() if v is not None}
+        plain = {k: v.value if isinstance(v, ir.Attr) else v for k, v in given.items()}
         values = self._values(op_type, inputs)
         if domain == "" and outputs == 1:
-            folded = fold(op_type, values, given)
+            folded = fold(op_type, values, plain)
             if folded is not None:
                 return self.const(folded)
         node = ir.Node(
             domain, op_type, values, _attributes(domain, op_type, given), num_outputs=outputs
         )
-        dtypes = output_dtypes(op_type, values, given, outputs)
+        dtypes = output_dtypes(op_type, values, plain, outputs)
         for value, dtype in zip(node.outputs, dtypes, strict=True):
             if dtype is not None:
                 value.type = ir.TensorType(dtype)
-        dims = output_dims(op_type, values, given)
+        dims = output_dims(op_type, values, plain)
         if dims is not None:
             node.outputs[0].shape = ir.Shape(dims)
+        if dims is None or outputs > 1:
+            _infer(node)
         if domain not in self.graph.opset_imports and domain != "":
             self.graph.opset_imports[domain] = 1
-        self.graph.append(node)
+        self._add(node)
         return node.outputs[0] if outputs == 1 else node.outputs
+
+    def _add(self, node: ir.Node) -> None:
+        if self.before is None:
+            self.graph.append(node)
+        else:
+            self.graph.insert_before(self.before, node)
 
     def const(self, value: Any, dtype: ir.DataType | int | None = None) -> ir.Value:
         """A constant; equal constants of one builder are one node.
@@ -115,7 +131,7 @@ class Builder:
             found.type = ir.TensorType(tensor.dtype)
             found.shape = ir.Shape(array.shape)
             found.const_value = tensor
-            self.graph.append(node)
+            self._add(node)
             self._constants[key] = found
         return found
 
@@ -184,14 +200,31 @@ class Builder:
 
 def _array(value: Any, dtype: ir.DataType | int | None) -> Array:
     if dtype is not None:
-        return np.ascontiguousarray(np.asarray(value).astype(ir.DataType(dtype).numpy()))
+        return np.array(value, ir.DataType(dtype).numpy(), order="C")
     if isinstance(value, (np.ndarray, np.generic)):
         array = np.asarray(value)
-        return array if array.flags.c_contiguous else array.copy()
+        return array if array.flags.c_contiguous else array.copy(order="C")
     array = np.asarray(value)
     if array.dtype.kind == "f":
         return array.astype(np.float32)
     return array.astype(np.int64) if array.dtype.kind in "iu" or array.size == 0 else array
+
+
+def _infer(node: ir.Node) -> None:
+    """Fill in what the full inference knows and the cheap table does not."""
+    from toolkit.graph.infer import infer_node
+
+    try:
+        found = infer_node(
+            node.op_type, node.domain, node.inputs, node.attributes, len(node.outputs)
+        )
+    except ToolkitError:
+        return  # The kernel will say what is wrong, with the values at hand.
+    for value, (dtype, shape) in zip(node.outputs, found, strict=False):
+        if value.type is None and dtype is not None:
+            value.type = ir.TensorType(dtype)
+        if value.shape is None and shape is not None:
+            value.shape = shape
 
 
 @functools.cache
@@ -223,3 +256,20 @@ def _attribute(name: str, value: Any, kind: ir.AttributeType | None) -> ir.Attr:
     elif kind is ir.AttributeType.TENSOR and isinstance(value, np.ndarray):
         value = ir.Tensor(value)
     return ir.Attr(name, kind, value)
+
+
+_ARITHMETIC_LOCK = threading.RLock()
+
+
+@contextlib.contextmanager
+def arithmetic(builder: Builder) -> Iterator[Builder]:
+    """Within this context `x + y`, `2.0 * x`, `-x` on graph values write nodes through `builder`.
+
+    onnx-ir holds one handler for the whole process: other threads wait here.
+    """
+    with _ARITHMETIC_LOCK:
+        previous = ir.set_value_magic_handler(builder)
+        try:
+            yield builder
+        finally:
+            ir.set_value_magic_handler(previous)

@@ -197,4 +197,11 @@ def _copy_attribute(
         resolve_ref_attrs=True,
         allow_outer_scope_values=True,
     )
-    return ir.Attr(attr.name, attr.type, cloner.clone_graph(attr.as_graph()))
+    graph = cloner.clone_graph(attr.as_graph())
+    prefix = edit.node.outputs[0].name or edit.node.op_type
+    for inner in (graph, *graph.subgraphs()):
+        made = [v for n in inner for v in n.outputs]
+        for value in (*inner.inputs, *inner.initializers.values(), *made):
+            if value.name:
+                value.name = edit.names.new(f"{prefix}.{value.name}")
+    return ir.Attr(attr.name, attr.type, graph)

@@ -1,5 +1,6 @@
 """Operators without a kernel, run by the functions that define them: inlined and lowered once for
-each signature of inputs."""
+each signature of inputs.
+"""
 
 from __future__ import annotations
 

@@ -14,10 +14,15 @@ decltype(auto) DispatchIndices(const Tensor& indices, Fn&& fn) {
   return fn(indices.data<int32_t>());
 }
 
-int64_t Wrap(int64_t index, int64_t bound) {
-  TK_REQUIRE(index >= -bound && index < bound, ErrorKind::kIndex, "indices must lie in [", -bound,
-             ", ", bound - 1, "], got ", index);
-  return index < 0 ? index + bound : index;
+[[noreturn]] __attribute__((noinline)) void FailIndex(int64_t index, int64_t bound) {
+  Fail(ErrorKind::kIndex, "indices must lie in [", -bound, ", ", bound - 1, "], got ", index);
+}
+
+inline int64_t Wrap(int64_t index, int64_t bound) {
+  const int64_t at = index < 0 ? index + bound : index;
+  if (static_cast<uint64_t>(at) >= static_cast<uint64_t>(bound)) [[unlikely]]
+    FailIndex(index, bound);
+  return at;
 }
 
 }  // namespace
@@ -144,28 +149,38 @@ class GatherElements : public Kernel {
     const Tensor& x = c.input(0);
     const Tensor& indices = c.input(1);
     const Lanes lanes = LanesOf(c, x.shape(), indices.shape(), axis_);
-    const int64_t* index = NormalizeIndices(c, indices, x.dim(lanes.axis));
     Tensor& y = c.Output(0, x.dtype(), indices.shape());
-    DispatchBySize(x.dtype(), [&](auto tag) {
-      using T = typename decltype(tag)::type;
-      const T* in = x.data<T>();
-      T* out = y.data<T>();
-      const int64_t per_outer = lanes.length * lanes.inner;
-      c.pool().ParallelFor(y.size(), 4096, [&](int64_t begin, int64_t end) {
-        while (begin < end) {
-          const int64_t row = begin / lanes.inner, i0 = begin % lanes.inner;
-          const int64_t n = std::min(lanes.inner - i0, end - begin);
-          const T* base = in + lanes.outer_offset[begin / per_outer];
-          const int64_t* inner = lanes.inner_offset + i0;
-          for (int64_t i = 0, k = row * lanes.inner + i0; i < n; ++i, ++k)
-            out[k] = base[index[k] * lanes.stride + inner[i]];
-          begin += n;
-        }
+    DispatchIndices(indices, [&](const auto* index) {
+      DispatchBySize(x.dtype(), [&](auto tag) {
+        using T = typename decltype(tag)::type;
+        Take(c.pool(), lanes, index, x.dim(lanes.axis), x.data<T>(), y.data<T>());
       });
     });
   }
 
  private:
+  // Rows of `inner` elements; along the last axis these have one, and l is the loop that counts.
+  template <class I, class T>
+  static void Take(ThreadPool& pool, const Lanes& lanes, const I* index, int64_t bound, const T* x,
+                   T* y) {
+    const int64_t length = lanes.length, n = lanes.inner;
+    const int64_t grain = std::max<int64_t>(1, 4096 / std::max<int64_t>(1, n));
+    pool.ParallelFor(lanes.outer * length, grain, [&](int64_t begin, int64_t end) {
+      while (begin < end) {
+        const int64_t o = begin / length, stop = std::min(end, (o + 1) * length);
+        const T* base = x + lanes.outer_offset[o];
+        if (n == 1) {
+          for (int64_t k = begin; k < stop; ++k) y[k] = base[Wrap(index[k], bound) * lanes.stride];
+        } else {
+          for (int64_t k = begin * n; k < stop * n; k += n)
+            for (int64_t i = 0; i < n; ++i)
+              y[k + i] = base[Wrap(index[k + i], bound) * lanes.stride + lanes.inner_offset[i]];
+        }
+        begin = stop;
+      }
+    });
+  }
+
   int64_t axis_;
 };
 

@@ -5,6 +5,7 @@
 
 #include "kernels/indexing.h"
 #include "kernels/movement.h"
+#include "simd/elementwise.h"
 
 namespace toolkit {
 namespace {
@@ -51,6 +52,20 @@ struct Max {
     return x >= update || x != x ? x : update;
   }
 };
+
+// to[i] = combine(to[i], from[i]) for whole rows.
+template <class T, class Combine>
+void CombineRow(T* to, const T* from, int64_t n, Combine combine) {
+  for (int64_t i = 0; i < n; ++i) to[i] = combine(to[i], from[i]);
+}
+template <class T>
+void CombineRow(T* to, const T* from, int64_t n, Replace) {
+  std::copy_n(from, n, to);
+}
+void CombineRow(float* to, const float* from, int64_t n, Add) {
+  constexpr int kOp = static_cast<int>(BinaryOp::kAdd), kType = static_cast<int>(Element::kF32);
+  BinaryFunctions().fn[kOp][kType](to, to, from, n, 1, 1);
+}
 
 // Calls fn(TypeTag<T>{}, combine) for the element type and the reduction.
 template <class Fn>
@@ -158,9 +173,8 @@ class ScatterND : public Kernel {
                            [&](int64_t begin, int64_t end) {
                              for (int64_t r = 0; r < rows; ++r) {
                                const T* from = in + r * run;
-                               T* to = out + offset[r] * run;
-                               for (int64_t i = begin; i < end; ++i)
-                                 to[i] = combine(to[i], from[i]);
+                               CombineRow(out + offset[r] * run + begin, from + begin, end - begin,
+                                          combine);
                              }
                            });
     });
@@ -201,19 +215,17 @@ class GatherGrad : public Kernel {
       using T = typename decltype(tag)::type;
       const T* in = dy.data<T>();
       T* out = dx.data<T>();
-      c.pool().ParallelFor(outer * bound, std::max<int64_t>(1, 8192 / inner),
-                           [&](int64_t begin, int64_t end) {
-                             for (int64_t row = begin; row < end; ++row) {
-                               T* to = out + row * inner;
-                               std::fill_n(to, inner, T(0));
-                               const int64_t v = row % bound;
-                               for (int64_t k = first[v]; k < first[v + 1]; ++k) {
-                                 const T* from = in + (row / bound * n + order[k]) * inner;
-                                 for (int64_t i = 0; i < inner; ++i)
-                                   to[i] = static_cast<T>(to[i] + from[i]);
-                               }
-                             }
-                           });
+      c.pool().ParallelFor(
+          outer * bound, std::max<int64_t>(1, 8192 / inner), [&](int64_t begin, int64_t end) {
+            for (int64_t row = begin; row < end; ++row) {
+              T* to = out + row * inner;
+              std::fill_n(to, inner, T(0));
+              const int64_t v = row % bound;
+              for (int64_t k = first[v]; k < first[v + 1]; ++k) {
+                CombineRow(to, in + (row / bound * n + order[k]) * inner, inner, Add{});
+              }
+            }
+          });
     });
   }
 

@@ -39,12 +39,36 @@ int64_t* FlatNonZero(KernelContext& c, const T* x, int64_t n, int64_t* count) {
   c.pool().ParallelFor(blocks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
       int64_t* out = positions + first[b];
-      for (int64_t i = b * kBlock; i < std::min(n, (b + 1) * kBlock); ++i)
-        if (x[i] != T(0)) *out++ = i;
+      const int64_t end = std::min(n, (b + 1) * kBlock);
+      for (int64_t i = b * kBlock; i < end && out < positions + first[b + 1]; ++i) {
+        *out = i;  // Without a branch on the value; the guard keeps it within this block's part.
+        out += x[i] != T(0);
+      }
     }
   });
   *count = first[blocks];
   return positions;
+}
+
+// The coordinates of ascending flat positions, one row of y a dimension.
+void Coordinates(const Shape& shape, const int64_t* flat, int64_t begin, int64_t end, int64_t count,
+                 int64_t* y) {
+  const int rank = shape.rank();
+  if (rank == 0) return;
+  const int64_t width = shape[rank - 1];
+  int64_t row_end = 0, coordinate[kMaxRank];  // Of the row (the last dimension) that we are in.
+  for (int64_t i = begin; i < end; ++i) {
+    if (flat[i] >= row_end) {
+      int64_t row = flat[i] / width;
+      row_end = (row + 1) * width;
+      for (int d = rank - 2; d >= 0; --d) {
+        coordinate[d] = row % shape[d];
+        row /= shape[d];
+      }
+    }
+    for (int d = 0; d + 1 < rank; ++d) y[d * count + i] = coordinate[d];
+    y[(rank - 1) * count + i] = flat[i] - (row_end - width);
+  }
 }
 
 void NonZero(KernelContext& c) {
@@ -54,10 +78,8 @@ void NonZero(KernelContext& c) {
     int64_t count = 0;
     const int64_t* flat = FlatNonZero(c, x.data<T>(), x.size(), &count);
     int64_t* y = c.Output(0, DType::kInt64, {x.rank(), count}).template data<int64_t>();
-    const Shape strides = StridesOf(x.shape());
     c.pool().ParallelFor(count, 4096, [&](int64_t begin, int64_t end) {
-      for (int d = 0; d < x.rank(); ++d)
-        for (int64_t i = begin; i < end; ++i) y[d * count + i] = flat[i] / strides[d] % x.dim(d);
+      Coordinates(x.shape(), flat, begin, end, count, y);
     });
   });
 }
@@ -115,19 +137,18 @@ class TopK : public Kernel {
       using T = typename decltype(tag)::type;
       const int64_t grain = std::max<int64_t>(1, 4096 / dim);
       c.pool().ParallelFor(x.size() / dim, grain, [&](int64_t begin, int64_t end) {
-        std::vector<Entry<T>> lane(dim);
+        std::vector<Entry<T>> best;
         for (int64_t l = begin; l < end; ++l) {
           const int64_t o = l / inner, i = l % inner;
           const T* in = x.data<T>() + o * dim * inner + i;
-          for (int64_t d = 0; d < dim; ++d) lane[d] = {in[d * inner], d};
           if (largest_)
-            Select(lane, k, [](const T& a, const T& b) { return Above(a, b); });
+            Select(in, inner, dim, k, best, [](T a, T b) { return Above(a, b); });
           else
-            Select(lane, k, [](const T& a, const T& b) { return Above(b, a); });
+            Select(in, inner, dim, k, best, [](T a, T b) { return Above(b, a); });
           const int64_t at = o * k * inner + i;
           for (int64_t d = 0; d < k; ++d) {
-            if (values) values->data<T>()[at + d * inner] = lane[d].value;
-            if (indices) indices->data<int64_t>()[at + d * inner] = lane[d].index;
+            if (values) values->data<T>()[at + d * inner] = best[d].value;
+            if (indices) indices->data<int64_t>()[at + d * inner] = best[d].index;
           }
         }
       });
@@ -141,28 +162,51 @@ class TopK : public Kernel {
     int64_t index;
   };
 
-  // NaN is above everything, as in numpy's order.
+  // NaN is above everything, as in numpy's order. The first test settles nearly every call.
   template <class T>
   static bool Above(T a, T b) {
+    if (a <= b) return false;
     return a > b || (IsNan(a) && !IsNan(b));
   }
 
-  // Brings the first k entries to the front, sorted; equal values in the order of their index.
+  // The first k of a lane in order, equal values by index. Most values fail the one comparison with
+  // the worst of the k best so far; a later one never displaces its equal.
   template <class T, class Before>
-  static void Select(std::vector<Entry<T>>& lane, int64_t k, Before before) {
+  static void Select(const T* x, int64_t step, int64_t n, int64_t k, std::vector<Entry<T>>& best,
+                     Before before) {
+    if (k == 1) {
+      int64_t at = 0;
+      T top = x[0];
+      for (int64_t d = 1; d < n; ++d) {
+        const T v = x[d * step];
+        if (before(v, top)) top = v, at = d;
+      }
+      return best.assign(1, {top, at});
+    }
     const auto order = [&](const Entry<T>& a, const Entry<T>& b) {
       if (before(a.value, b.value)) return true;
       if (before(b.value, a.value)) return false;
       return a.index < b.index;
     };
-    if (k == 1) {
-      std::iter_swap(lane.begin(), std::min_element(lane.begin(), lane.end(), order));
-    } else if (k <= static_cast<int64_t>(lane.size()) / 8) {
-      std::partial_sort(lane.begin(), lane.begin() + k, lane.end(), order);
-    } else {
-      std::nth_element(lane.begin(), lane.begin() + (k - 1), lane.end(), order);
-      std::sort(lane.begin(), lane.begin() + k, order);
+    best.clear();
+    if (k > n / 4) {
+      for (int64_t d = 0; d < n; ++d) best.push_back({x[d * step], d});
+      std::nth_element(best.begin(), best.begin() + (k - 1), best.end(), order);
+      std::sort(best.begin(), best.begin() + k, order);
+      return;
     }
+    for (int64_t d = 0; d < k; ++d) best.push_back({x[d * step], d});
+    std::make_heap(best.begin(), best.end(), order);  // The worst in front.
+    T worst = best.front().value;
+    for (int64_t d = k; d < n; ++d) {
+      const T v = x[d * step];
+      if (!before(v, worst)) continue;
+      std::pop_heap(best.begin(), best.end(), order);
+      best.back() = {v, d};
+      std::push_heap(best.begin(), best.end(), order);
+      worst = best.front().value;
+    }
+    std::sort_heap(best.begin(), best.end(), order);
   }
 
   int64_t axis_;
@@ -203,8 +247,13 @@ class Unique : public Kernel {
     };
     std::vector<int64_t> order(n);
     std::iota(order.begin(), order.end(), int64_t{0});
-    std::stable_sort(order.begin(), order.end(),
-                     [&](int64_t a, int64_t b) { return compare(a, b) < 0; });
+    if (outer * inner == 1)
+      std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+        return data[a] < data[b] || (IsNan(data[b]) && !IsNan(data[a]));
+      });
+    else
+      std::stable_sort(order.begin(), order.end(),
+                       [&](int64_t a, int64_t b) { return compare(a, b) < 0; });
     std::vector<int64_t> first, counts, group(n);  // By group: first occurrence, size.
     for (int64_t i = 0; i < n; ++i) {
       if (i == 0 || compare(order[i - 1], order[i]) != 0) {

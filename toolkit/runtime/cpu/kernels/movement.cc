@@ -189,13 +189,13 @@ bool StridedCopy::RunTransposed(ThreadPool& pool, char* dst, const char* src) {
     if (src_[i] == item_) b = i;
   if (b < 0 || dims_[b] < 2) return false;
 
-  constexpr int64_t kTile = 64, kTileBytes = 128;  // Columns of dst; bytes of a row of src.
-  constexpr int64_t kBuffer = kTile * kTileBytes;
+  constexpr int64_t kTile = 64, kTileBytes = 256;  // Columns of dst; bytes of a row of src.
   const int64_t a_dim = dims_[rank_ - 1], a_src = src_[rank_ - 1];
-  const bool direct = a_dim * item_ < 64;  // Rows of dst too short to be worth the buffer.
-  const int64_t tile_b = direct ? 1024 : kTileBytes / item_;
   const int64_t b_dim = dims_[b], b_dst = dst_[b];
-  const int64_t a_tiles = (a_dim + kTile - 1) / kTile, b_tiles = (b_dim + tile_b - 1) / tile_b;
+  // A few rows or columns (3 channels) are not worth the buffer: long tiles, written in place.
+  const bool direct = std::min(a_dim, b_dim) * item_ < 64;
+  const int64_t tile_a = direct ? 1024 : kTile, tile_b = direct ? 1024 : kTileBytes / item_;
+  const int64_t a_tiles = (a_dim + tile_a - 1) / tile_a, b_tiles = (b_dim + tile_b - 1) / tile_b;
   const TransposeTileFn tile = TransposeTiles().tile[__builtin_ctzll(item_)];
 
   StridedCopy rest = *this;  // The dimensions besides a and b.
@@ -209,15 +209,15 @@ bool StridedCopy::RunTransposed(ThreadPool& pool, char* dst, const char* src) {
     outer *= dims_[i];
   }
   const int64_t per_matrix = a_tiles * b_tiles;
-  const int64_t tile_bytes = std::min(kTile, a_dim) * std::min(tile_b, b_dim) * item_;
+  const int64_t tile_bytes = std::min(tile_a, a_dim) * std::min(tile_b, b_dim) * item_;
   const int64_t grain = std::max<int64_t>(1, kCopyGrain / tile_bytes);
   pool.ParallelFor(outer * per_matrix, grain, [&](int64_t begin, int64_t end) {
-    alignas(64) char buffer[kBuffer];
+    alignas(64) char buffer[kTile * kTileBytes];
     int64_t t = begin % per_matrix;
     Walker w(rest, rest.rank_, begin / per_matrix);
     for (; begin < end; ++begin) {
-      const int64_t a0 = t / b_tiles * kTile, b0 = t % b_tiles * tile_b;
-      const int64_t na = std::min(kTile, a_dim - a0), nb = std::min(tile_b, b_dim - b0);
+      const int64_t a0 = t / b_tiles * tile_a, b0 = t % b_tiles * tile_b;
+      const int64_t na = std::min(tile_a, a_dim - a0), nb = std::min(tile_b, b_dim - b0);
       const char* s = src + w.src + a0 * a_src + b0 * item_;
       char* d = dst + w.dst + a0 * item_ + b0 * b_dst;
       if (direct) {

@@ -89,10 +89,10 @@ class SgdKernel : public Kernel {
 class AdamKernel : public Kernel {
  public:
   AdamKernel(const Attributes& a, bool decoupled)
-      : beta1_(a.Float("beta1", 0.9)),
-        beta2_(a.Float("beta2", 0.999)),
-        epsilon_(a.Float("epsilon", 1e-8)),
-        weight_decay_(a.Float("weight_decay", decoupled ? 0.01 : 0.0)),
+      : beta1_(a.Float("beta1", 0.9f)),
+        beta2_(a.Float("beta2", 0.999f)),
+        epsilon_(a.Float("epsilon", 1e-8f)),
+        weight_decay_(a.Float("weight_decay", 0)),
         amsgrad_(a.Int("amsgrad", 0) != 0),
         decoupled_(decoupled) {}
   void Run(KernelContext& c) const override {

@@ -1,10 +1,12 @@
-// Random operators. Every number is a function of (seed, offset, position), so results depend on
-// neither the number of threads nor the instruction set.
+// Random operators. Every number is a function of (seed, offset, position), so results do not
+// depend on the number of threads; nor on the instruction set, but for roundings in the normal
+// distribution.
 #include <atomic>
 #include <cmath>
 #include <random>
 
 #include "kernels/movement.h"
+#include "simd/elementwise.h"
 #include "simd/philox.h"
 
 namespace toolkit {
@@ -48,24 +50,37 @@ void Uniform(ThreadPool& pool, const Stream& s, double* y, int64_t n) {
 }
 
 // Box and Muller (1958): of each pair (u1, u2) of uniforms, r cos(2 pi u2) and r sin(2 pi u2) with
-// r = sqrt(-2 ln(1 - u1)), computed in T.
+// r = sqrt(-2 ln(1 - u1)), computed in T by the vector functions of simd/math.h.
 template <class T>
 void Normal(ThreadPool& pool, const Stream& s, T* y, int64_t n) {
   constexpr T kTwoPi = T(6.283185307179586476925286766559);
   constexpr int kWords = sizeof(T) / 4;
+  constexpr int64_t kPairs = kChunk / kWords / 2;
+  const int element = static_cast<int>(kWords == 1 ? Element::kF32 : Element::kF64);
+  const auto function = [element](UnaryOp op) {
+    return UnaryFunctions().fn[static_cast<int>(op)][element];
+  };
+  const UnaryFn log = function(UnaryOp::kLog), sqrt = function(UnaryOp::kSqrt);
+  const UnaryFn cos = function(UnaryOp::kCos), sin = function(UnaryOp::kSin);
   pool.ParallelFor(n, kGrain, [&](int64_t begin, int64_t end) {
     s.ForEach(begin, end, kWords, [&](int64_t i, const uint32_t* w, int64_t count) {
-      T u[kChunk / kWords];
-      const int64_t even = (count + 1) / 2 * 2;  // The last pair may give one number only.
+      T u[2 * kPairs], r[kPairs], angle[kPairs], part[kPairs];
+      const int64_t pairs = (count + 1) / 2;  // The last pair may give one number only.
       if constexpr (kWords == 1)
-        Philox().uniform_f32(u, w, even);
+        Philox().uniform_f32(u, w, 2 * pairs);
       else
-        Philox().uniform_f64(u, w, even);
-      for (int64_t k = 0; k < count; k += 2) {
-        const T r = std::sqrt(T(-2) * std::log(T(1) - u[k])), angle = kTwoPi * u[k + 1];
-        y[i + k] = r * std::cos(angle);
-        if (k + 1 < count) y[i + k + 1] = r * std::sin(angle);
+        Philox().uniform_f64(u, w, 2 * pairs);
+      for (int64_t k = 0; k < pairs; ++k) {
+        r[k] = T(1) - u[2 * k];
+        angle[k] = kTwoPi * u[2 * k + 1];
       }
+      log(r, r, pairs, nullptr);
+      for (int64_t k = 0; k < pairs; ++k) r[k] *= T(-2);
+      sqrt(r, r, pairs, nullptr);
+      cos(part, angle, pairs, nullptr);
+      for (int64_t k = 0; k < pairs; ++k) y[i + 2 * k] = r[k] * part[k];
+      sin(part, angle, pairs, nullptr);
+      for (int64_t k = 0; k < count / 2; ++k) y[i + 2 * k + 1] = r[k] * part[k];
     });
   });
 }

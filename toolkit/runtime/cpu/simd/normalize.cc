@@ -103,9 +103,14 @@ void DotSums(const T* x, const T* y, int64_t n, T shift, double* sum, double* do
 }
 
 template <class T>
-void Affine(T* y, const T* x, int64_t n, T scale, T shift) {
+void Affine(T* y, const T* x, int64_t n, T mean, T scale, T shift) {
   TK_IVDEP
-  for (int64_t i = 0; i < n; ++i) y[i] = x[i] * scale + shift;
+  for (int64_t i = 0; i < n; ++i) y[i] = (x[i] - mean) * scale + shift;
+}
+template <class T>
+void AffineVector(T* y, const T* x, int64_t n, const T* mean, const T* scale, const T* shift) {
+  TK_IVDEP
+  for (int64_t i = 0; i < n; ++i) y[i] = (x[i] - mean[i]) * scale[i] + shift[i];
 }
 
 template <class T>
@@ -126,9 +131,58 @@ void AffineEach(T* y, const T* x, int64_t n, T mean, T rstd, const T* scale, con
 }
 
 template <class T>
-void Combine(T* y, const T* x, const T* z, int64_t n, T a, T b, T c) {
+void Combine(T* y, const T* x, const T* z, int64_t n, T a, T b, T mean, T c) {
   TK_IVDEP
-  for (int64_t i = 0; i < n; ++i) y[i] = a * x[i] + (b * z[i] + c);
+  for (int64_t i = 0; i < n; ++i) y[i] = a * x[i] + (b * (z[i] - mean) + c);
+}
+template <class T>
+void CombineEach(T* y, const T* x, const T* z, int64_t n, const T* a, const T* b, const T* mean,
+                 const T* c) {
+  TK_IVDEP
+  for (int64_t i = 0; i < n; ++i) y[i] = a[i] * x[i] + (b[i] * (z[i] - mean[i]) + c[i]);
+}
+
+// Columns add up in T over 32 rows, then in double.
+constexpr int kTile = 128;
+constexpr int64_t kRows = 32;
+
+template <class T>
+void ColumnDotSums(double* sum, double* dot, const T* x, const T* z, const T* shift, int64_t rows,
+                   int64_t n) {
+  for (int64_t j0 = 0; j0 < n; j0 += kTile) {
+    const int64_t m = n - j0 < kTile ? n - j0 : kTile;
+    for (int64_t r0 = 0; r0 < rows; r0 += kRows) {
+      T s[kTile] = {}, d[kTile] = {};
+      for (int64_t r = r0; r < rows && r < r0 + kRows; ++r) {
+        const T *p = x + r * n + j0, *q = z + r * n + j0;
+        for (int64_t j = 0; j < m; ++j) {
+          s[j] += p[j];
+          d[j] += p[j] * (q[j] - shift[j0 + j]);
+        }
+      }
+      for (int64_t j = 0; j < m; ++j) {
+        sum[j0 + j] += static_cast<double>(s[j]);
+        dot[j0 + j] += static_cast<double>(d[j]);
+      }
+    }
+  }
+}
+template <class T>
+void ColumnSquares(double* sum, const T* x, const T* shift, int64_t rows, int64_t n) {
+  for (int64_t j0 = 0; j0 < n; j0 += kTile) {
+    const int64_t m = n - j0 < kTile ? n - j0 : kTile;
+    for (int64_t r0 = 0; r0 < rows; r0 += kRows) {
+      T s[kTile] = {};
+      for (int64_t r = r0; r < rows && r < r0 + kRows; ++r) {
+        const T* p = x + r * n + j0;
+        for (int64_t j = 0; j < m; ++j) {
+          const T d = p[j] - shift[j0 + j];
+          s[j] += d * d;
+        }
+      }
+      for (int64_t j = 0; j < m; ++j) sum[j0 + j] += static_cast<double>(s[j]);
+    }
+  }
 }
 
 // dx = rstd (g - mean(g) - h mean(g h)), g = dy scale, h = (x - mean) rstd.
@@ -159,8 +213,6 @@ void LayerNormGrad(T* dx, T* dscale, T* dbias, const T* x, const T* scale, const
     dx[i] = rstd * (g - ms - (x[i] - mean) * rstd * md);
   }
 }
-
-constexpr int kTile = 128;
 
 template <class T>
 void SoftmaxGrad(T* dx, const T* y, const T* dy, int64_t n, int64_t columns, int64_t stride) {
@@ -222,9 +274,10 @@ void LogSoftmaxGrad(T* dx, const T* y, const T* dy, int64_t n, int64_t columns, 
 
 }  // namespace
 
-#define TK_NORMALIZE(T)                                                        \
-  {SoftmaxGrad<T>, LogSoftmaxGrad<T>, Moments<T>,    Sum<T>,     SumSquare<T>, \
-   DotSums<T>,     Affine<T>,         AffineEach<T>, Combine<T>, LayerNormGrad<T>}
+#define TK_NORMALIZE(T)                                                                \
+  {SoftmaxGrad<T>, LogSoftmaxGrad<T>, Moments<T>,       Sum<T>,          SumSquare<T>, \
+   DotSums<T>,     Affine<T>,         AffineVector<T>,  AffineEach<T>,   Combine<T>,   \
+   CombineEach<T>, ColumnDotSums<T>,  ColumnSquares<T>, LayerNormGrad<T>}
 extern const NormalizeTable normalize_table = {TK_NORMALIZE(float), TK_NORMALIZE(double)};
 
 }  // namespace toolkit::TOOLKIT_ISA_NS

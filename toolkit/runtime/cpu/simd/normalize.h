@@ -19,12 +19,21 @@ struct NormalizeFunctions {
   double (*sum_square)(const T* x, int64_t n, T shift);
   // sum(x), sum(x (y - shift)).
   void (*dot_sums)(const T* x, const T* y, int64_t n, T shift, double* sum, double* dot);
-  // y = x scale + shift, by one scale and shift.
-  void (*affine)(T* y, const T* x, int64_t n, T scale, T shift);
+  // y = (x - mean) scale + shift, by one of each, or by one for each element.
+  void (*affine)(T* y, const T* x, int64_t n, T mean, T scale, T shift);
+  void (*affine_vector)(T* y, const T* x, int64_t n, const T* mean, const T* scale, const T* shift);
   // y = (x - mean) rstd scale[i] + bias[i]; scale and bias may be null.
   void (*affine_each)(T* y, const T* x, int64_t n, T mean, T rstd, const T* scale, const T* bias);
-  // y = a x + b z + c.
-  void (*combine)(T* y, const T* x, const T* z, int64_t n, T a, T b, T c);
+  // y = a x + b (z - mean) + c.
+  void (*combine)(T* y, const T* x, const T* z, int64_t n, T a, T b, T mean, T c);
+  // The same with one a, b, mean, c for each element.
+  void (*combine_each)(T* y, const T* x, const T* z, int64_t n, const T* a, const T* b,
+                       const T* mean, const T* c);
+  // Over rows of n elements: sum[j] += x[r, j], dot[j] += x[r, j] (z[r, j] - shift[j]), and
+  // sum[j] += (x[r, j] - shift[j])^2.
+  void (*column_dot_sums)(double* sum, double* dot, const T* x, const T* z, const T* shift,
+                          int64_t rows, int64_t n);
+  void (*column_squares)(double* sum, const T* x, const T* shift, int64_t rows, int64_t n);
   // LayerNorm: dx of one row, and dscale, dbias added up (either may be null).
   void (*layer_norm_grad)(T* dx, T* dscale, T* dbias, const T* x, const T* scale, const T* dy,
                           int64_t n, T mean, T rstd);

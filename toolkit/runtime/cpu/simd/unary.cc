@@ -152,7 +152,7 @@ TK_DOUBLE_OP(CeluF64, x < 0 ? p[0] * expm1(x / p[0]) : x)
     T a, b;                                                                              \
   };
 TK_LINEAR_OP(LeakyReluOp, x < T(0) ? a * x : x)
-TK_LINEAR_OP(ThresholdedReluOp, x > a ? x : x == x ? T(0) : x)
+TK_LINEAR_OP(ThresholdedReluOp, x > a ? x : T(0))
 template <class T>
 T Unit(T x) {  // Clamped to [0, 1]; NaN stays.
   x = x < T(0) ? T(0) : x;

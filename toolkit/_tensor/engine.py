@@ -1,0 +1,215 @@
+"""`backward`: the tape's records become a gradient program, compiled once for each structure.
+
+Tensors with hooks, retained gradients and custom functions cut the tape into segments; each segment
+is one program. A segment's structure (operators, connections, element types, shapes) is the key of
+the cache, so a training loop builds no graph from its second step on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from toolkit._tensor import segments
+from toolkit._tensor.base import TensorBase, wrap
+from toolkit._tensor.segments import Edge
+from toolkit._tensor.state import STATE
+from toolkit._tensor.tape import FunctionRecord, Leaf, Record
+from toolkit.errors import InvalidArgumentError, ShapeError
+
+
+def _as_tuple(x: Any) -> tuple[Any, ...]:
+    return (x,) if isinstance(x, TensorBase) else tuple(x)
+
+
+def _roots(tensors: tuple[Any, ...], given: Any) -> list[tuple[Edge, Any]]:
+    """The edges that the walk starts from, with their cotangents."""
+    from toolkit._tensor.factories import ones_like
+
+    if STATE.trace is not None:
+        raise InvalidArgumentError(
+            "backward: eager mode is required, got a trace. Take gradients of a traced graph by "
+            "toolkit.autodiff or TrainStep."
+        )
+    cotangents = (None,) * len(tensors) if given is None else (
+        (given,) if isinstance(given, TensorBase) else tuple(given))  # fmt: skip
+    if len(cotangents) != len(tensors):
+        raise InvalidArgumentError(
+            f"got {len(tensors)} tensors and {len(cotangents)} gradients; equal numbers are required."
+        )
+    roots = []
+    for i, (t, ct) in enumerate(zip(tensors, cotangents, strict=True)):
+        if not t.requires_grad:
+            raise InvalidArgumentError(
+                f"element {i} of tensors does not require grad and does not have a grad_fn"
+            )
+        if ct is None:
+            if t.numel() != 1:
+                raise InvalidArgumentError("grad can be implicitly created only for scalar outputs")
+            ct = ones_like(t)
+        elif ct.shape != t.shape:
+            raise ShapeError(
+                f"Mismatch in shape: grad_output[{i}] has a shape of {ct.shape} and output[{i}] "
+                f"has a shape of {t.shape}."
+            )
+        elif ct._value.dtype != t._value.dtype:
+            ct = ct.to(t.dtype)
+        roots.append(((t._node, t._out), ct))
+    return roots
+
+
+def run_backward(
+    tensors: Any, gradients: Any, retain_graph: bool | None, create_graph: bool, inputs: Any
+) -> None:
+    """See `toolkit.autograd.backward`."""
+    only = None if inputs is None else {_edge(t) for t in _as_tuple(inputs)}
+    walk = _Walk(create_graph, only)
+    found = walk.run(_roots(_as_tuple(tensors), gradients))
+    for (node, slot), grad in found.items():
+        if isinstance(node, Leaf):
+            t = node.tensor()
+            if t is not None:
+                _accumulate(t, grad, create_graph)
+        elif only is not None:
+            for t in _as_tuple(inputs):
+                if _edge(t) == (node, slot):
+                    _accumulate(t, grad, create_graph)
+    if not (create_graph if retain_graph is None else retain_graph):
+        walk.free()
+
+
+def run_grad(
+    outputs: Any, inputs: Any, given: Any, retain_graph: bool | None, create_graph: bool,
+    allow_unused: bool, materialize: bool,
+) -> tuple[Any, ...]:  # fmt: skip
+    """See `toolkit.autograd.grad`."""
+    targets = _as_tuple(inputs)
+    for t in targets:
+        if not t.requires_grad:
+            raise InvalidArgumentError("One of the differentiated Tensors does not require grad")
+    edges = [_edge(t) for t in targets]
+    walk = _Walk(create_graph, set(edges))
+    found = walk.run(_roots(_as_tuple(outputs), given))
+    if not (create_graph if retain_graph is None else retain_graph):
+        walk.free()
+    results: list[Any] = []
+    for t, edge in zip(targets, edges, strict=True):
+        grad = found.get(edge)
+        if grad is None:
+            if materialize:
+                grad = t.new_zeros(t.shape)
+            elif not allow_unused:
+                raise InvalidArgumentError(
+                    "One of the differentiated Tensors appears to not have been used in the graph. "
+                    "Set allow_unused=True if this is the desired behavior."
+                )
+        results.append(grad)
+    return tuple(results)
+
+
+def _edge(t: Any) -> Edge:
+    if not t.requires_grad:
+        raise InvalidArgumentError("One of the differentiated Tensors does not require grad")
+    return (t._node, t._out)
+
+
+def _accumulate(t: Any, grad: Any, create_graph: bool) -> None:
+    if t._grad is None:
+        t._grad = grad if create_graph else wrap(grad._value)
+        return
+    if create_graph:
+        t._grad = t._grad + grad
+        return
+    before, STATE.grad = STATE.grad, False
+    try:
+        t._grad.add_(grad)
+    finally:
+        STATE.grad = before
+
+
+class _Walk:
+    """One backward pass: edges with known cotangents, latest first."""
+
+    def __init__(self, create_graph: bool, only: set[Edge] | None) -> None:
+        self.create_graph = create_graph
+        self.only = only  # The wanted edges; None: all leaves.
+        self.visited: set[Record] = set()
+        self.found: dict[Edge, Any] = {}
+        self.pending: dict[Edge, Any] = {}
+
+    def run(self, roots: list[tuple[Edge, Any]]) -> dict[Edge, Any]:
+        """The cotangents of the wanted edges."""
+        before, STATE.grad = STATE.grad, self.create_graph
+        try:
+            for edge, ct in roots:
+                self._add(self.pending, edge, ct)
+            order, cuts = segments.collect([n for n, _ in self.pending], self.only)
+            self.visited.update(order)
+            if not cuts:
+                self._segment(self.pending, order, cuts)
+            else:
+                while self.pending:
+                    edge = max(self.pending, key=lambda e: e[0].seq)
+                    self._step(edge, self.pending.pop(edge), cuts)
+            self._leaf_hooks()
+        finally:
+            STATE.grad = before
+        return self.found
+
+    def free(self) -> None:
+        """Drops the values of the tape that was walked."""
+        for record in self.visited:
+            record.free()
+
+    def _add(self, into: dict[Edge, Any], edge: Edge, ct: Any) -> None:
+        into[edge] = into[edge] + ct if edge in into else ct
+
+    def _step(self, edge: Edge, ct: Any, cuts: set[Edge]) -> None:
+        node, slot = edge
+        if isinstance(node, Leaf):
+            self._add(self.found, edge, ct)
+            return
+        for hook in list(((node.hooks or {}).get(slot) or {}).values()):
+            result = hook(ct)
+            ct = ct if result is None else result
+        if node.retain and slot in node.retain:
+            t = node.retain[slot]()
+            if t is not None:
+                _accumulate(t, ct, self.create_graph)
+        if self.only is not None and edge in self.only:
+            self._add(self.found, edge, ct)
+        if isinstance(node, FunctionRecord):
+            self._function(node, slot, ct)
+            return
+        order, _ = segments.collect([node], self.only, cuts)
+        self._segment({edge: ct}, order, cuts)
+
+    def _function(self, node: FunctionRecord, slot: int, ct: Any) -> None:
+        cts: list[Any] = [None] * len(node.outputs)
+        cts[slot] = ct
+        for other in [e for e in self.pending if e[0] is node]:
+            cts[other[1]] = self.pending.pop(other)
+        for e, grad in node.backward(cts):
+            self._add(self.pending, e, grad)
+
+    def _segment(self, roots: dict[Edge, Any], order: list[Record], cuts: set[Edge]) -> None:
+        leaves = {e: ct for e, ct in roots.items() if isinstance(e[0], Leaf)}
+        for e, ct in leaves.items():
+            if self.only is None or e in self.only:
+                self._add(self.found, e, ct)
+        inner = {e: ct for e, ct in roots.items() if e not in leaves}
+        if not inner:
+            return
+        segment = segments.Segment(order, list(inner), cuts, self.only)
+        for e, grad in segment.run(list(inner.values()), self.create_graph):
+            self._add(self.found if isinstance(e[0], Leaf) else self.pending, e, grad)
+        if self.pending is roots:
+            self.pending = {}
+
+    def _leaf_hooks(self) -> None:
+        for edge, ct in self.found.items():
+            node = edge[0]
+            if isinstance(node, Leaf) and node.hooks:
+                for hook in list(node.hooks.values()):
+                    result = hook(ct)
+                    ct = ct if result is None else result
+                self.found[edge] = ct

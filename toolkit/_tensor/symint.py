@@ -1,0 +1,139 @@
+"""A size that is known only when the traced program runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from toolkit._tensor.base import wrap
+from toolkit._tensor.state import STATE
+from toolkit.errors import InvalidArgumentError
+
+
+class SymInt:
+    """A dynamic dimension; arithmetic with it becomes nodes of the graph when it is used."""
+
+    __slots__ = ("axis", "source", "symbol")
+
+    def __init__(self, source: Any, axis: int | None, symbol: str | None) -> None:
+        self.source = source  # A tensor's value, or with axis None the int64 vector of length 1.
+        self.axis = axis
+        self.symbol = symbol
+
+    def value(self) -> Any:
+        """As an int64 vector of length 1 in the graph."""
+        if self.axis is None:
+            return self.source
+        return _trace().dim(self.source, self.axis)
+
+    def vector(self) -> Any:
+        """As a tensor of shape (1,)."""
+        return wrap(self.value())
+
+    def tensor(self) -> Any:
+        """As a 0-dim int64 tensor."""
+        return wrap(_trace().recorder.builder.Squeeze(self.value(), [0]))
+
+    def _with(self, op: str, sign: str, other: Any, swap: bool = False) -> Any:
+        if isinstance(other, float) or not isinstance(other, (int, SymInt)):
+            if swap:
+                return NotImplemented
+            return NotImplemented
+        if not isinstance(other, SymInt):
+            if (other == 0 and op in ("Add", "Sub") and not swap) or (other == 1 and op in ("Mul", "Div") and not swap):  # fmt: skip
+                return self
+            if op in ("Add", "Mul") and other == (0 if op == "Add" else 1):
+                return self
+        b = _trace().recorder.builder
+        mine = self.value()
+        theirs = other.value() if isinstance(other, SymInt) else b.ints([other])
+        pair = (theirs, mine) if swap else (mine, theirs)
+        out = getattr(b, op)(*pair)
+        names = (_name(other), self.name) if swap else (self.name, _name(other))
+        return SymInt(out, None, f"({names[0]} {sign} {names[1]})")
+
+    @property
+    def name(self) -> str:
+        """The symbol, or "?" where it has none."""
+        return self.symbol or "?"
+
+    def __add__(self, other: Any) -> Any:
+        return self._with("Add", "+", other)
+
+    def __radd__(self, other: Any) -> Any:
+        return self._with("Add", "+", other, True)
+
+    def __sub__(self, other: Any) -> Any:
+        return self._with("Sub", "-", other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return self._with("Sub", "-", other, True)
+
+    def __mul__(self, other: Any) -> Any:
+        return self._with("Mul", "*", other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return self._with("Mul", "*", other, True)
+
+    def __floordiv__(self, other: Any) -> Any:
+        return self._with("Div", "//", other)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return self._with("Div", "//", other, True)
+
+    def __mod__(self, other: Any) -> Any:
+        return self._with("Mod", "%", other)
+
+    def __neg__(self) -> Any:
+        return 0 - self
+
+    def __truediv__(self, other: Any) -> Any:
+        return self.tensor() / other
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return other / self.tensor()
+
+    def __eq__(self, other: Any) -> bool:
+        if not isinstance(other, SymInt):
+            return False
+        if self.symbol and other.symbol and "?" not in self.symbol:
+            return self.symbol == other.symbol
+        return self.source is other.source and self.axis == other.axis
+
+    def __hash__(self) -> int:
+        return hash(self.symbol or (id(self.source), self.axis))
+
+    def _refuse(self, what: str) -> Any:
+        raise InvalidArgumentError(
+            f"{what}: a known size is required, got the dynamic dimension '{self.name}'. Python "
+            "control flow cannot depend on it; give the input a fixed size, or use where()."
+        )
+
+    def __lt__(self, other: Any) -> Any:
+        return self._refuse("comparison")
+
+    __gt__ = __le__ = __ge__ = __lt__
+
+    def __bool__(self) -> bool:
+        return True  # Sizes in graphs are taken as positive.
+
+    def __int__(self) -> int:
+        return self._refuse("int()")  # type: ignore[no-any-return]
+
+    def __index__(self) -> int:
+        return self._refuse("index")  # type: ignore[no-any-return]
+
+    def __float__(self) -> float:
+        return self._refuse("float()")  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def _trace() -> Any:
+    if STATE.trace is None:
+        raise InvalidArgumentError("SymInt: it has a meaning inside its trace only.")
+    return STATE.trace
+
+
+def _name(other: Any) -> str:
+    return other.name if isinstance(other, SymInt) else str(other)

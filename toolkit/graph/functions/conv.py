@@ -1,0 +1,156 @@
+"""Bodies of the gradients of convolutions and pools.
+
+A gradient in the input is ConvTranspose without pads, cropped or extended to the input's shape; a
+gradient in the weight is Conv with batch and channels exchanged and strides and dilations swapped.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from toolkit.graph.build import Builder
+from toolkit.graph.functions.registry import Attributes, composite
+
+V = Any  # An ir.Value under `arithmetic`.
+
+
+class Window(NamedTuple):
+    """How windows lie over the space; `pads` is None where it follows from the sizes."""
+
+    space: int
+    strides: list[int]
+    dilations: list[int]
+    pads: list[int] | None
+    auto_pad: str
+
+
+def _window(a: Attributes, space: int) -> Window:
+    auto = a.get("auto_pad", "NOTSET")
+    pads: list[int] | None = list(a.get("pads", (0,) * (2 * space)))
+    if auto == "VALID":
+        pads = [0] * (2 * space)
+    elif auto != "NOTSET":
+        pads = None
+    return Window(
+        space,
+        list(a.get("strides", (1,) * space)),
+        list(a.get("dilations", (1,) * space)),
+        pads,
+        auto,
+    )
+
+
+def _reach(b: Builder, w: Window, outputs: V, kernel: V) -> V:
+    """How many positions of the padded input all windows cover: (o - 1) s + (k - 1) d + 1."""
+    return (outputs - 1) * b.ints(w.strides) + (kernel - 1) * b.ints(w.dilations) + 1
+
+
+def _head_pads(b: Builder, w: Window, inputs: V, reach: V) -> V:
+    """The pads before the input, one a spatial axis."""
+    if w.pads is not None:
+        return b.ints(w.pads[: w.space])
+    total = b.Max(reach - inputs, 0)
+    return total / 2 if w.auto_pad == "SAME_UPPER" else total - total / 2
+
+
+def _place(b: Builder, w: Window, full: V, head: V, inputs: V, reach: V) -> V:
+    """Of values over the padded input, those over the input: crop, or extend by zeros."""
+    axes = list(range(2, 2 + w.space))
+    return b.Pad(full, b.Concat(-head, inputs + head - reach, axis=0), None, axes)
+
+
+@composite("toolkit.grad", "ConvGradInput", "dy w x_shape", "dx")
+def conv_grad_input(b: Builder, a: Attributes, dy: V, w: V, x_shape: V) -> V:
+    """Conv's transpose in its input."""
+    space = len(w.shape) - 2
+    window = _window(a, space)
+    reach = _reach(b, window, b.Shape(dy, start=2), b.Shape(w, start=2))
+    inputs = b.Slice(x_shape, [2], [2 + space])
+    head = _head_pads(b, window, inputs, reach)
+    full = b.ConvTranspose(
+        dy, w, strides=window.strides, dilations=window.dilations, group=a.get("group", 1)
+    )
+    return _place(b, window, full, head, inputs, reach)
+
+
+@composite("toolkit.grad", "ConvGradWeight", "x dy w_shape", "dw")
+def conv_grad_weight(b: Builder, a: Attributes, x: V, dy: V, w_shape: V) -> V:
+    """Conv's transpose in its weight: the correlation of x with dy.
+
+    x is taken as (C/group, group N, …) and dy as (M, N, …): a grouped Conv of batch C/group.
+    """
+    space = len(x.shape) - 2
+    group = a.get("group", 1)
+    window = _window(a, space)
+    rest = list(range(2, 2 + space))
+    pads = window.pads
+    if pads is None:
+        inputs = b.Shape(x, start=2)
+        kernel = b.Slice(w_shape, [2], [2 + space])
+        reach = _reach(b, window, b.Shape(dy, start=2), kernel)
+        head = _head_pads(b, window, inputs, reach)
+        x = b.Pad(x, b.Concat(head, b.Max(reach - inputs, 0) - head, axis=0), None, rest)
+        pads = [0] * (2 * space)
+    if group == 1:
+        columns = b.Transpose(x, perm=[1, 0, *rest])
+    else:
+        sizes = b.Shape(x, start=2)
+        n = b.dim(x, 0)
+        split = b.Reshape(x, b.Concat(n, [group, -1], sizes, axis=0))
+        columns = b.Reshape(
+            b.Transpose(split, perm=[2, 1, 0, *(r + 1 for r in rest)]),
+            b.Concat([-1], n * group, sizes, axis=0),
+        )
+    rows = b.Transpose(dy, perm=[1, 0, *rest])
+    wide = b.Conv(
+        columns,
+        rows,
+        strides=window.dilations,
+        dilations=window.strides,
+        pads=pads,
+        group=group,
+    )
+    dw = b.Transpose(wide, perm=[1, 0, *rest])
+    return b.Slice(dw, [0] * space, b.Slice(w_shape, [2], [2 + space]), rest)
+
+
+@composite("toolkit.grad", "MaxPoolGrad", "x dy", "dx")
+def max_pool_grad(b: Builder, a: Attributes, x: V, dy: V) -> V:
+    """dy added at each window's maximum, the first where several are equal."""
+    _, places = b.MaxPool(x, _outputs=2, **a)
+    zeros = b.zeros(b.Reshape(b.Size(x), [1]), x.dtype)
+    flat = b.ScatterElements(
+        zeros, b.Reshape(places, [-1]), b.Reshape(dy, [-1]), axis=0, reduction="add"
+    )
+    return b.Reshape(flat, b.Shape(x), allowzero=1)
+
+
+@composite("toolkit.grad", "AveragePoolGrad", "dy x_shape", "dx")
+def average_pool_grad(b: Builder, a: Attributes, dy: V, x_shape: V) -> V:
+    """dy over the number of elements in each window, added at those elements."""
+    kernel = [int(k) for k in a["kernel_shape"]]
+    space = len(kernel)
+    window = _window(a, space)
+    rest = list(range(2, 2 + space))
+    outputs = b.Shape(dy, start=2)
+    inputs = b.Slice(x_shape, [2], [2 + space])
+    reach = _reach(b, window, outputs, b.ints(kernel))
+    head = _head_pads(b, window, inputs, reach)
+    ones = b.const(np.ones([1, 1, *kernel]), dy.dtype)
+    counted = inputs
+    if a.get("count_include_pad", 0):
+        if window.pads is None:
+            counted = reach
+        else:
+            counted = inputs + b.ints(
+                [window.pads[i] + window.pads[i + space] for i in range(space)]
+            )
+    before = b.ints([0] * space) if a.get("count_include_pad", 0) else head
+    plane = b.zeros(b.Concat([1, 1], counted, axis=0), dy.dtype) + 1.0
+    plane = b.Pad(plane, b.Concat(before, reach - counted - before, axis=0), None, rest)
+    sizes = b.Conv(plane, ones, strides=window.strides, dilations=window.dilations)
+    share = b.Reshape(dy / sizes, b.Concat([-1, 1], outputs, axis=0))
+    full = b.ConvTranspose(share, ones, strides=window.strides, dilations=window.dilations)
+    return b.Reshape(_place(b, window, full, head, inputs, reach), x_shape, allowzero=1)

@@ -1,0 +1,79 @@
+"""Bodies of optimizer steps: torch's formulas."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from toolkit.graph.build import Builder
+from toolkit.graph.functions.registry import Attributes, composite
+
+V = Any  # An ir.Value under `arithmetic`.
+
+OPTIM = "toolkit.optim"
+
+
+def _number(a: Attributes, name: str, default: float) -> float:
+    """An attribute as the decimal that was meant: a file holds it as float32."""
+    return float(str(np.float32(a.get(name, default))))
+
+
+@composite(OPTIM, "SGD", "p g buf lr step", "new_p new_buf")
+def sgd(b: Builder, a: Attributes, p: V, g: V, buf: V, lr: V, step: V) -> Any:
+    """g += weight_decay p; buf = momentum buf + (1 - dampening) g, at the first step g.
+
+    p -= lr buf, with nesterov p -= lr (g + momentum buf).
+    """
+    momentum, decay = _number(a, "momentum", 0.0), _number(a, "weight_decay", 0.0)
+    rate = b.cast(lr, p.dtype)
+    if decay:
+        g = g + p * decay
+    if buf is None:
+        return p - rate * g
+    moved = buf * momentum + g * (1.0 - _number(a, "dampening", 0.0))
+    moved = b.Where(b.Equal(step, 1), g, moved)
+    direction = g + moved * momentum if a.get("nesterov", 0) else moved
+    return p - rate * direction, moved
+
+
+def _adam(
+    b: Builder, a: Attributes, p: V, g: V, m: V, v: V, lr: V, step: V, vmax: V, decoupled: bool
+) -> Any:
+    beta1, beta2 = _number(a, "beta1", 0.9), _number(a, "beta2", 0.999)
+    epsilon = _number(a, "epsilon", 1e-8)
+    decay = _number(a, "weight_decay", 1e-2 if decoupled else 0.0)
+    t, rate = b.Cast(step, to=_DOUBLE), b.Cast(lr, to=_DOUBLE)
+    correction1 = 1.0 - b.Pow(b.const(beta1, _DOUBLE), t)
+    correction2 = 1.0 - b.Pow(b.const(beta2, _DOUBLE), t)
+    if decay and decoupled:
+        p = p * b.cast(1.0 - rate * decay, p.dtype)
+    elif decay:
+        g = g + p * decay
+    m = m + (g - m) * (1.0 - beta1)
+    v = v * beta2 + g * g * (1.0 - beta2)
+    largest = v
+    if a.get("amsgrad", 0):
+        vmax = largest = b.Max(vmax, v)
+    root = b.Sqrt(largest) / b.cast(b.Sqrt(correction2), p.dtype) + epsilon
+    p = p - m / root * b.cast(rate / correction1, p.dtype)
+    return (p, m, v) if vmax is None else (p, m, v, vmax)
+
+
+_DOUBLE = int(ir.DataType.DOUBLE)
+
+
+@composite(OPTIM, "Adam", "p g m v lr step vmax", "new_p new_m new_v new_vmax")
+def adam(b: Builder, a: Attributes, p: V, g: V, m: V, v: V, lr: V, step: V, vmax: V = None) -> Any:
+    """g += weight_decay p; m, v = moving averages of g, g^2; vmax = max(vmax, v) with amsgrad.
+
+    p -= lr / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon).
+    """
+    return _adam(b, a, p, g, m, v, lr, step, vmax, decoupled=False)
+
+
+@composite(OPTIM, "AdamW", "p g m v lr step vmax", "new_p new_m new_v new_vmax")
+def adamw(b: Builder, a: Attributes, p: V, g: V, m: V, v: V, lr: V, step: V, vmax: V = None) -> Any:
+    """As Adam, with p *= 1 - lr weight_decay instead of adding to the gradient."""
+    return _adam(b, a, p, g, m, v, lr, step, vmax, decoupled=True)

@@ -1,0 +1,116 @@
+"""Common subexpressions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from toolkit.graph.edit import constant_of
+
+_RANDOM = frozenset(
+    ["RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"]
+)
+_MAX_TENSOR = 1024
+
+
+class CommonSubexpressionPass(ir.passes.InPlacePass):
+    """Computes once what is computed twice.
+
+    1. Two nodes of one graph with the same operator, inputs and attributes -> the first.
+    2. Constant nodes and small initializers of the same value are the same input.
+    3. Never: random operators, Dropout that trains, nodes with subgraphs, large tensor attributes.
+
+    A node whose output is a graph's output stays: names of outputs are the model's interface.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Runs the pass."""
+        changed = False
+        graphs = [model.graph, *model.graph.subgraphs()]
+        for function in model.functions.values():
+            graphs += [function.graph, *function.graph.subgraphs()]
+        for graph in graphs:
+            changed |= _merge(graph)
+        return ir.passes.PassResult(model, changed)
+
+
+def _merge(graph: ir.Graph) -> bool:
+    changed = False
+    seen: dict[Any, ir.Node] = {}
+    constants: dict[Any, ir.Value] = {}
+    for value in list(graph.initializers.values()):
+        key = _constant_key(value)
+        if key is None:
+            continue
+        first = constants.setdefault(key, value)
+        if first is not value and not value.is_graph_output():
+            ir.convenience.replace_all_uses_with(value, first)
+            changed = True
+    for node in graph:
+        key = _node_key(node)
+        if key is None:
+            continue
+        first_node = seen.setdefault(key, node)
+        if first_node is node or any(v.is_graph_output() for v in node.outputs):
+            continue
+        for old, new in zip(node.outputs, first_node.outputs, strict=True):
+            ir.convenience.replace_all_uses_with(old, new)
+        graph.remove(node, safe=True)
+        changed = True
+    return changed
+
+
+def _constant_key(value: ir.Value) -> Any:
+    tensor = value.const_value
+    if tensor is None or value.is_graph_input() or tensor.dtype == ir.DataType.STRING:
+        return None
+    if tensor.size > 16 or not value.uses():  # A parameter may be trained: small ones too.
+        return None
+    if tensor.dtype not in (ir.DataType.INT64, ir.DataType.BOOL):
+        return None
+    array = constant_of(value)
+    return None if array is None else _array_key(array)
+
+
+def _array_key(array: np.ndarray[Any, Any]) -> Any:
+    return (str(array.dtype), array.shape, array.tobytes())
+
+
+def _node_key(node: ir.Node) -> Any:
+    if not node.domain and (node.op_type in _RANDOM or _trains(node)):
+        return None
+    attributes = []
+    for name, attr in node.attributes.items():
+        if attr.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS):
+            return None
+        if attr.is_ref():
+            attributes.append((name, "ref", attr.ref_attr_name))
+            continue
+        value = attr.value
+        if attr.type == ir.AttributeType.TENSOR:
+            if value.size > _MAX_TENSOR or value.dtype == ir.DataType.STRING:
+                return None
+            value = _array_key(np.asarray(value.numpy()))
+        elif isinstance(value, (list, tuple)):
+            value = tuple(value)
+        elif attr.type not in (
+            ir.AttributeType.INT,
+            ir.AttributeType.FLOAT,
+            ir.AttributeType.STRING,
+        ):
+            return None
+        attributes.append((name, attr.type, value))
+    inputs = tuple(None if v is None else id(v) for v in node.inputs)
+    outputs = tuple(v.name == "" for v in node.outputs)
+    try:
+        key = (node.op_identifier(), inputs, outputs, tuple(sorted(attributes, key=lambda a: a[0])))
+        hash(key)
+    except TypeError:
+        return None
+    return key
+
+
+def _trains(node: ir.Node) -> bool:
+    return node.op_type == "Dropout" and len(node.inputs) > 2 and node.inputs[2] is not None

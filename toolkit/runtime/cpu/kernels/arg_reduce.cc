@@ -1,0 +1,139 @@
+// ArgMax, ArgMin, CumSum and CumProd. One pass, parallel over the dimensions around the axis.
+#include <algorithm>
+
+#include "core/kernel.h"
+
+namespace toolkit {
+namespace {
+
+constexpr int64_t kColumnTile = 128;
+constexpr int64_t kGrain = 16384;  // Elements.
+
+// x is [outer, n, inner]. Calls fn(offset of the first element, columns, index of the first
+// result) for pieces of at most kColumnTile columns.
+template <class Fn>
+void ForColumns(ThreadPool& pool, const Shape& shape, int axis, Fn fn) {
+  const int64_t n = shape[axis], inner = shape.Count(axis + 1, shape.rank());
+  const int64_t outer = shape.Count(0, axis), tiles = (inner + kColumnTile - 1) / kColumnTile;
+  const int64_t size = std::max<int64_t>(1, n * std::min(inner, kColumnTile));
+  pool.ParallelFor(
+      outer * tiles, std::max<int64_t>(1, kGrain / size), [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          const int64_t at = i % tiles * kColumnTile, row = i / tiles;
+          fn(row * n * inner + at, std::min(kColumnTile, inner - at), row * inner + at);
+        }
+      });
+}
+
+// The first (or last) of the largest or smallest elements; NaN counts as either, as in numpy.
+class ArgKernel : public Kernel {
+ public:
+  ArgKernel(const Attributes& a, bool max)
+      : axis_(a.Int("axis", 0)),
+        keepdims_(a.Int("keepdims", 1) != 0),
+        last_(a.Int("select_last_index", 0) != 0),
+        max_(max) {}
+  void Run(KernelContext& c) const override {
+    const Tensor& x = c.input(0);
+    const int axis = NormalizeAxis(axis_, x.rank());
+    Shape shape;
+    for (int i = 0; i < x.rank(); ++i)
+      if (i != axis)
+        shape.push_back(x.dim(i));
+      else if (keepdims_)
+        shape.push_back(1);
+    const Tensor& y = c.Output(0, DType::kInt64, shape);
+    if (y.size() == 0) return;
+    TK_REQUIRE(x.dim(axis) > 0, ErrorKind::kShape, "dimension ", axis,
+               " must not be empty, got shape ", x.shape().ToString());
+    DispatchNumbers(x.dtype(), [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      const int64_t n = x.dim(axis), stride = x.shape().Count(axis + 1, x.rank());
+      ForColumns(c.pool(), x.shape(), axis, [&](int64_t at, int64_t m, int64_t result) {
+        const T* from = x.data<T>() + at;
+        int64_t* to = y.data<int64_t>() + result;
+        max_    ? last_ ? Tile<T, true, true>(to, from, n, m, stride)
+                        : Tile<T, true, false>(to, from, n, m, stride)
+        : last_ ? Tile<T, false, true>(to, from, n, m, stride)
+                : Tile<T, false, false>(to, from, n, m, stride);
+      });
+    });
+  }
+
+ private:
+  template <class T, bool kMax, bool kLast>
+  static void Tile(int64_t* y, const T* x, int64_t n, int64_t m, int64_t stride) {
+    T best[kColumnTile];
+    int64_t index[kColumnTile] = {};
+    std::copy_n(x, m, best);
+    for (int64_t r = 1; r < n; ++r)
+      for (int64_t j = 0; j < m; ++j) {
+        const T v = x[r * stride + j], b = best[j];
+        const bool beats = kMax ? v > b : v < b;
+        const bool ties = kLast && (v == b || (v != v && b != b));
+        if (beats || ties || (v != v && b == b)) {
+          best[j] = v;
+          index[j] = r;
+        }
+      }
+    std::copy_n(index, m, y);
+  }
+  int64_t axis_;
+  bool keepdims_, last_, max_;
+};
+
+// Floats add in double; integers wrap.
+class CumulativeKernel : public Kernel {
+ public:
+  CumulativeKernel(const Attributes& a, bool product)
+      : exclusive_(a.Int("exclusive", 0) != 0),
+        reverse_(a.Int("reverse", 0) != 0),
+        product_(product) {}
+  void Run(KernelContext& c) const override {
+    const Tensor &x = c.input(0), &axis_input = c.input(1);
+    TK_REQUIRE(axis_input.size() == 1, ErrorKind::kShape, "axis must be a scalar, got shape ",
+               axis_input.shape().ToString());
+    TK_REQUIRE(axis_input.dtype() == DType::kInt64 || axis_input.dtype() == DType::kInt32,
+               ErrorKind::kDType, "axis must be int64 or int32, got ", Name(axis_input.dtype()));
+    const int64_t value = axis_input.dtype() == DType::kInt64 ? *axis_input.data<int64_t>()
+                                                              : *axis_input.data<int32_t>();
+    const int axis = NormalizeAxis(value, x.rank());
+    const Tensor& y = c.Output(0, x.dtype(), x.shape());
+    if (x.size() == 0) return;
+    const int64_t n = x.dim(axis), stride = x.shape().Count(axis + 1, x.rank());
+    DispatchNumbers(x.dtype(), [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      ForColumns(c.pool(), x.shape(), axis, [&](int64_t at, int64_t m, int64_t) {
+        product_ ? Tile<T, true>(y.data<T>() + at, x.data<T>() + at, n, m, stride)
+                 : Tile<T, false>(y.data<T>() + at, x.data<T>() + at, n, m, stride);
+      });
+    });
+  }
+
+ private:
+  template <class T, bool kProduct>
+  void Tile(T* y, const T* x, int64_t n, int64_t m, int64_t stride) const {
+    using A = std::conditional_t<std::is_floating_point_v<T>, double, uint64_t>;
+    A acc[kColumnTile];
+    std::fill_n(acc, m, A(kProduct ? 1 : 0));
+    for (int64_t k = 0; k < n; ++k) {
+      const int64_t at = (reverse_ ? n - 1 - k : k) * stride;
+      for (int64_t j = 0; j < m; ++j) {
+        const A before = acc[j], v = static_cast<A>(x[at + j]);
+        acc[j] = kProduct ? before * v : before + v;
+        y[at + j] = static_cast<T>(exclusive_ ? before : acc[j]);
+      }
+    }
+  }
+  bool exclusive_, reverse_, product_;
+};
+
+static const bool kArg[] = {
+    Register<ArgKernel>("ArgMax", true).Types(kNumbers),
+    Register<ArgKernel>("ArgMin", false).Types(kNumbers),
+    Register<CumulativeKernel>("CumSum", false).Types(kNumbers).Inplace(0, 0),
+    Register<CumulativeKernel>("CumProd", true).Types(kNumbers).Inplace(0, 0),
+};
+
+}  // namespace
+}  // namespace toolkit
