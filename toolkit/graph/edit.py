@@ -12,10 +12,16 @@ import numpy as np
 import onnx_ir as ir
 
 from toolkit.errors import UnsupportedOperatorError
-from toolkit.graph.infer import GraphInference, info_of
+from toolkit.graph.infer import GraphInference
+from toolkit.graph.shapes.node import info_of
 from toolkit.graph.shapes.registry import NodeCall
 
 REQUIRED = object()
+
+
+def names(text: str) -> frozenset[str]:
+    """A set of operators from their names in one text."""
+    return frozenset(text.split())
 
 
 def where(node: ir.Node) -> str:

@@ -5,14 +5,22 @@
 
 from __future__ import annotations
 
-import errno
 import os
+import secrets
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
 
 from toolkit.errors import InvalidModelError
+from toolkit.graph.atomic import write_atomically
+from toolkit.graph.check import (
+    PROTO_LIMIT,
+    check_proto,
+    check_tensors,
+    has_external_data,
+    invalid,
+)
 from toolkit.graph.downgrade import downgrade
 from toolkit.graph.upgrade import CANONICAL_OPSET, upgrade
 
@@ -23,12 +31,10 @@ __all__ = [
     "read_proto",
     "save_model",
     "to_proto",
+    "write_proto",
 ]
 
 DEFAULT_EXPORT_OPSET = 21
-EXTERNAL_DATA_LIMIT = 2**31 - 2**24
-"""Files of more bytes keep their weights in `<name>.data` beside them: protobuf ends at 2 GB."""
-
 ModelSource = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
 
 
@@ -45,22 +51,41 @@ def load_model(source: ModelSource) -> ir.Model:
     if isinstance(source, ir.Model):
         model = source
     else:
-        proto, base = _read(source)
-        _check(proto, base, _label(source))
-        model = _deserialize(proto, base, _label(source))
+        where = _label(source)
+        proto = _read(source)
+        path = _path_of(source)
+        check_proto(proto, path, where)
+        model = _deserialize(proto, path, where)
     upgrade(model)
     return model
 
 
 def read_proto(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx.ModelProto:
-    """Reads and checks a file as it stands, without an upgrade.
+    """Reads and checks a file as it stands, without an upgrade; external data is read in.
+
+    Args:
+        source: A path, the file's bytes, or a `ModelProto`, which is given back.
 
     Raises:
         InvalidModelError: The file is missing, truncated, no ONNX model, or violates the standard.
     """
-    proto, base = _read(source)
-    _check(proto, base, _label(source))
+    where, path = _label(source), _path_of(source)
+    proto = _read(source)
+    check_proto(proto, path, where)
+    if path is not None and has_external_data(proto):
+        # Through onnx-ir, which checks the sizes and stays inside the folder.
+        model = _deserialize(proto, path, where)
+        for tensor in proto.graph.initializer:
+            value = model.graph.initializers[tensor.name].const_value
+            if isinstance(value, ir.ExternalTensor):
+                tensor.ClearField("external_data")
+                tensor.ClearField("data_location")
+                tensor.raw_data = value.tobytes()
     return proto
+
+
+def _path_of(source: ModelSource) -> str | None:
+    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
 
 
 def _label(source: ModelSource) -> str:
@@ -69,11 +94,10 @@ def _label(source: ModelSource) -> str:
     return "load"
 
 
-def _read(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
-    """The proto, and the folder that external data is relative to."""
+def _read(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx.ModelProto:
     if isinstance(source, onnx.ModelProto):
-        return source, ""
-    where, base = _label(source), ""
+        return source
+    where = _label(source)
     if isinstance(source, bytes):
         text = source
     else:
@@ -81,14 +105,13 @@ def _read(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> tuple[onn
         if not path.is_file():
             got = "a folder" if path.is_dir() else "no such file"
             raise InvalidModelError(f"{where}: an .onnx file is required, got {got}.")
-        base = str(path.parent)
         try:
             text = path.read_bytes()
         except OSError as error:
             got = error.strerror or str(error)
             raise InvalidModelError(f"{where}: a readable file is required, got {got}.") from None
     try:
-        proto = onnx.ModelProto.FromString(text)
+        proto: onnx.ModelProto = onnx.ModelProto.FromString(text)
     except Exception:
         size = f"{len(text)} bytes that do not parse" if text else "an empty one"
         hint = "Is it truncated?" if text else "Was it written to its end?"
@@ -96,58 +119,21 @@ def _read(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> tuple[onn
     if not proto.HasField("graph") or not (proto.ir_version or proto.opset_import):
         got = "an empty one" if not text else f"{len(text)} bytes without a graph"
         raise InvalidModelError(f"{where}: an ONNX model is required, got {got}. Is it truncated?")
-    return proto, base
+    return proto
 
 
-def _check(proto: onnx.ModelProto, base: str, where: str) -> None:
-    """The standard's own checker, without the big tensors' bytes."""
-    newest = onnx.defs.onnx_opset_version()
-    for entry in proto.opset_import:
-        if entry.domain in ("", "ai.onnx") and not 1 <= entry.version <= newest:
-            need = f"opset 1 to {newest} is required"
-            raise InvalidModelError(f"{where}: {need}, got {entry.version}.")
-    if any(_lacks_shape(output) for output in proto.graph.output):
-        shaped = onnx.ModelProto()  # The checker wants them; files without are in the wild.
-        shaped.CopyFrom(proto)
-        for output in filter(_lacks_shape, shaped.graph.output):
-            output.type.tensor_type.shape.SetInParent()
-        proto = shaped
-    try:
-        onnx.checker.check_model(proto)
-    except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
-        text = _one_line(str(error))
-        if "is deprecated in domain_version" in text:
-            return  # The upgrade replaces it.
-        raise InvalidModelError(
-            f"{where}: a valid ONNX model is required, got one where: {text}"
-        ) from None
-
-
-def _lacks_shape(output: onnx.ValueInfoProto) -> bool:
-    kind = output.type.WhichOneof("value")
-    return kind == "tensor_type" and not output.type.tensor_type.HasField("shape")
-
-
-def _one_line(text: str) -> str:
-    lines = [line.strip() for line in text.strip().split("\n") if line.strip()]
-    found = lines[0] if lines else "(no message)"
-    return found if len(found) <= 300 else found[:297] + "..."
-
-
-def _deserialize(proto: onnx.ModelProto, base: str, where: str) -> ir.Model:
+def _deserialize(proto: onnx.ModelProto, path: str | None, where: str) -> ir.Model:
     try:
         model = ir.serde.deserialize_model(proto)
-        if base:
+        if path is not None:
             for graph in model.graphs():
-                ir.external_data.set_base_dir(graph, base)
+                ir.external_data.set_base_dir(graph, os.path.dirname(os.path.abspath(path)))
     except Exception as error:
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        text = _one_line(f"{type(cause).__name__}: {cause}")
-        raise InvalidModelError(
-            f"{where}: a valid ONNX model is required, got one where: {text}"
-        ) from None
+        raise invalid(where, f"{type(cause).__name__}: {cause}") from None
+    check_tensors(model, where)
     if model.ir_version < 4:
         # Every initializer had to be an input as well; none is meant to be fed.
         initial = model.graph.initializers
@@ -168,26 +154,31 @@ def to_proto(model: ir.Model, opset: int | None = None, inline: bool = False) ->
         inline: Replace the calls of composite functions by their bodies.
 
     Raises:
+        InvalidArgumentError: No such opset, or one below `downgrade.MIN_EXPORT_OPSET`.
         UnsupportedOperatorError: A node cannot be expressed at `opset`.
     """
+    work = _lowered(model, opset, inline)
+    for graph in work.graphs():
+        for value in graph.initializers.values():
+            if isinstance(value.const_value, ir.ExternalTensor):
+                value.const_value = ir.tensor(value.const_value.numpy(), name=value.name)
+    return _serialized(work, model)
+
+
+def _lowered(model: ir.Model, opset: int | None, inline: bool) -> ir.Model:
+    """A copy of the model at the opset of the export."""
     target = DEFAULT_EXPORT_OPSET if opset is None else opset
-    work = _copy(model)
+    work = model.clone()  # Shares the tensors.
     _composites(work, target, inline)
     downgrade(work, target)
     work.ir_version = _ir_version(work)
-    proto = ir.serde.serialize_model(work)
-    for info in model.meta.get("training_info", ()):
-        proto.training_info.append(info)
-    return proto
-
-
-def _copy(model: ir.Model) -> ir.Model:
-    work = model.clone()
-    for value, source in zip(
-        work.graph.initializers.values(), model.graph.initializers.values(), strict=True
-    ):
-        value.const_value = source.const_value
     return work
+
+
+def _serialized(work: ir.Model, model: ir.Model) -> onnx.ModelProto:
+    proto = ir.serde.serialize_model(work)
+    proto.training_info.extend(model.meta.get("training_info", ()))
+    return proto
 
 
 def _composites(model: ir.Model, opset: int, inline: bool) -> None:
@@ -220,7 +211,8 @@ def save_model(
 ) -> None:
     """Writes the model; a reader sees the old file or the whole new one, never a part.
 
-    Weights of 2 GB and more go to `<path>.data` beside the file.
+    Weights of 2 GB and more go to one file `<name>.<random>.data` beside it, which replaces those
+    of earlier saves.
 
     Args:
         model: As in `to_proto`.
@@ -229,75 +221,34 @@ def save_model(
         inline: As in `to_proto`.
 
     Raises:
-        UnsupportedOperatorError: A node cannot be expressed at `opset`.
+        InvalidArgumentError: As `to_proto`.
+        UnsupportedOperatorError: As `to_proto`.
     """
-    write_proto(to_proto(model, opset, inline), path)
+    work = _lowered(model, opset, inline)
+    weights = sum(
+        value.const_value.nbytes
+        for graph in work.graphs()
+        for value in graph.initializers.values()
+        if value.const_value is not None and value.const_value.dtype != ir.DataType.STRING
+    )
+    if weights <= PROTO_LIMIT:
+        write_proto(to_proto(model, opset, inline), path)
+        return
+    path = Path(path)
+    data = f"{path.name}.{secrets.token_hex(4)}.data"
+    old = set(path.parent.glob(f"{path.name}.*.data"))
+    # The new data has a name of its own, so the old pair stays whole until the model is replaced.
+    ir.external_data.unload_from_model(work, path.parent, data, size_threshold_bytes=1024)
+    try:
+        write_proto(_serialized(work, model), path)
+    except BaseException:
+        (path.parent / data).unlink(missing_ok=True)
+        raise
+    for stale in old:
+        stale.unlink(missing_ok=True)
 
 
 def write_proto(proto: onnx.ModelProto, path: str | os.PathLike[str]) -> None:
     """Writes a proto atomically: temporary file, fsync, rename."""
     path = Path(path)
     write_atomically(path, proto.SerializeToString())
-
-
-def write_atomically(path: Path, text: bytes) -> None:
-    """Replaces `path` by a file that holds `text`.
-
-    The new file has no name until it is whole, where the system can do that: a process that is
-    killed meanwhile leaves nothing behind.
-    """
-    name = f"{path.parent}/.{path.name}.{os.getpid()}.tmp"
-    try:
-        handle = _open_unnamed(path.parent)
-        with os.fdopen(handle or os.open(name, _NEW_FILE, 0o600), "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.fileno(), _mode(path))
-            if handle is not None:
-                Path(name).unlink(missing_ok=True)
-                # Naming a directory makes Python call linkat, which follows the link.
-                own = f"/proc/self/fd/{file.fileno()}"
-                os.link(own, name, src_dir_fd=file.fileno(), follow_symlinks=True)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-
-
-def _open_unnamed(folder: Path) -> int | None:
-    """A file without a name in `folder`; None where the file system has no such thing."""
-    if not hasattr(os, "O_TMPFILE") or not os.path.isdir("/proc/self/fd"):
-        return None
-    try:
-        return os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o600)
-    except IsADirectoryError:  # An old kernel that does not know the flag.
-        return None
-    except OSError as error:
-        if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):
-            return None
-        raise
-
-
-def _mode(path: Path) -> int:
-    """The permissions that the file has, or that a new one would get."""
-    if path.exists():
-        return path.stat().st_mode & 0o777
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the rename survive a power cut, where the system can."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

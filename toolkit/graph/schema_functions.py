@@ -13,7 +13,7 @@ import onnx
 import onnx_ir as ir
 
 from toolkit.graph.edit import Edit, set_inputs, take_place
-from toolkit.graph.infer import OPSET, encode, info_of
+from toolkit.graph.shapes.node import OPSET, encode, info_of
 from toolkit.graph.shapes.registry import UNKNOWN
 from toolkit.graph.upgrade import upgrade_function
 

@@ -21,8 +21,9 @@ from toolkit.graph.downgrade import indexing, nn, pool, shape
 from toolkit.graph.downgrade.attributes import count_axes_from_front
 from toolkit.graph.downgrade.registry import before, rule_of
 from toolkit.graph.edit import Edit, Names, call_of, set_inputs, where
-from toolkit.graph.infer import OPSET, GraphInference, check_inputs, check_outputs
+from toolkit.graph.infer import OPSET, GraphInference
 from toolkit.graph.schema_functions import inline_schema_function
+from toolkit.graph.shapes.node import check_inputs, check_outputs
 
 __all__ = ["MIN_EXPORT_OPSET", "before", "downgrade"]
 _FAMILIES = (_attributes, indexing, nn, pool, shape)  # Imported to register.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from toolkit.graph.downgrade.registry import before
 from toolkit.graph.edit import Edit, call_of
-from toolkit.graph.infer import infer_call
+from toolkit.graph.shapes.node import infer_call
 
 
 @before("MaxPool", "AveragePool", "LpPool", opset=22)

@@ -34,7 +34,8 @@ def optimize(model: ir.Model, evaluate: Evaluate | None = None, rounds: int = 3)
 
     Args:
         model: A model at the canonical opset.
-        evaluate: Runs one node on arrays, for constant folding; without it only shape arithmetic folds.
+        evaluate: Runs one node on arrays, for constant folding; without it, only shape arithmetic
+            folds.
         rounds: How often to repeat while something changes.
 
     Returns:

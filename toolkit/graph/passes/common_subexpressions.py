@@ -10,7 +10,14 @@ import onnx_ir as ir
 from toolkit.graph.edit import constant_of
 
 _RANDOM = frozenset(
-    ["RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"]
+    [
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+        "Multinomial",
+        "Bernoulli",
+    ]
 )
 _MAX_TENSOR = 1024
 
@@ -81,7 +88,7 @@ def _array_key(array: np.ndarray[Any, Any]) -> Any:
 def _node_key(node: ir.Node) -> Any:
     if not node.domain and (node.op_type in _RANDOM or _trains(node)):
         return None
-    attributes = []
+    attributes: list[tuple[str, Any, Any]] = []
     for name, attr in node.attributes.items():
         if attr.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS):
             return None

@@ -9,15 +9,18 @@ import numpy as np
 import onnx_ir as ir
 
 from toolkit.errors import ToolkitError
-from toolkit.graph.edit import constant_of
+from toolkit.graph.edit import constant_of, names
 from toolkit.graph.infer import GraphInference
 
 Array = np.ndarray[Any, Any]
 Evaluate = Callable[[ir.Node, Sequence[Array | None]], Sequence[Array]]
 """Runs one node on arrays; may raise a `ToolkitError` for a node that it cannot run."""
 
-_NEVER = frozenset(
-    ["RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli", "Dropout", "Constant", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"]
+_NEVER = names(
+    """
+    Bernoulli Constant DequantizeLinear Dropout DynamicQuantizeLinear Multinomial QuantizeLinear
+    RandomNormal RandomNormalLike RandomUniform RandomUniformLike
+    """
 )
 
 

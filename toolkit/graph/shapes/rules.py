@@ -23,71 +23,18 @@ from toolkit.graph.shapes.registry import (
     tensor_info,
 )
 
-_ELEMENTWISE_1 = [
-    "Abs",
-    "Acos",
-    "Acosh",
-    "Asin",
-    "Asinh",
-    "Atan",
-    "Atanh",
-    "BitwiseNot",
-    "Ceil",
-    "Celu",
-    "Clip",
-    "Cos",
-    "Cosh",
-    "Elu",
-    "Erf",
-    "Exp",
-    "Floor",
-    "Gelu",
-    "HardSigmoid",
-    "HardSwish",
-    "Hardmax",
-    "LeakyRelu",
-    "Log",
-    "LogSoftmax",
-    "Mish",
-    "Neg",
-    "Not",
-    "Reciprocal",
-    "Relu",
-    "Round",
-    "Selu",
-    "Shrink",
-    "Sigmoid",
-    "Sign",
-    "Sin",
-    "Sinh",
-    "Softmax",
-    "Softplus",
-    "Softsign",
-    "Sqrt",
-    "Swish",
-    "Tan",
-    "Tanh",
-    "ThresholdedRelu",
-    "CumSum",
-]
-_ELEMENTWISE_2 = [
-    "Add",
-    "Sub",
-    "Mul",
-    "Div",
-    "Pow",
-    "Mod",
-    "BitwiseAnd",
-    "BitwiseOr",
-    "BitwiseXor",
-    "BitShift",
-    "PRelu",
-]
-_ELEMENTWISE_N = ["Sum", "Mean", "Max", "Min"]
-_COMPARISONS = ["Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "And", "Or", "Xor"]
+_UNARY = """
+    Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Ceil Celu Clip Cos Cosh CumSum Elu Erf Exp Floor
+    Gelu HardSigmoid HardSwish Hardmax LeakyRelu Log LogSoftmax Mish Neg Not Reciprocal Relu Round
+    Selu Shrink Sigmoid Sign Sin Sinh Softmax Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu
+"""
+_BROADCASTING = """
+    Add BitShift BitwiseAnd BitwiseOr BitwiseXor Div Max Mean Min Mod Mul PRelu Pow Sub Sum
+"""
+_COMPARISONS = "And Equal Greater GreaterOrEqual Less LessOrEqual Or Xor"
 
 
-@shape_function("", *_ELEMENTWISE_1)
+@shape_function("", *_UNARY.split())
 def _unary(call: NodeCall) -> Sequence[TypeInfo] | None:
     axis, dims = call.attr("axis"), call.input(0).dims
     if axis is not None and dims is not None and not -len(dims) <= axis < max(len(dims), 1):
@@ -96,12 +43,12 @@ def _unary(call: NodeCall) -> Sequence[TypeInfo] | None:
     return [call.input(0)]
 
 
-@shape_function("", *_ELEMENTWISE_2, *_ELEMENTWISE_N)
+@shape_function("", *_BROADCASTING.split())
 def _broadcasting(call: NodeCall) -> Sequence[TypeInfo] | None:
     return [tensor_info(call.input(0).dtype, broadcast(call))]
 
 
-@shape_function("", *_COMPARISONS)
+@shape_function("", *_COMPARISONS.split())
 def _comparison(call: NodeCall) -> Sequence[TypeInfo] | None:
     return [tensor_info(ir.DataType.BOOL, broadcast(call))]
 

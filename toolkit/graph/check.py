@@ -1,0 +1,119 @@
+"""What a file must hold before anything else looks at it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import onnx
+import onnx_ir as ir
+
+from toolkit.errors import InvalidModelError
+
+PROTO_LIMIT = 2**31 - 2**24
+"""Protobuf ends at 2 GB; above this nothing is serialized in one piece."""
+
+
+def invalid(where: str, text: str) -> InvalidModelError:
+    """The error for a model that violates the standard."""
+    text = _one_line(text).rstrip(".")
+    return InvalidModelError(f"{where}: a valid ONNX model is required, got one where: {text}.")
+
+
+def _one_line(text: str) -> str:
+    lines = [line.strip() for line in text.strip().split("\n") if line.strip()]
+    found = lines[0] if lines else "(no message)"
+    return found if len(found) <= 300 else found[:297] + "..."
+
+
+def check_proto(proto: onnx.ModelProto, path: str | None, where: str) -> None:
+    """The standard's own checker, and what it does not look at.
+
+    Args:
+        proto: The parsed file.
+        path: Where it was read from: external data is looked up beside it.
+        where: The beginning of a message.
+
+    Raises:
+        InvalidModelError: The model violates the standard.
+    """
+    newest = onnx.defs.onnx_opset_version()
+    for entry in proto.opset_import:
+        if entry.domain in ("", "ai.onnx") and not 1 <= entry.version <= newest:
+            need = f"opset 1 to {newest} is required"
+            raise InvalidModelError(f"{where}: {need}, got {entry.version}.")
+    external = has_external_data(proto)
+    if external and path is None:
+        need = "a path is required for a model with external data"
+        raise InvalidModelError(f"{where}: {need}, got bytes.")
+    if proto.ByteSize() > PROTO_LIMIT:
+        return  # Only with its tensors in memory: a file of this size does not parse.
+    try:
+        # By its path, the checker also looks at the files of the external data.
+        onnx.checker.check_model(path if external and path else _checkable(proto))
+    except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
+        if "is deprecated in domain_version" not in str(error):  # The upgrade replaces it.
+            raise invalid(where, str(error)) from None
+
+
+def has_external_data(proto: onnx.ModelProto) -> bool:
+    """Whether an initializer of the main graph lies in another file."""
+    external = onnx.TensorProto.EXTERNAL
+    return any(t.data_location == external for t in proto.graph.initializer)
+
+
+def _checkable(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The checker wants shapes of all outputs; files without are in the wild."""
+    if not any(map(_lacks_shape, proto.graph.output)):
+        return proto
+    shaped = onnx.ModelProto()
+    shaped.CopyFrom(proto)
+    for output in filter(_lacks_shape, shaped.graph.output):
+        output.type.tensor_type.shape.SetInParent()
+    return shaped
+
+
+def _lacks_shape(output: onnx.ValueInfoProto) -> bool:
+    kind = output.type.WhichOneof("value")
+    return kind == "tensor_type" and not output.type.tensor_type.HasField("shape")
+
+
+def check_tensors(model: ir.Model, where: str) -> None:
+    """Each initializer and tensor attribute holds as many bytes as its shape says.
+
+    Raises:
+        InvalidModelError: One holds fewer or more.
+    """
+    for name, tensor in _tensors(model):
+        if tensor.dtype in (ir.DataType.STRING, ir.DataType.UNDEFINED):
+            continue
+        if isinstance(tensor, ir.ExternalTensor):
+            _check_external(name, tensor, where)
+        elif isinstance(tensor, ir.serde.TensorProtoTensor) and tensor.raw.HasField("raw_data"):
+            got = len(tensor.raw.raw_data)
+            if got != tensor.nbytes:
+                text = f"tensor '{name}' of shape {tuple(tensor.shape)} needs {tensor.nbytes}"
+                raise invalid(where, f"{text} bytes and holds {got}")
+
+
+def _check_external(name: str, tensor: ir.ExternalTensor, where: str) -> None:
+    start = tensor.offset or 0
+    need = tensor.nbytes
+    got = tensor.length
+    if got is None or got == need:
+        size = os.path.getsize(tensor.path) if os.path.isfile(tensor.path) else 0
+        got = max(size - start, 0) if size - start < need else need
+    if got != need:
+        text = f"tensor '{name}' needs {need} bytes of '{tensor.location}' from byte {start}"
+        raise invalid(where, f"{text} and there are {got}")
+
+
+def _tensors(model: ir.Model) -> Iterator[tuple[str, ir.TensorProtocol]]:
+    for graph in model.graphs():
+        for name, value in graph.initializers.items():
+            if value.const_value is not None:
+                yield name, value.const_value
+        for node in graph:
+            for attr in node.attributes.values():
+                if attr.type == ir.AttributeType.TENSOR and not attr.is_ref():
+                    yield node.outputs[0].name or node.op_type, attr.value
