@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from toolkit.autodiff import grad_model
+from toolkit.autodiff import grad_model, gradients
+from toolkit.graph.build import Builder
+from toolkit.graph.io import load_model, to_proto
 
 Array = np.ndarray
 
@@ -139,3 +142,61 @@ def rand(*shape: int, seed: int = 0, low: float = -2.0, high: float = 2.0) -> Ar
     """Uniform float32 numbers."""
     rng = np.random.default_rng(seed + sum(shape))
     return rng.uniform(low, high, shape).astype(np.float32)
+
+
+def check_second_order(
+    nodes: Sequence[onnx.NodeProto] | onnx.NodeProto,
+    feeds: Mapping[str, Array],
+    reference: Callable[..., Any],
+    *,
+    dynamic: bool = False,
+    initializers: Mapping[str, Array] | None = None,
+    opset: int = OPSET,
+    rtol: float = 1e-3,
+    atol: float = 1e-4,
+) -> None:
+    """Compare gradients of gradients (in inputs and in the cotangent) with torch's.
+
+    With g = the gradients of <y, dy> in the inputs, h = <g, c> for random c is differentiated by
+    the inputs and by dy.
+    """
+    nodes = [nodes] if isinstance(nodes, onnx.NodeProto) else list(nodes)
+    outputs = [nodes[-1].output[0]]
+    model = load_model(model_of(nodes, feeds, outputs, dynamic, initializers, opset))
+    graph, y = model.graph, model.graph.outputs[0]
+    floats = [v for v in graph.inputs if feeds[str(v.name)].dtype.kind == "f"]
+    dy = ir.Value(name="dy", type=y.type, shape=y.shape)
+    graph.inputs.append(dy)
+    first = gradients(graph, [y], [dy], floats)
+    probes = [ir.Value(name=f"c_{v.name}", type=v.type, shape=v.shape) for v in floats]
+    graph.inputs.extend(probes)
+    second = gradients(graph, first, probes, [*floats, dy])
+    names = [f"h_{v.name}" for v in [*floats, dy]]
+    graph.outputs.clear()
+    b = Builder(graph)
+    for name, source, value in zip(names, [*floats, dy], second, strict=True):
+        result = b.zeros(b.shape(source), source.dtype) if value is None else b.Identity(value)
+        result.name, result.shape = name, source.shape
+        graph.outputs.append(result)
+
+    tensors = {k: torch.tensor(v, requires_grad=v.dtype.kind == "f") for k, v in feeds.items()}
+    out = reference(**tensors)
+    rng = np.random.default_rng(3)
+    seed = torch.tensor(
+        np.asarray(rng.standard_normal(out.shape), np.asarray(out.detach()).dtype),
+        requires_grad=True,
+    )
+    wanted = [tensors[str(v.name)] for v in floats]
+    grads = torch.autograd.grad(out, wanted, seed, create_graph=True, allow_unused=True)
+    extra = {f"c_{v.name}": rand(*feeds[str(v.name)].shape, seed=9) for v in floats}
+    parts = [
+        (g * torch.tensor(extra[f"c_{v.name}"])).sum()
+        for g, v in zip(grads, floats, strict=True)
+        if g is not None
+    ]
+    total = torch.stack(parts).sum()
+    want = torch.autograd.grad(total, [*wanted, seed], allow_unused=True)
+    got = run(to_proto(model, opset, inline=True), {**feeds, "dy": seed.detach().numpy(), **extra})
+    for name, source, w in zip(names, [*wanted, seed], want, strict=True):
+        expected = np.zeros(source.shape) if w is None else w.numpy()
+        np.testing.assert_allclose(got[name], expected, rtol=rtol, atol=atol, err_msg=name)
