@@ -205,9 +205,9 @@ def _array(value: Any, dtype: ir.DataType | int | None) -> Array:
         array = np.asarray(value)
         return array if array.flags.c_contiguous else array.copy(order="C")
     array = np.asarray(value)
-    if array.dtype.kind == "f":
-        return array.astype(np.float32)
-    return array.astype(np.int64) if array.dtype.kind in "iu" or array.size == 0 else array
+    if array.dtype.kind in "iu" or array.size == 0:
+        return array.astype(np.int64)
+    return array.astype(np.float32) if array.dtype.kind == "f" else array
 
 
 def _infer(node: ir.Node) -> None:
