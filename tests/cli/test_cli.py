@@ -1,0 +1,158 @@
+"""The command line: help, happy paths, bad input (exit code and one line), JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.runtime.test_session import mlp
+from toolkit.cli.main import cli, main
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "mlp.onnx"
+    path.write_bytes(mlp().SerializeToString())
+    return str(path)
+
+
+def call(*args: str) -> tuple[int, str]:
+    """Exit code and output (stderr included) of the command."""
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
+        with pytest.raises(SystemExit) as exit_info:
+            main(list(args))
+    return int(exit_info.value.code or 0), text.getvalue()
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["info"], ["ops"], ["train"], ["convert"]])
+def test_help(command):
+    code, text = call(*command, "--help")
+    assert code == 0
+    assert "Usage:" in text
+    if command:
+        assert "Example:" in text
+
+
+def test_run(model, tmp_path):
+    x = np.ones((2, 4), np.float32)
+    np.save(tmp_path / "x.npy", x)
+    out = tmp_path / "y.npy"
+    code, text = call("run", model, "--input", f"x={tmp_path / 'x.npy'}", "--output", f"y={out}")
+    assert code == 0, text
+    assert "y: float32[2, 3]" in text
+    assert np.load(out).shape == (2, 3)
+    code, text = call("--json", "run", model, "--input", "x=random")
+    assert code == 0
+    assert json.loads(text)["outputs"]["y"]["shape"] == [1, 3]
+
+
+def test_run_image(tmp_path):
+    from onnx import TensorProto, helper
+    from PIL import Image
+
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 8, 6])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3, 8, 6])],
+    )
+    path, picture, out = tmp_path / "m.onnx", tmp_path / "i.png", tmp_path / "y.npy"
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    Image.new("RGB", (6, 8), (255, 0, 51)).save(picture)
+    code, text = call("run", str(path), "--input", f"x={picture}", "--output", f"y={out}")
+    assert code == 0, text
+    np.testing.assert_allclose(np.load(out)[0, :, 0, 0], [1.0, 0.0, 0.2], atol=1e-6)
+
+
+def test_info(model):
+    code, text = call("info", model)
+    assert code == 0
+    assert "MatMul 1" in text
+    assert "parameters 15" in text
+    code, text = call("--json", "info", model)
+    assert json.loads(text)["parameters"] == 15
+
+
+def test_ops():
+    code, text = call("ops", "softplus")
+    assert code == 0
+    assert "Softplus" in text
+    code, text = call("--json", "ops", "relu")
+    assert "Relu" in {row["op_type"] for row in json.loads(text)["operators"]}
+
+
+def test_convert(model, tmp_path):
+    import onnx
+
+    target = tmp_path / "out.onnx"
+    assert call("convert", model, str(target), "--opset", "18")[0] == 0
+    proto = onnx.load(target)
+    onnx.checker.check_model(proto, full_check=True)
+    assert proto.opset_import[0].version == 18
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "match"),
+    [
+        (["info", "none.onnx"], 1, "no such file"),
+        (["run", "none.onnx"], 1, "no such file"),
+        (["run"], 2, "Missing argument"),
+        (["frobnicate"], 2, "No such command"),
+        (["train", "mlp"], 2, "Missing option '--data'"),
+        (["train", "mlp", "--data", "nothing"], 1, "data: one of"),
+        (["train", "nosuch", "--data", "digits"], 1, "nosuch"),
+        (["train", "mlp", "--data", "digits", "--loss", "x"], 1, "--loss: one of"),
+        (["train", "mlp", "--data", "digits", "--optim", "x"], 1, "--optim: sgd"),
+    ],
+)
+def test_bad_input_is_one_line(args, code, match, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    got, text = call(*args)
+    assert got == code
+    assert match in text
+    if code == 1:
+        assert text.startswith("Error: ")
+        assert text.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "match"),
+    [
+        ("x", "NAME=VALUE"),
+        ("q=random", "an input among"),
+        ("x=none.npy", "a readable .npy"),
+        ("x=none.png", "none.png"),
+    ],
+)
+def test_run_bad_inputs(model, option, match, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, text = call("run", model, "--input", option)
+    assert code in (1, 2)
+    assert match in text
+
+
+def test_garbage_npy(model, tmp_path):
+    path = tmp_path / "x.npy"
+    path.write_bytes(b"garbage")
+    code, text = call("run", model, "--input", f"x={path}")
+    assert code == 1
+    assert "a readable .npy" in text
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    code = "from toolkit.cli.main import main; main(['--debug', 'info', 'none.onnx'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=tmp_path)
+    assert b"Traceback" in done.stderr
+    assert done.returncode == 1
+
+
+def test_group_lists_every_command():
+    assert set(cli.list_commands(None)) >= {"train", "run", "info", "ops"}  # type: ignore[arg-type]
