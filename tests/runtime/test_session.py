@@ -167,7 +167,7 @@ def test_session_options_are_accepted():
 
 def test_backend():
     x = np.ones((2, 4), np.float32)
-    y, same = backend.prepare(mlp()).run([x])
+    _, same = backend.prepare(mlp()).run([x])
     np.testing.assert_array_equal(same, x)
     node = helper.make_node("Relu", ["x"], ["y"])
     (out,) = backend.run_node(node, [np.array([-1.0, 2.0], np.float32)])

@@ -1,4 +1,4 @@
-"""The one file: what is saved runs anywhere, goes on exactly, and carries standard operators only."""
+"""The one file: it runs anywhere, goes on exactly, and holds standard operators only."""
 
 from __future__ import annotations
 
