@@ -25,9 +25,12 @@ def model(tmp_path):
 def call(*args: str) -> tuple[int, str]:
     """Exit code and output (stderr included) of the command."""
     text = io.StringIO()
-    with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
-        with pytest.raises(SystemExit) as exit_info:
-            main(list(args))
+    with (
+        contextlib.redirect_stdout(text),
+        contextlib.redirect_stderr(text),
+        pytest.raises(SystemExit) as exit_info,
+    ):
+        main(list(args))
     return int(exit_info.value.code or 0), text.getvalue()
 
 

@@ -124,7 +124,7 @@ def test_bad_feeds(feed, error, match):
 
 
 def test_unknown_output_and_provider():
-    with pytest.raises(errors.InvalidArgumentError, match="an output among .* got 'nope'"):
+    with pytest.raises(errors.InvalidArgumentError, match=r"an output among .* got 'nope'"):
         InferenceSession(mlp()).run(["nope"], {"x": np.ones((1, 4), np.float32)})
     with pytest.raises(errors.InvalidArgumentError, match="got 'CUDAExecutionProvider'"):
         InferenceSession(mlp(), providers=["CUDAExecutionProvider"])
