@@ -68,7 +68,8 @@ class ToolkitBackend(Backend):
         ]
         results = [onnx.ValueInfoProto(name=n) for n in node.output]
         graph = onnx.helper.make_graph([node], "node", infos, results)
-        return cls.run_model(onnx.helper.make_model(graph), arrays, device, **kwargs)
+        model = onnx.shape_inference.infer_shapes(onnx.helper.make_model(graph))
+        return cls.run_model(model, arrays, device, **kwargs)
 
     @classmethod
     def supports_device(cls, device: str) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx_ir as ir
 
 from toolkit.autodiff.backward import gradients
@@ -122,7 +123,7 @@ def _add_optimizer(
     clip_grad_norm: float | None,
 ) -> None:
     """Appends gradients, clipping and the optimizer's nodes."""
-    b = Builder(result.graph)
+    b: Builder = trace.recorder.builder
     groups = [(i, p) for i, g in enumerate(optimizer.param_groups) for p in g["params"]]
     groups = [(i, p) for i, p in groups if p.requires_grad]
     for _, p in groups:
@@ -132,7 +133,8 @@ def _add_optimizer(
                 f"{tuple(p.shape)} that the model does not hold."
             )
     values = [trace.value_of(p) for _, p in groups]
-    grads = gradients(result.graph, [result.loss], [None], values)
+    seed = b.const(np.ones((), result.loss.dtype.numpy()))
+    grads = gradients(result.graph, [result.loss], [seed], values)
     for (_, p), grad in zip(groups, grads, strict=True):
         if grad is None:
             raise InvalidArgumentError(
@@ -167,8 +169,6 @@ def _add_optimizer(
 
 def optimizer_step_array(optimizer: Optimizer) -> Any:
     """How many steps the optimizer has done, as the state that the graph counts on."""
-    import numpy as np
-
     steps = [s["step"] for s in optimizer.state.values() if "step" in s]
     return np.asarray(int(steps[0]) if steps else 0, dtype=np.int64)
 
