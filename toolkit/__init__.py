@@ -59,7 +59,13 @@ dtype = DType
 inf, nan, pi, e = _functions.inf, _functions.nan, _functions.pi, _functions.e
 
 _MODULES = ("nn", "optim", "data", "train", "runtime", "autodiff", "graph", "convert", "models",
-            "cli", "tracing", "errors", "dtypes", "linalg")  # fmt: skip
+            "cli", "tracing", "errors", "dtypes")  # fmt: skip
+_HOMES = {
+    "load": "nn.graph_module",
+    "save": "train.onefile",
+    "load_training": "train.onefile",
+    "export_train_step": "train.onefile",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -67,13 +73,17 @@ def __getattr__(name: str) -> Any:
         import importlib
 
         return importlib.import_module(f"toolkit.{name}")
+    if name in _HOMES:
+        import importlib
+
+        return getattr(importlib.import_module(f"toolkit.{_HOMES[name]}"), name)
     found = _functions.find(name)
     globals()[name] = found
     return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_functions.names(), *_MODULES})
+    return sorted({*globals(), *_functions.names(), *_MODULES, *_HOMES})
 
 
 __all__ = [
