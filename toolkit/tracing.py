@@ -7,7 +7,8 @@ is computed at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from toolkit._tensor.base import Size, TensorBase, wrap
@@ -228,13 +229,14 @@ class Trace:
                 )
         return self.recorder.model({name: self.convert(y) for name, y in outputs.items()})
 
-    def push_scope(self, name: str) -> None:
-        """Names of nodes begin with this module's name from now on."""
+    @contextmanager
+    def scope(self, name: str) -> Iterator[None]:
+        """Names of nodes inside begin with this module's name."""
         self.recorder.scopes.append(name)
-
-    def pop_scope(self) -> None:
-        """Ends the innermost scope."""
-        self.recorder.scopes.pop()
+        try:
+            yield
+        finally:
+            self.recorder.scopes.pop()
 
     # -- sizes ---------------------------------------------------------------------------------
 
