@@ -105,3 +105,25 @@ def grad(
         outputs, inputs, grad_outputs, retain_graph, create_graph, bool(allow_unused),
         materialize_grads,
     )  # fmt: skip
+
+
+def cache_info() -> Any:
+    """(hits, misses, size) of the compiled gradient programs."""
+    from toolkit._tensor import segments
+
+    return segments.cache_info()
+
+
+def cache_clear() -> None:
+    """Forgets the compiled gradient programs and the counts."""
+    from toolkit._tensor import segments
+
+    segments.cache_clear()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Function":
+        from toolkit._tensor.function import Function
+
+        return Function
+    raise AttributeError(f"module 'toolkit.autograd' has no attribute {name!r}")

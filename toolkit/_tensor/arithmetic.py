@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from toolkit._tensor import promote
 from toolkit._tensor.base import BOOL, FLOATS, INT64, TensorBase
 from toolkit._tensor.promote import (
     binary,
@@ -13,7 +14,6 @@ from toolkit._tensor.promote import (
     operand,
     result_code,
 )
-from toolkit._tensor.promote import default_code as _float
 from toolkit.errors import DTypeError, InvalidArgumentError
 from toolkit.ops.dispatch import apply1, apply2, handle
 
@@ -29,7 +29,7 @@ AND, OR, XOR = handle("And"), handle("Or"), handle("Xor")
 BIT_AND, BIT_OR, BIT_XOR = handle("BitwiseAnd"), handle("BitwiseOr"), handle("BitwiseXor")
 BIT_NOT, MATMUL, MOD = handle("BitwiseNot"), handle("MatMul"), handle("Mod", fmod=0)
 FMOD = handle("Mod", fmod=1)
-MAX, MIN, TRUNC = handle("Max"), handle("Min"), handle("Trunc")
+MAX, MIN = handle("Max"), handle("Min")
 
 
 def _known(x: Any) -> bool:
@@ -69,10 +69,10 @@ def mul(a: Any, b: Any) -> Any:
 def div(a: Any, b: Any, rounding_mode: str | None = None) -> Any:
     """True division, or rounded towards zero ("trunc") or minus infinity ("floor")."""
     if rounding_mode is None:
-        return binary(DIV, a, b, at_least=_float)
+        return binary(DIV, a, b, at_least=promote.default_code)
     if rounding_mode == "trunc":
         out = binary(DIV, a, b)
-        return apply1(TRUNC, out) if out._value.dtype in FLOATS else out
+        return out.trunc() if out._value.dtype in FLOATS else out
     if rounding_mode != "floor":
         raise InvalidArgumentError(
             f"div: rounding_mode must be None, 'trunc' or 'floor', got {rounding_mode!r}."

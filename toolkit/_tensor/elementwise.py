@@ -86,7 +86,6 @@ class Elementwise(TensorBase):
     sign = sgn = _same(handle("Sign"))
     floor = _rounding(handle("Floor"))
     ceil = _rounding(handle("Ceil"))
-    trunc = fix = _rounding(handle("Trunc"))
     isnan = _float(handle("IsNaN"))
     isinf = _float(handle("IsInf"))
 
@@ -103,6 +102,14 @@ class Elementwise(TensorBase):
             return apply1(h, self)
         scale = 10.0**decimals
         return apply1(h, self * scale) / scale  # type: ignore[operator,no-any-return]
+
+    def trunc(self) -> Tensor:
+        """The integer part."""
+        if self._value.dtype not in FLOATS:
+            return self.clone()  # type: ignore[attr-defined,no-any-return]
+        return self.sign() * self.abs().floor()  # type: ignore[no-any-return]
+
+    fix = trunc
 
     def frac(self) -> Tensor:
         """The fractional part."""

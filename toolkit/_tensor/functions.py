@@ -323,9 +323,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Any, ...]:
     grids = []
     for i, t in enumerate(order):
         grids.append(t.reshape(*((1,) * i), -1, *((1,) * (len(order) - i - 1))).expand(shape))
-    if swap:
-        grids = [g.transpose(0, 1) for g in (grids[1], grids[0], *grids[2:])]
-    return tuple(grids)
+    return (grids[1], grids[0], *grids[2:]) if swap else tuple(grids)
 
 
 def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:

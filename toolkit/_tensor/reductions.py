@@ -139,7 +139,7 @@ class Reductions(TensorBase):
                     f"{label.lower()}(): Expected reduction dim to be specified for input.numel() "
                     "== 0. Specify the reduction dim with the 'dim' argument."
                 )
-            return reduce(op_type, self, None, False, label)
+            return reduce(op_type, self, None, False, label + "1")
         d = normalize_dim(dim, self.dim())
         x: Any = self if self.dim() else self.reshape(1)  # type: ignore[attr-defined]
         where = apply1(handle("Arg" + label, axis=d, keepdims=1, select_last_index=0), x)

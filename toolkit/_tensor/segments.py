@@ -67,8 +67,8 @@ def collect(
                 cuts.update((node, slot) for slot, hooks in node.hooks.items() if hooks)
             if node.retain:
                 cuts.update((node, slot) for slot in node.retain)
-            if type(node) is FunctionRecord:
-                cuts.update((node, slot) for slot in range(len(node.outputs or ())))
+            if isinstance(node, FunctionRecord):
+                cuts.update((node, slot) for slot in range(len(node.outputs)))
             for source in node.nodes:
                 if source is not None and type(source) is not Leaf:
                     stack.append(source)

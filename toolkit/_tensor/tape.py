@@ -62,8 +62,7 @@ class Record:
     def name(self) -> str:
         """PyTorch's name of the function, as `grad_fn` prints it."""
         name = self.label or _NAMES.get(self.op.op_type, self.op.op_type)
-        overload = name[-1] if name in ("Sum1", "Mean1", "Prod1") else "0"
-        return f"{name.rstrip('1')}Backward{overload}"
+        return f"{name[:-1]}Backward1" if name[-1] == "1" else f"{name}Backward0"
 
     def __repr__(self) -> str:
         return f"<{self.name()}>"
@@ -77,10 +76,15 @@ class Record:
 class FunctionRecord(Record):
     """A custom `autograd.Function`: its own `backward` is called instead of a rule."""
 
-    __slots__ = ("backward", "function")
+    __slots__ = ("function",)
+    function: type[Any]
 
     def name(self) -> str:
-        return f"{self.function}Backward"
+        return f"{self.function.__name__}Backward"
+
+    def backward(self, cotangents: list[Any]) -> list[tuple[Any, Any]]:
+        """(edge, gradient) of the inputs that need one."""
+        raise NotImplementedError
 
 
 _NAMES = {

@@ -57,7 +57,7 @@ class Alias(View):
     """The same elements, outside the tape (`detach`, `data`)."""
 
     def run(self, base: Any) -> Any:
-        return wrap(base._value)
+        return wrap(base._get())
 
     def put(self, base: Any, value: Any) -> Any:
         return value
