@@ -35,12 +35,12 @@ class OperatorRow:
         """For a terminal."""
         name = f"{self.domain}.{self.op_type}" if self.domain else self.op_type
         types = " ".join(_SHORT[t] for t in self.dtypes)
-        return f"{name:32} {self.cpu or '-':9} {self.gradient or '-':24} {types}"
+        return f"{name:32} {self.cpu or '-':9} {types:52} {self.gradient or '-'}"
 
 
 def operator_rows() -> list[OperatorRow]:
     """Every operator of the standard domain, then toolkit's composite functions."""
-    from toolkit.autodiff.registry import describe_rule
+    from toolkit.autodiff import registry
 
     kernels = {(domain, op): types for domain, op, types in _core.kernels()}
     schemas = {
@@ -51,10 +51,16 @@ def operator_rows() -> list[OperatorRow]:
         schema = schemas.get(key)
         body = schema is not None and (schema.has_function or schema.has_context_dependent_function)
         cpu = "kernel" if key in kernels else "function" if body else ""
-        gradient = describe_rule(*key) or ("function" if body or key[0] else "")
+        gradient = _gradient(registry.find(*key)) or ("function" if body or key[0] else "")
         since = schema.since_version if schema is not None else 0
         rows.append(OperatorRow(*key, since, cpu, kernels.get(key, []), gradient))
     return rows
+
+
+def _gradient(entry: Any) -> str:
+    if entry is None:
+        return ""
+    return "rule" if entry.rule is not None else "none: " + entry.reason.rstrip(".")
 
 
 def to_markdown(rows: list[OperatorRow]) -> str:
@@ -70,11 +76,11 @@ def to_markdown(rows: list[OperatorRow]) -> str:
         f"Of {len(standard)} operators of the standard domain, {running} run on the CPU "
         f"(by a kernel or their function body), and {rules} have a gradient or say why not.",
         "",
-        "| operator | since | CPU | gradient | types of the first input |",
+        "| operator | since | CPU | types of the first input | gradient |",
         "|---|---|---|---|---|",
     ]
     for row in rows:
         name = f"{row.domain}.{row.op_type}" if row.domain else row.op_type
         types = " ".join(_SHORT[t] for t in row.dtypes)
-        lines.append(f"| {name} | {row.since or ''} | {row.cpu} | {row.gradient} | {types} |")
+        lines.append(f"| {name} | {row.since or ''} | {row.cpu} | {types} | {row.gradient} |")
     return "\n".join(lines) + "\n"
