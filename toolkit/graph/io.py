@@ -13,6 +13,7 @@ import onnx
 import onnx_ir as ir
 
 from toolkit.errors import InvalidModelError
+from toolkit.graph import training_info
 from toolkit.graph.atomic import write_atomically
 from toolkit.graph.check import (
     PROTO_LIMIT,
@@ -56,7 +57,12 @@ def load_model(source: ModelSource) -> ir.Model:
         path = _path_of(source)
         check_proto(proto, path, where)
         model = _deserialize(proto, path, where)
+    opsets = dict(model.opset_imports)
     upgrade(model)
+    infos = model.meta.get(training_info.META_KEY, ())
+    if infos and opsets.get("") != CANONICAL_OPSET:
+        converted = training_info.convert(infos, model, opsets, upgrade)
+        model.meta[training_info.META_KEY] = converted
     return model
 
 
@@ -141,7 +147,7 @@ def _deserialize(proto: onnx.ModelProto, path: str | None, where: str) -> ir.Mod
         model.graph.inputs.clear()
         model.graph.inputs.extend(kept)
     if proto.training_info:
-        model.meta["training_info"] = list(proto.training_info)
+        model.meta[training_info.META_KEY] = list(proto.training_info)
     return model
 
 
@@ -177,7 +183,12 @@ def _lowered(model: ir.Model, opset: int | None, inline: bool) -> ir.Model:
 
 def _serialized(work: ir.Model, model: ir.Model) -> onnx.ModelProto:
     proto = ir.serde.serialize_model(work)
-    proto.training_info.extend(model.meta.get("training_info", ()))
+    infos = model.meta.get(training_info.META_KEY, ())
+    target = work.opset_imports[""]
+    if infos and target != CANONICAL_OPSET:
+        opsets = {**model.opset_imports, "": CANONICAL_OPSET}
+        infos = training_info.convert(infos, model, opsets, lambda m: downgrade(m, target))
+    proto.training_info.extend(infos)
     return proto
 
 
