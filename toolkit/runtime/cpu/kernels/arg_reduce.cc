@@ -1,7 +1,8 @@
 // ArgMax, ArgMin, CumSum and CumProd. One pass, parallel over the dimensions around the axis.
 #include <algorithm>
 
-#include "core/kernel.h"
+#include "kernels/reduce.h"
+#include "kernels/tile_program.h"
 
 namespace toolkit {
 namespace {
@@ -52,6 +53,10 @@ class ArgKernel : public Kernel {
       ForColumns(c.pool(), x.shape(), axis, [&](int64_t at, int64_t m, int64_t result) {
         const T* from = x.data<T>() + at;
         int64_t* to = y.data<int64_t>() + result;
+        if (stride == 1 && n >= 16) {
+          *to = Row(from, n, max_ ? ReduceOp::kMax : ReduceOp::kMin, last_);
+          return;
+        }
         max_    ? last_ ? Tile<T, true, true>(to, from, n, m, stride)
                         : Tile<T, true, false>(to, from, n, m, stride)
         : last_ ? Tile<T, false, true>(to, from, n, m, stride)
@@ -61,6 +66,32 @@ class ArgKernel : public Kernel {
   }
 
  private:
+  // A long row: its extreme by vectors, then the first or last block that holds it.
+  template <class T>
+  static int64_t Row(const T* x, int64_t n, ReduceOp op, bool last) {
+    Accumulator best = NeutralAccumulator(op, DTypeOf<T>::kValue);
+    Reductions().row[static_cast<int>(op)][static_cast<int>(ElementOf(DTypeOf<T>::kValue))](&best,
+                                                                                            x, n);
+    T target;
+    if constexpr (std::is_floating_point_v<T>)
+      target = static_cast<T>(best.f);
+    else
+      target = static_cast<T>(best.u);
+    const bool nan = target != target;
+    constexpr int64_t kBlock = 64;
+    const int64_t blocks = (n + kBlock - 1) / kBlock;
+    for (int64_t k = 0; k < blocks; ++k) {
+      const int64_t begin = (last ? blocks - 1 - k : k) * kBlock;
+      const int64_t end = std::min(begin + kBlock, n);
+      int found = 0;
+      for (int64_t i = begin; i < end; ++i) found |= nan ? x[i] != x[i] : x[i] == target;
+      if (!found) continue;
+      int64_t at = last ? end - 1 : begin;
+      while (nan ? x[at] == x[at] : x[at] != target) at += last ? -1 : 1;
+      return at;
+    }
+    return 0;
+  }
   template <class T, bool kMax, bool kLast>
   static void Tile(int64_t* y, const T* x, int64_t n, int64_t m, int64_t stride) {
     T best[kColumnTile];

@@ -24,10 +24,7 @@ std::vector<bool> AxesMask(const int64_t* axes, int64_t count, int rank) {
   return mask;
 }
 
-namespace {
-
-// The accumulator that no element changes.
-Accumulator Neutral(ReduceOp op, DType dtype) {
+Accumulator NeutralAccumulator(ReduceOp op, DType dtype) {
   Accumulator a;
   a.u = 0;
   const bool real = Contains(kFloats, dtype), is_signed = Contains(kSignedInts, dtype);
@@ -54,6 +51,8 @@ Accumulator Neutral(ReduceOp op, DType dtype) {
   }
   return a;
 }
+
+namespace {
 
 template <class V>
 V JoinValues(ReduceOp op, V a, V b) {
@@ -131,7 +130,7 @@ struct OneGroup {
     const ReduceRowFn fn = Fn(Reductions().row);
     c.pool().ParallelFor(outer, std::max<int64_t>(1, 32768 / n), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        Accumulator a = Neutral(op, dtype);
+        Accumulator a = NeutralAccumulator(op, dtype);
         fn(&a, x + static_cast<size_t>(i * n) * item(), n);
         Finish(y + static_cast<size_t>(i) * item(), dtype, &a, 1, divisor);
       }
@@ -146,7 +145,7 @@ struct OneGroup {
     c.pool().ParallelFor(outer * blocks, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t row = i / blocks, at = i % blocks * kBlock;
-        parts[i] = Neutral(op, dtype);
+        parts[i] = NeutralAccumulator(op, dtype);
         fn(&parts[i], x + static_cast<size_t>(row * n + at) * item(), std::min(kBlock, n - at));
       }
     });
@@ -165,7 +164,7 @@ struct OneGroup {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t row = i / tiles, at = i % tiles * kTile, m = std::min(kTile, inner - at);
         Accumulator acc[kTile];
-        std::fill_n(acc, m, Neutral(op, dtype));
+        std::fill_n(acc, m, NeutralAccumulator(op, dtype));
         fn(acc, x + static_cast<size_t>(row * n * inner + at) * item(), n, m, inner);
         Finish(y + static_cast<size_t>(row * inner + at) * item(), dtype, acc, m, divisor);
       }
@@ -182,7 +181,7 @@ struct OneGroup {
     c.pool().ParallelFor(outer * blocks, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t row = i / blocks, at = i % blocks * rows;
-        std::fill_n(parts + i * inner, inner, Neutral(op, dtype));
+        std::fill_n(parts + i * inner, inner, NeutralAccumulator(op, dtype));
         fn(parts + i * inner, x + static_cast<size_t>((row * n + at) * inner) * item(),
            std::min(rows, n - at), inner, inner);
       }
@@ -206,7 +205,8 @@ void Reduce(KernelContext& c, ReduceOp op, const ReducePlan& plan, const void* x
             void* y, double divisor) {
   if (plan.outputs == 0) return;
   if (plan.count == 0) {
-    const std::vector<Accumulator> acc(static_cast<size_t>(plan.outputs), Neutral(op, dtype));
+    const std::vector<Accumulator> acc(static_cast<size_t>(plan.outputs),
+                                       NeutralAccumulator(op, dtype));
     return Finish(y, dtype, acc.data(), plan.outputs, divisor);
   }
   std::vector<ReducePlan::Group> groups = plan.groups;

@@ -28,6 +28,9 @@ struct ReducePlan {
 void Reduce(KernelContext& c, ReduceOp op, const ReducePlan& plan, const void* x, DType dtype,
             void* y, double divisor = 1);
 
+// The accumulator that no element changes.
+Accumulator NeutralAccumulator(ReduceOp op, DType dtype);
+
 // The axes of an optional int64 input or attribute list as a mask over `rank` dimensions.
 std::vector<bool> AxesMask(const int64_t* axes, int64_t count, int rank);
 

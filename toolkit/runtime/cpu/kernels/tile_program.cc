@@ -256,7 +256,9 @@ class TileProgram::Walk {
   char* Repeat(Value v, size_t item, int buffer, int64_t n) {
     if (step_[v]) return pointer_[v];
     char* to = repeated_ + static_cast<size_t>(buffer) * kBufferBytes;
-    const int64_t count = std::min<int64_t>(n, kTile);
+    if (mode_[v] == kConstant && filled_with_[buffer] == v) return to;
+    filled_with_[buffer] = v;
+    const int64_t count = mode_[v] == kConstant ? kTile : std::min<int64_t>(n, kTile);
     for (int64_t i = 0; i < count; ++i)
       std::memcpy(to + static_cast<size_t>(i) * item, pointer_[v], item);
     return to;
@@ -271,6 +273,7 @@ class TileProgram::Walk {
   int step_[kMaxValues] = {};
   size_t item_[kMaxValues] = {};
   Mode mode_[kMaxValues] = {};
+  Value filled_with_[3] = {kOutput, kOutput, kOutput};  // The constant that a buffer repeats.
   alignas(64) char memory_[kBuffers * kBufferBytes];
   alignas(64) char repeated_[3 * kBufferBytes];
 };

@@ -204,12 +204,16 @@ void PowF32(void* y_, const void* a_, const void* b_, int64_t n, int a_step, int
   float* y = static_cast<float*>(y_);
   const float* a = static_cast<const float*>(a_);
   const float* b = static_cast<const float*>(b_);
-  for (int64_t i = 0; i < n; i += kF32) {
-    const int64_t m = n - i < kF32 ? n - i : kF32;
-    const F32 p = a_step ? LoadPart(a + i, m) : Splat(*a);
-    const F32 q = b_step ? LoadPart(b + i, m) : Splat(*b);
-    StorePart(y + i, Pow(p, q), m);
-  }
+  ForVectors<float>(
+      n,
+      [=](int64_t i) TK_LAMBDA_INLINE {
+        Store(y + i, Pow(a_step ? Load(a + i) : Splat(*a), b_step ? Load(b + i) : Splat(*b)));
+      },
+      [=](int64_t i, int64_t m) TK_LAMBDA_INLINE {
+        const F32 p = a_step ? LoadPart(a + i, m) : Splat(*a);
+        const F32 q = b_step ? LoadPart(b + i, m) : Splat(*b);
+        StorePart(y + i, Pow(p, q), m);
+      });
 }
 
 #define TK_ROW_INTS(Op)                                                                        \

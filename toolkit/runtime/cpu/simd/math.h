@@ -50,45 +50,49 @@ TK_INLINE F32 Expm1Poly(F32 r) {
 }
 
 struct ExpParts {
-  F32 r;      // The reduced argument.
-  I32 power;  // x = r + power ln(2); in [-151, 129].
+  F32 r;    // The reduced argument: x = r + n ln(2).
+  F32 sum;  // n + 1.5 2^23: its low bits are the integer n.
 };
 TK_INLINE ExpParts ReduceExp(F32 x) {
-  x = x > 89.0f ? Splat(89.0f) : x;  // NaN stays.
-  x = x < -104.0f ? Splat(-104.0f) : x;
-  const F32 n = RoundSmall(x * 1.44269504088896341f);
-  F32 r = x - n * 0.693359375f;
-  r = r - n * -2.12194440e-4f;
-  return {r, __builtin_convertvector(n, I32)};
+  const F32 sum = x * 1.44269504088896341f + 12582912.0f;
+  const F32 n = sum - 12582912.0f;
+  const F32 r = x - n * 0.693359375f;
+  return {r - n * -2.12194440e-4f, sum};
 }
+// e^x without the ends: right for -87.33 < x < 88.72.
+TK_INLINE F32 ExpInside(F32 x) {
+  const ExpParts e = ReduceExp(x);
+  F32 p = 1.9875691500e-4f * e.r + 1.3981999507e-3f;
+  p = p * e.r + 8.3334519073e-3f;
+  p = p * e.r + 4.1665795894e-2f;
+  p = p * e.r + 1.6666665459e-1f;
+  p = p * e.r + 5.0000001201e-1f;
+  p = p * (e.r * e.r) + e.r + 1.0f;
+  return FromBits(Bits(p) + (Bits(e.sum) << 23));  // n goes to the exponent.
+}
+
+TK_INLINE F32 Exp(F32 x) {
+  F32 y = ExpInside(x);
+  y = x < -87.33654f ? F32{} : y;
+  return x < 88.722835f ? y : x + kInfinity;  // NaN stays.
+}
+
+// For arguments at most 0; a NaN with a payload may come out as a number.
+TK_INLINE F32 ExpNonPositive(F32 x) {
+  const F32 y = ExpInside(x);
+  return x < -87.33654f ? F32{} : y;
+}
+
 // 2^n for n in [-126, 127].
 TK_INLINE F32 PowerOfTwo(I32 n) { return FromBits((n + 127) << 23); }
 
-TK_INLINE F32 Exp(F32 x) {
-  const ExpParts p = ReduceExp(x);
-  const I32 half = p.power >> 1;  // Two factors reach beyond 2^127.
-  return (Expm1Poly(p.r) + 1.0f) * PowerOfTwo(half) * PowerOfTwo(p.power - half);
-}
-
-// For arguments at most 0: one factor is enough, what is below 2^-126 counts as zero.
-TK_INLINE F32 ExpNonPositive(F32 x) {
-  x = x < -87.3f ? Splat(-87.3f) : x;
-  const F32 n = RoundSmall(x * 1.44269504088896341f);
-  F32 r = x - n * 0.693359375f;
-  r = r - n * -2.12194440e-4f;
-  const F32 y = (Expm1Poly(r) + 1.0f) * PowerOfTwo(__builtin_convertvector(n, I32));
-  return x <= -87.3f ? F32{} : y;
-}
-
 TK_INLINE F32 Expm1(F32 x) {
-  const ExpParts p = ReduceExp(x);
-  const F32 q = Expm1Poly(p.r);
-  const I32 half = p.power >> 1;
-  const F32 a = PowerOfTwo(half), b = PowerOfTwo(p.power - half);
-  const F32 small = q * (a * b) + (a * b - 1.0f);
-  const F32 large = (q + 1.0f) * a * b;  // a * b may be 2^128; the 1 no longer counts.
-  const F32 y = p.power > 60 ? large : small;
-  return x == 0.0f ? x : y;
+  const F32 inside = x < -20.0f ? Splat(-20.0f) : x > 80.0f ? Splat(80.0f) : x;
+  const ExpParts e = ReduceExp(inside);
+  const F32 scale = PowerOfTwo((Bits(e.sum) << 9) >> 9);
+  const F32 small = Expm1Poly(e.r) * scale + (scale - 1.0f);
+  const F32 y = x > 80.0f ? Exp(x) : small;
+  return x == 0.0f || x != x ? x : y;
 }
 
 TK_INLINE F32 Log(F32 x) {
@@ -128,8 +132,9 @@ TK_INLINE F32 Tanh(F32 x) {
   p = p * s + 1.33314422036e-1f;
   p = p * s + -3.33332819422e-1f;
   const F32 small = p * s * x + x;
-  const F32 large = 1.0f - 2.0f / (1.0f + Exp(z + z));
-  return CopySign(z < 0.625f ? small : large, x);
+  const F32 e = ExpInside(z < 10.0f ? z + z : Splat(20.0f));
+  const F32 large = 1.0f - 2.0f / (1.0f + e);
+  return x == x ? CopySign(z < 0.625f ? small : large, x) : x;
 }
 
 // Both halves of the logistic function without cancellation.

@@ -87,11 +87,15 @@ void DotSums(const T* x, const T* y, int64_t n, T shift, double* sum, double* do
       d0 += u * (Load(y + i) - shift);
       d1 += v * (Load(y + i + L) - shift);
     }
-    for (; i < end; i += L) {
-      const int64_t m = end - i < L ? end - i : L;
-      const Vec<T> u = LoadPart(x + i, m);
+    for (; i + L <= end; i += L) {
+      const Vec<T> u = Load(x + i);
       s0 += u;
-      d0 += u * (LoadPartOr(y + i, m, shift) - shift);
+      d0 += u * (Load(y + i) - shift);
+    }
+    if (const int64_t m = end - i; m > 0) {
+      const Vec<T> u = LoadPart(x + i, m);
+      s1 += u;
+      d1 += u * (LoadPartOr(y + i, m, shift) - shift);
     }
     s0 += s1;
     d0 += d1;
@@ -194,12 +198,21 @@ void LayerNormGrad(T* dx, T* dscale, T* dbias, const T* x, const T* scale, const
   for (int64_t begin = 0; begin < n; begin += kBlock) {
     const int64_t end = begin + kBlock < n ? begin + kBlock : n;
     Vec<T> s = {}, d = {};
-    for (int64_t i = begin; i < end; i += L) {
-      const int64_t m = end - i < L ? end - i : L;
-      const Vec<T> h = (LoadPartOr(x + i, m, mean) - mean) * rstd, v = LoadPart(dy + i, m);
-      const Vec<T> g = scale ? v * LoadPart(scale + i, m) : v;
+    const auto add = [&](Vec<T> h, Vec<T> v, Vec<T> g) TK_LAMBDA_INLINE {
+      g = v * g;
       s += g;
       d += g * h;
+    };
+    int64_t i = begin;
+    for (; i + L <= end; i += L) {
+      const Vec<T> h = (Load(x + i) - mean) * rstd, v = Load(dy + i);
+      add(h, v, scale ? Load(scale + i) : Vec<T>{} + T(1));
+      if (dscale) Store(dscale + i, Load(dscale + i) + v * h);
+      if (dbias) Store(dbias + i, Load(dbias + i) + v);
+    }
+    if (const int64_t m = end - i; m > 0) {
+      const Vec<T> h = (LoadPartOr(x + i, m, mean) - mean) * rstd, v = LoadPart(dy + i, m);
+      add(h, v, scale ? LoadPart(scale + i, m) : Vec<T>{} + T(1));
       if (dscale) StorePart(dscale + i, LoadPart(dscale + i, m) + v * h, m);
       if (dbias) StorePart(dbias + i, LoadPart(dbias + i, m) + v, m);
     }

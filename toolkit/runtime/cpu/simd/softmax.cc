@@ -10,10 +10,12 @@ namespace {
 
 using F64 = Vec<double>;
 TK_INLINE F32 VExp(F32 x) { return Exp(x); }
+TK_INLINE F32 VExpDown(F32 x) { return ExpNonPositive(x); }  // x <= 0.
 TK_INLINE F64 VExp(F64 x) {
   for (int k = 0; k < kLanes<double>; ++k) x[k] = exp(x[k]);
   return x;
 }
+TK_INLINE F64 VExpDown(F64 x) { return VExp(x); }
 TK_INLINE float SLog(float x) { return logf(x); }
 TK_INLINE double SLog(double x) { return log(x); }
 TK_INLINE F32 VLog(F32 x) { return Log(x); }
@@ -59,14 +61,14 @@ T ExpSum(T* y, const T* x, int64_t n, T shift) {
   Vec<T> a = {}, b = {};
   int64_t i = 0;
   for (; i + 2 * L <= n; i += 2 * L) {
-    const Vec<T> u = VExp(Load(x + i) - shift), v = VExp(Load(x + i + L) - shift);
+    const Vec<T> u = VExpDown(Load(x + i) - shift), v = VExpDown(Load(x + i + L) - shift);
     if (kStore) Store(y + i, u), Store(y + i + L, v);
     a += u;
     b += v;
   }
   for (; i < n; i += L) {
     const int64_t m = n - i < L ? n - i : L;
-    const Vec<T> u = VExp(Filled(x + i, m, -static_cast<T>(kInfinity)) - shift);
+    const Vec<T> u = VExpDown(Filled(x + i, m, -static_cast<T>(kInfinity)) - shift);
     if (kStore) StorePart(y + i, u, m);
     a += u;
     // Lanes past the end hold exp(-inf) = 0.
@@ -74,7 +76,7 @@ T ExpSum(T* y, const T* x, int64_t n, T shift) {
   a += b;
   double sum = 0;
   for (int k = 0; k < L; ++k) sum += static_cast<double>(a[k]);
-  return static_cast<T>(sum);
+  return shift == shift ? static_cast<T>(sum) : shift;
 }
 
 template <class T>
@@ -119,7 +121,7 @@ TK_INLINE void ColumnExpSum(T* y, T* sum, const T* max, const T* x, int64_t n, i
     for (int j = 0; j < m; j += L) {
       const int part = m - j < L ? m - j : L;
       const Vec<T> v = part == L ? Load(x + j) : LoadPart(x + j, part);
-      const Vec<T> e = VExp(v - Load(max + j));
+      const Vec<T> e = VExpDown(v - Load(max + j));
       Store(sum + j, Load(sum + j) + e);
       if (!kStore) continue;
       if (part == L)
@@ -127,6 +129,8 @@ TK_INLINE void ColumnExpSum(T* y, T* sum, const T* max, const T* x, int64_t n, i
       else
         StorePart(y + r * stride + j, e, part);
     }
+  for (int j = 0; j < m; ++j)
+    if (max[j] != max[j]) sum[j] = max[j];
 }
 
 template <class T>
@@ -175,12 +179,14 @@ void ExpScaled(T* y, const T* x, int64_t n, T shift, T scale) {
 }
 template <class T>
 void ExpScaledEach(T* y, const T* x, int64_t n, const T* shift, const T* scale) {
-  constexpr int L = kLanes<T>;
-  for (int64_t i = 0; i < n; i += L) {
-    const int64_t m = n - i < L ? n - i : L;
-    const Vec<T> e = VExp(LoadPart(x + i, m) - LoadPart(shift + i, m));
-    StorePart(y + i, e * LoadPart(scale + i, m), m);
-  }
+  ForVectors<T>(
+      n,
+      [=](int64_t i)
+          TK_LAMBDA_INLINE { Store(y + i, VExp(Load(x + i) - Load(shift + i)) * Load(scale + i)); },
+      [=](int64_t i, int64_t m) TK_LAMBDA_INLINE {
+        const Vec<T> e = VExp(LoadPart(x + i, m) - LoadPart(shift + i, m));
+        StorePart(y + i, e * LoadPart(scale + i, m), m);
+      });
 }
 
 }  // namespace

@@ -19,6 +19,15 @@ TK_INLINE void StorePart(T* p, Vec<T> v, int64_t n) {
   memcpy(p, &v, static_cast<size_t>(n) * sizeof(T));
 }
 
+// Calls whole(i) for each vector of L elements and part(i, m) for the m elements left over.
+template <class T, class Whole, class Part>
+TK_INLINE void ForVectors(int64_t n, Whole whole, Part part) {
+  constexpr int L = kLanes<T>;
+  int64_t i = 0;
+  for (; i + L <= n; i += L) whole(i);
+  if (i < n) part(i, n - i);
+}
+
 // y[i] = fn(x[i]) by vectors.
 template <class T, class Fn>
 TK_INLINE void MapVectors(T* y, const T* x, int64_t n, Fn fn) {
