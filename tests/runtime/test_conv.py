@@ -40,6 +40,10 @@ def draw(rng: np.random.Generator, shape: tuple[int, ...], dtype: type) -> np.nd
     return rng.standard_normal(shape).astype(dtype)
 
 
+def grad(op_type: str, inputs: list[np.ndarray], attributes: dict) -> np.ndarray:
+    return run(op_type, inputs, attributes, domain="toolkit.grad")[0]
+
+
 def check_against_torch(rng, dtype, spatial, channels, window) -> None:
     """Forward, both gradients and the transposed convolution of one case."""
     rank, (n, group, c, o), (k, s, d, p) = len(spatial), channels, window
@@ -59,10 +63,10 @@ def check_against_torch(rng, dtype, spatial, channels, window) -> None:
     y = run("Conv", [x, w, b], attributes)[0]
     assert_close(y, ty.detach().numpy(), scale=20, message=case)
     shape = np.array(x.shape)
-    dx = run("ConvGradInput", [dy, w, shape], attributes, domain="toolkit.grad")[0]
+    dx = grad("ConvGradInput", [dy, w, shape], attributes)
     assert_close(dx, tdx.numpy(), scale=20, message=case)
     shape = np.array(w.shape)
-    dw = run("ConvGradWeight", [x, dy, shape], attributes, domain="toolkit.grad")[0]
+    dw = grad("ConvGradWeight", [x, dy, shape], attributes)
     assert_close(dw, tdw.numpy(), scale=200, message=case)
     if n == 0:
         return
@@ -158,8 +162,8 @@ def test_threads_do_not_change_a_bit(rng):
             _core.set_num_threads(threads)
             results.add(
                 run("Conv", [x, w], attributes)[0].tobytes()
-                + run("ConvGradInput", [dy, w, shapes[0]], attributes, domain="toolkit.grad")[0].tobytes()
-                + run("ConvGradWeight", [x, dy, shapes[1]], attributes, domain="toolkit.grad")[0].tobytes()
+                + grad("ConvGradInput", [dy, w, shapes[0]], attributes).tobytes()
+                + grad("ConvGradWeight", [x, dy, shapes[1]], attributes).tobytes()
             )  # fmt: skip
         assert len(results) == 1
 
