@@ -283,23 +283,49 @@ int64_t PackedGemmBSize(int64_t k, int64_t n) {
 }
 
 template <class T>
-void PackGemmA(bool trans_a, int64_t m, int64_t k, const T* a, int64_t lda, T* packed) {
-  using U = Unsigned<T>;
-  const GemmKernels<U>& kernels = KernelsOf(U());
-  if (m == 0) return;
+void PackGemmA(int64_t m, int64_t k, const PanelSource<T>& source, T* packed) {
+  const auto& kernels = KernelsOf(Unsigned<T>());
   const RowPanels rows(m, kernels.mr);
-  const U* x = reinterpret_cast<const U*>(a);
-  for (int64_t k0 = 0; k0 < k; k0 += kernels.kc) {
-    const int64_t kc = std::min<int64_t>(kernels.kc, k - k0);
-    for (int64_t r = 0; r < rows.count; ++r) {
+  const int64_t k_blocks = CeilDiv(k, kernels.kc);
+  ThreadPool::Global().ParallelFor(rows.count * k_blocks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t r = i % rows.count, k0 = i / rows.count * kernels.kc;
+      const int64_t kc = std::min<int64_t>(kernels.kc, k - k0);
       const int64_t m0 = rows.begin(r), height = rows.begin(r + 1) - m0;
-      U* out = reinterpret_cast<U*>(packed) + k0 * m + m0 * kc;
-      if (trans_a)
-        kernels.pack_straight(height, kc, x + k0 * lda + m0, lda, height, out);
-      else
-        kernels.pack_transposed(height, kc, x + m0 * lda + k0, lda, height, out);
+      source.Pack(k0, kc, m0, height, height, packed + k0 * m + m0 * kc);
     }
+  });
+}
+
+namespace {
+
+template <class T>
+class MatrixRows : public PanelSource<T> {
+ public:
+  MatrixRows(bool trans, const T* a, int64_t lda) : trans_(trans), a_(a), lda_(lda) {}
+  void Pack(int64_t k0, int64_t kc, int64_t m0, int64_t rows, int64_t width,
+            T* out) const override {
+    using U = Unsigned<T>;
+    const GemmKernels<U>& kernels = KernelsOf(U());
+    const U* a = reinterpret_cast<const U*>(a_);
+    U* to = reinterpret_cast<U*>(out);
+    if (trans_)
+      kernels.pack_straight(rows, kc, a + k0 * lda_ + m0, lda_, width, to);
+    else
+      kernels.pack_transposed(rows, kc, a + m0 * lda_ + k0, lda_, width, to);
   }
+
+ private:
+  bool trans_;
+  const T* a_;
+  int64_t lda_;
+};
+
+}  // namespace
+
+template <class T>
+void PackGemmA(bool trans_a, int64_t m, int64_t k, const T* a, int64_t lda, T* packed) {
+  PackGemmA<T>(m, k, MatrixRows<T>(trans_a, a, lda), packed);
 }
 
 template <class T>
@@ -324,6 +350,7 @@ void GemmTranspose(int64_t rows, int64_t columns, const T* x, int64_t ld, int64_
   template int64_t PackedGemmASize<T>(int64_t, int64_t);                     \
   template int64_t PackedGemmBSize<T>(int64_t, int64_t);                     \
   template void PackGemmA<T>(bool, int64_t, int64_t, const T*, int64_t, T*); \
+  template void PackGemmA<T>(int64_t, int64_t, const PanelSource<T>&, T*);   \
   template void PackGemmB<T>(bool, int64_t, int64_t, const T*, int64_t, T*); \
   template void GemmTranspose<T>(int64_t, int64_t, const T*, int64_t, int64_t, T*);
 TK_GEMM(float)

@@ -55,6 +55,9 @@ int64_t PackedGemmBSize(int64_t k, int64_t n);
 
 template <class T>
 void PackGemmA(bool trans_a, int64_t m, int64_t k, const T* a, int64_t lda, T* packed);
+// From panels: source.Pack(k0, kc, i0, rows, rows, out) gives op(A)[i0 + i, k0 + k].
+template <class T>
+void PackGemmA(int64_t m, int64_t k, const PanelSource<T>& source, T* packed);
 template <class T>
 void PackGemmB(bool trans_b, int64_t k, int64_t n, const T* b, int64_t ldb, T* packed);
 

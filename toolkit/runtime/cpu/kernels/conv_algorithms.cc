@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <vector>
 
 #include "core/gemm.h"
 #include "kernels/window.h"
@@ -39,18 +40,54 @@ void ForEachImage(int64_t count, Fn&& fn) {
   });
 }
 
-// (K = channels x taps, N = output positions) of one image.
+// (K = channels x taps, N = images x output positions).
 template <class T>
 class Im2ColSource : public PanelSource<T> {
  public:
-  Im2ColSource(const Window& window, const T* x) : window_(window), x_(x) {}
+  Im2ColSource(const Window& window, const T* x, int64_t image_stride)
+      : window_(window), x_(x), image_stride_(image_stride), positions_(OutCount(window)) {}
+
   void Pack(int64_t k0, int64_t kc, int64_t n0, int64_t n, int64_t width, T* out) const override {
-    RowsOf(T()).im2col(window_, x_, k0, kc, n0, n, width, out);
+    const auto im2col = RowsOf(T()).im2col;
+    for (int64_t at = 0; at < n;) {
+      const int64_t image = (n0 + at) / positions_, p = (n0 + at) % positions_;
+      const int64_t count = std::min(n - at, positions_ - p);
+      im2col(window_, x_ + image * image_stride_, k0, kc, p, count, width, out + at);
+      at += count;
+    }
+    if (n < width)
+      for (int64_t k = 0; k < kc; ++k) std::fill(out + k * width + n, out + (k + 1) * width, T(0));
   }
 
  private:
   const Window& window_;
   const T* x_;
+  int64_t image_stride_, positions_;
+};
+
+// The channels of several images of a pointwise convolution: the same without taps.
+template <class T>
+class ChannelSource : public PanelSource<T> {
+ public:
+  ChannelSource(const T* x, int64_t positions, int64_t image_stride)
+      : x_(x), positions_(positions), image_stride_(image_stride) {}
+
+  void Pack(int64_t k0, int64_t kc, int64_t n0, int64_t n, int64_t width, T* out) const override {
+    for (int64_t at = 0; at < n;) {
+      const int64_t image = (n0 + at) / positions_, p = (n0 + at) % positions_;
+      const int64_t count = std::min(n - at, positions_ - p);
+      const T* from = x_ + image * image_stride_ + k0 * positions_ + p;
+      for (int64_t k = 0; k < kc; ++k)
+        std::memcpy(out + k * width + at, from + k * positions_, count * sizeof(T));
+      at += count;
+    }
+    if (n < width)
+      for (int64_t k = 0; k < kc; ++k) std::fill(out + k * width + n, out + (k + 1) * width, T(0));
+  }
+
+ private:
+  const T* x_;
+  int64_t positions_, image_stride_;
 };
 
 // Its transpose over a batch: (K = images x output positions, N = channels x taps).
@@ -79,17 +116,23 @@ class Im2ColTransposedSource : public PanelSource<T> {
   int64_t image_stride_, positions_;
 };
 
+constexpr int64_t kMergeBelow = 200;     // Positions of an image that fill too few panels.
+constexpr int64_t kMergedColumns = 512;  // Columns of a merged product.
+
+// One product a group and image: y = w im2col(x).
 template <class T>
-void ForwardGemm(const ConvShape& s, bool pointwise, const T* x, const T* w, const T* packed_w,
-                 const T* bias, T* y) {
+void ForwardImages(const ConvShape& s, bool pointwise, const T* x, const T* w, const T* packed_w,
+                   const T* bias, T* y) {
   const int64_t k = s.in_channels * s.taps(), out_count = s.out_count(), in_count = s.in_count();
   ForEachImage(s.batch * s.group, [&](int64_t i) {
     const int64_t g = i % s.group;
     const T* image = x + i * s.in_channels * in_count;
-    const Im2ColSource<T> source(s.window, image);
+    const Im2ColSource<T> source(s.window, image, 0);
     GemmArgs<T> args = {s.out_channels, out_count, k};
-    args.a = w + g * s.out_channels * k, args.lda = k;
-    if (packed_w) args.packed_a = packed_w + g * s.out_channels * k;
+    if (packed_w)
+      args.packed_a = packed_w + g * s.out_channels * k;
+    else
+      args.a = w + g * s.out_channels * k, args.lda = k;
     if (pointwise)
       args.b = image, args.ldb = in_count;
     else
@@ -100,33 +143,94 @@ void ForwardGemm(const ConvShape& s, bool pointwise, const T* x, const T* w, con
   });
 }
 
-// One input channel a group: each output row is a few scaled input rows. Parallel over planes.
+// Small maps: several images side by side in one product, so that the weights are read once for
+// all and no panel is left half empty; the product is then dealt out to the images.
+template <class T>
+void ForwardMerged(const ConvShape& s, bool pointwise, const T* x, const T* w, const T* packed_w,
+                   const T* bias, T* y) {
+  const int64_t k = s.in_channels * s.taps(), positions = s.out_count();
+  const int64_t in_image = s.group * s.in_channels * s.in_count();
+  const int64_t out_image = s.group * s.out_channels * positions;
+  const int64_t chunk = std::max<int64_t>(1, kMergedColumns / positions);
+  const int64_t chunks = (s.batch + chunk - 1) / chunk;
+  ForEachImage(s.group * chunks, [&](int64_t i) {
+    const int64_t g = i / chunks, n0 = i % chunks * chunk, images = std::min(chunk, s.batch - n0);
+    const T* from = x + n0 * in_image + g * s.in_channels * s.in_count();
+    const Im2ColSource<T> taps(s.window, from, in_image);
+    const ChannelSource<T> channels(from, positions, in_image);
+    const int64_t columns = images * positions;
+    const auto buffer = Buffer::Allocate(static_cast<size_t>(s.out_channels * columns) * sizeof(T));
+    GemmArgs<T> args = {s.out_channels, columns, k};
+    if (packed_w)
+      args.packed_a = packed_w + g * s.out_channels * k;
+    else
+      args.a = w + g * s.out_channels * k, args.lda = k;
+    args.b_source = pointwise ? static_cast<const PanelSource<T>*>(&channels) : &taps;
+    if (bias) args.row_bias = bias + g * s.out_channels;
+    args.c = reinterpret_cast<T*>(buffer->data()), args.ldc = columns;
+    Gemm(args);
+    T* to = y + n0 * out_image + g * s.out_channels * positions;
+    for (int64_t n = 0; n < images; ++n)
+      for (int64_t o = 0; o < s.out_channels; ++o)
+        std::memcpy(to + n * out_image + o * positions, args.c + o * columns + n * positions,
+                    static_cast<size_t>(positions) * sizeof(T));
+  });
+}
+
+template <class T>
+void ForwardGemm(const ConvShape& s, bool pointwise, const T* x, const T* w, const T* packed_w,
+                 const T* bias, T* y) {
+  const bool merge = s.batch > 1 && s.out_count() < kMergeBelow;
+  (merge ? ForwardMerged<T> : ForwardImages<T>)(s, pointwise, x, w, packed_w, bias, y);
+}
+
+// One plane of a depthwise convolution, row by row; taps outside the input are left out.
+template <class T>
+void DepthwisePlane(const Window& win, const T* x, const T* w, T bias, T* y) {
+  const int last = win.rank - 1;
+  const int64_t columns = win.out[last], in_columns = win.in[last], taps = win.kernel[last];
+  const int64_t stride = win.stride[last], dilation = win.dilation[last];
+  // Columns whose taps all lie inside.
+  const Span first = InsideSpan(win, last, 0), end = InsideSpan(win, last, taps - 1);
+  const int64_t lo = first.begin, hi = std::max(lo, std::min(first.end, end.end));
+  const int64_t tap_rows = TapCount(win) / taps;
+  std::vector<const T*> rows(tap_rows), weights(tap_rows);
+  const auto run = RowsOf(T()).taps;
+  for (int64_t row = 0; row < OutCount(win) / columns; ++row) {
+    int count = 0;
+    ForEachRow(win, row, row + 1, [&](int64_t, int64_t in_row, int64_t tap_row) {
+      rows[count] = x + in_row * in_columns;
+      weights[count++] = w + tap_row * taps;
+    });
+    T* out = y + row * columns;
+    const auto border = [&](int64_t o) {
+      T sum = bias;
+      for (int r = 0; r < count; ++r) {
+        for (int64_t t = 0; t < taps; ++t) {
+          const int64_t at = o * stride + t * dilation - win.pad_begin[last];
+          if (at >= 0 && at < in_columns) sum += weights[r][t] * rows[r][at];
+        }
+      }
+      out[o] = sum;
+    };
+    for (int64_t o = 0; o < lo; ++o) border(o);
+    for (int64_t o = hi; o < columns; ++o) border(o);
+    for (int r = 0; r < count; ++r) rows[r] += lo * stride - win.pad_begin[last];
+    run(hi - lo, count, rows.data(), weights.data(), taps, dilation, stride, bias, out + lo);
+  }
+}
+
+// One input channel a group. Planes run in parallel.
 template <class T>
 void ForwardDepthwise(const ConvShape& s, const T* x, const T* w, const T* bias, T* y) {
-  const Window& win = s.window;
-  const int last = win.rank - 1;
   const int64_t out_count = s.out_count(), in_count = s.in_count(), taps = s.taps();
-  const int64_t out_columns = win.out[last], in_columns = win.in[last];
   const int64_t channels = s.group * s.out_channels;
   const int64_t grain = 1 + 16384 / std::max<int64_t>(1, out_count * taps);
   ThreadPool::Global().ParallelFor(s.batch * channels, grain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t o = i % channels;
-      const T* image = x + i / s.out_channels * in_count;
-      T* out = y + i * out_count;
-      std::fill(out, out + out_count, bias ? bias[o] : T(0));
-      ForEachRow(win, 0, out_count / std::max<int64_t>(1, out_columns),
-                 [&](int64_t row, int64_t in_row, int64_t tap_row) {
-                   for (int64_t t = 0; t < win.kernel[last]; ++t) {
-                     const Span span = InsideSpan(win, last, t);
-                     const int64_t at = span.begin * win.stride[last] + t * win.dilation[last] -
-                                        win.pad_begin[last];
-                     RowsOf(T()).axpy(span.end - span.begin,
-                                      w[o * taps + tap_row * win.kernel[last] + t],
-                                      image + in_row * in_columns + at, win.stride[last],
-                                      out + row * out_columns + span.begin);
-                   }
-                 });
+      DepthwisePlane<T>(s.window, x + i / s.out_channels * in_count, w + o * taps,
+                        bias ? bias[o] : T(0), y + i * out_count);
     }
   });
 }
@@ -186,6 +290,63 @@ void InputGradientGemm(const ConvShape& s, const T* dy, const T* w, const T* bia
   });
 }
 
+// The weights of the adjoint at stride 1: channels exchanged, taps reversed. A's rows are the
+// input channels of one group, k = (output channel, tap).
+template <class T>
+class FlippedWeights : public PanelSource<T> {
+ public:
+  FlippedWeights(const T* w, int64_t in_channels, int64_t taps)
+      : w_(w), in_channels_(in_channels), taps_(taps) {}
+
+  void Pack(int64_t k0, int64_t kc, int64_t m0, int64_t rows, int64_t width,
+            T* out) const override {
+    for (int64_t k = k0; k < k0 + kc; ++k, out += width) {
+      const int64_t o = k / taps_, tap = taps_ - 1 - k % taps_;
+      const T* from = w_ + (o * in_channels_ + m0) * taps_ + tap;
+      for (int64_t i = 0; i < rows; ++i) out[i] = from[i * taps_];
+    }
+  }
+
+ private:
+  const T* w_;
+  int64_t in_channels_, taps_;
+};
+
+// The convolution that is the adjoint of a convolution of stride 1; false when there is none.
+bool AdjointShape(const ConvShape& s, ConvShape* adjoint) {
+  *adjoint = s;
+  std::swap(adjoint->in_channels, adjoint->out_channels);
+  for (int d = 0; d < s.window.rank; ++d) {
+    Window& w = adjoint->window;
+    std::swap(w.in[d], w.out[d]);
+    w.pad_begin[d] = Extent(w, d) - 1 - w.pad_begin[d];
+    w.pad_end[d] = Extent(w, d) - 1 - w.pad_end[d];
+    if (w.stride[d] != 1 || w.pad_begin[d] < 0) return false;
+  }
+  return true;
+}
+
+template <class T>
+void InputGradientAdjoint(const ConvShape& s, const ConvShape& adjoint, const T* dy, const T* w,
+                          const T* bias, T* dx) {
+  const int64_t k = s.out_channels * s.taps(), size = s.in_channels * k;
+  const auto buffer = Buffer::Allocate(static_cast<size_t>(s.group * size) * sizeof(T));
+  T* flipped = reinterpret_cast<T*>(buffer->data());
+  const ConvAlgorithm algorithm = ChooseConv(adjoint);
+  for (int64_t g = 0; g < s.group; ++g) {
+    const FlippedWeights<T> source(w + g * size, s.in_channels, s.taps());
+    if (algorithm != ConvAlgorithm::kDepthwise) {
+      PackGemmA<T>(s.in_channels, k, source, flipped + g * size);
+      continue;
+    }
+    for (int64_t c = 0; c < s.in_channels; ++c)
+      source.Pack(0, k, c, 1, 1, flipped + g * size + c * k);
+  }
+  if (algorithm == ConvAlgorithm::kDepthwise)
+    return ForwardDepthwise<T>(adjoint, dy, flipped, bias, dx);
+  ForwardGemm<T>(adjoint, algorithm == ConvAlgorithm::kPointwise, dy, nullptr, flipped, bias, dx);
+}
+
 // dw = dy im2col(x)^T with K running over the whole batch in order.
 template <class T>
 void WeightGradientGemm(const ConvShape& s, const T* x, const T* dy, T* dw) {
@@ -236,6 +397,8 @@ void ConvForward(const ConvShape& s, const T* x, const T* w, const T* packed_w, 
 template <class T>
 void ConvInputGradient(const ConvShape& s, const T* dy, const T* w, const T* bias, T* dx) {
   if (s.batch * s.group * s.in_channels * s.in_count() == 0) return;
+  ConvShape adjoint;
+  if (AdjointShape(s, &adjoint)) return InputGradientAdjoint(s, adjoint, dy, w, bias, dx);
   InputGradientGemm(s, dy, w, bias, dx);
 }
 

@@ -37,6 +37,68 @@ T Dot(int64_t n, const T* y, const T* x, int64_t stride) {
   return sum;
 }
 
+// p[0], p[2], ...: reads nothing beyond the last of them.
+template <class T>
+TK_INLINE Vec<T> LoadEven(const T* p) {
+  constexpr int kWidth = kLanes<T>;
+  const Vec<T> a = Load(p), b = Load(p + kWidth - 1);
+  if constexpr (kWidth == 16)
+    return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 17, 19, 21, 23, 25, 27, 29, 31);
+  else if constexpr (kWidth == 8)
+    return __builtin_shufflevector(a, b, 0, 2, 4, 6, 9, 11, 13, 15);
+  else if constexpr (kWidth == 4)
+    return __builtin_shufflevector(a, b, 0, 2, 5, 7);
+  else
+    return __builtin_shufflevector(a, b, 0, 3);
+}
+
+template <class T, int Vectors, int Stride>
+TK_INLINE void TapsBlock(int rows, const T* const* x, const T* const* w, int64_t taps,
+                         int64_t dilation, T init, int64_t at, T* y) {
+  constexpr int kWidth = kLanes<T>;
+  Vec<T> acc[Vectors];
+  for (int v = 0; v < Vectors; ++v) acc[v] = Set1(init);
+  for (int r = 0; r < rows; ++r) {
+    for (int64_t t = 0; t < taps; ++t) {
+      const Vec<T> wv = Set1(w[r][t]);
+      const T* from = x[r] + at * Stride + t * dilation;
+      for (int v = 0; v < Vectors; ++v)
+        acc[v] += wv * (Stride == 1 ? Load(from + v * kWidth) : LoadEven(from + 2 * v * kWidth));
+    }
+  }
+  for (int v = 0; v < Vectors; ++v) Store(y + at + v * kWidth, acc[v]);
+}
+
+template <class T, int Stride>
+TK_INLINE int64_t TapsRow(int64_t n, int rows, const T* const* x, const T* const* w, int64_t taps,
+                          int64_t dilation, T init, T* y) {
+  constexpr int kWidth = kLanes<T>;
+  if (n < kWidth) return 0;
+  int64_t i = 0;
+  for (; i + 4 * kWidth <= n; i += 4 * kWidth)
+    TapsBlock<T, 4, Stride>(rows, x, w, taps, dilation, init, i, y);
+  for (; i + kWidth <= n; i += kWidth)
+    TapsBlock<T, 1, Stride>(rows, x, w, taps, dilation, init, i, y);
+  if (i < n) TapsBlock<T, 1, Stride>(rows, x, w, taps, dilation, init, n - kWidth, y);
+  return n;
+}
+
+template <class T>
+void Taps(int64_t n, int rows, const T* const* x, const T* const* w, int64_t taps, int64_t dilation,
+          int64_t stride, T init, T* y) {
+  int64_t i = 0;
+  if (stride == 1)
+    i = TapsRow<T, 1>(n, rows, x, w, taps, dilation, init, y);
+  else if (stride == 2)
+    i = TapsRow<T, 2>(n, rows, x, w, taps, dilation, init, y);
+  for (; i < n; ++i) {
+    T sum = init;
+    for (int r = 0; r < rows; ++r)
+      for (int64_t t = 0; t < taps; ++t) sum += w[r][t] * x[r][i * stride + t * dilation];
+    y[i] = sum;
+  }
+}
+
 template <class T>
 TK_INLINE T Larger(T a, T b) {
   return (b > a) | (b != b) ? b : a;
@@ -80,17 +142,42 @@ T RowMax(int64_t n, const T* x) {
   return best[0];
 }
 
+template <int Bytes>
+TK_INLINE void CopyBytes(char* to, const char* from) {
+  char block[Bytes];
+  memcpy(block, from, Bytes);
+  memcpy(to, block, Bytes);
+}
+
+// The end is copied by a block that overlaps what is done, so no loop over single elements.
+TK_INLINE void CopyBytes(int64_t n, const char* from, char* to) {
+  if (n >= kVectorBytes) {
+    int64_t i = 0;
+    for (; i + kVectorBytes <= n; i += kVectorBytes) CopyBytes<kVectorBytes>(to + i, from + i);
+    if (i < n) CopyBytes<kVectorBytes>(to + n - kVectorBytes, from + n - kVectorBytes);
+  } else if (n >= 32) {
+    CopyBytes<32>(to, from);
+    CopyBytes<32>(to + n - 32, from + n - 32);
+  } else if (n >= 16) {
+    CopyBytes<16>(to, from);
+    CopyBytes<16>(to + n - 16, from + n - 16);
+  } else if (n >= 8) {
+    CopyBytes<8>(to, from);
+    CopyBytes<8>(to + n - 8, from + n - 8);
+  } else if (n >= 4) {
+    CopyBytes<4>(to, from);
+  }
+}
+
 template <class T>
 TK_INLINE void CopyRow(int64_t n, const T* x, int64_t stride, T* out) {
-  if (stride == 1) {
-    int64_t i = 0;
-    for (; i + kLanes<T> <= n; i += kLanes<T>) Store(out + i, Load(x + i));
-    for (; i < n; ++i) out[i] = x[i];
-  } else if (stride == 2) {
+  if (stride == 1)
+    CopyBytes(n * static_cast<int64_t>(sizeof(T)), reinterpret_cast<const char*>(x),
+              reinterpret_cast<char*>(out));
+  else if (stride == 2)
     for (int64_t i = 0; i < n; ++i) out[i] = x[2 * i];
-  } else {
+  else
     for (int64_t i = 0; i < n; ++i) out[i] = x[i * stride];
-  }
 }
 
 template <class T>
@@ -175,7 +262,6 @@ void Im2ColSpan(const Window& w, const T* x, int64_t k0, int64_t kc, int64_t p0,
       CopyRow(end - begin, rows[i] + first + begin * stride, stride, to + begin);
       if (end < s.length) Zero(s.length - end, to + end);
     }
-    Zero(width - n, out + n);
     // The next tap, innermost dimension first.
     int d = last;
     for (; d >= 0 && ++tap[d] == w.kernel[d]; --d) tap[d] = 0;
@@ -189,17 +275,13 @@ void Im2Col(const Window& w, const T* x, int64_t k0, int64_t kc, int64_t p0, int
             int64_t width, T* out) {
   for (int64_t at = 0; at < n; at += kSpan) {
     const int64_t span = n - at < kSpan ? n - at : kSpan;
-    if (at + span == n && at == 0) return Im2ColSpan(w, x, k0, kc, p0, n, width, out);
-    // Wider than a span: rows of `width`, of which this call fills a part.
-    for (int64_t k = 0; k < kc; ++k)
-      Im2ColSpan(w, x, k0 + k, 1, p0 + at, span, span, out + k * width + at);
+    Im2ColSpan(w, x, k0, kc, p0 + at, span, width, out + at);
   }
-  for (int64_t k = 0; k < kc; ++k) Zero(width - n, out + k * width + n);
 }
 
 template <class T>
 constexpr WindowRows<T> Rows() {
-  return {Axpy<T>, AxpyBack<T>, Dot<T>, Max<T>, RowSum<T>, RowMax<T>, Im2Col<T>};
+  return {Axpy<T>, AxpyBack<T>, Dot<T>, Taps<T>, Max<T>, RowSum<T>, RowMax<T>, Im2Col<T>};
 }
 
 }  // namespace
