@@ -74,6 +74,11 @@ void RunTile(const Plan<T>& plan, int64_t r0, int64_t r1, int64_t j0, int64_t j1
       bool by_rows = false;
       if (g.packed_a) {
         a = g.packed_a + k0 * g.m + m0 * kc;
+      } else if (g.a_source) {
+        g.a_source->Rows(m0, height, k0, kc, a_space);
+        a = a_space;
+        lda = kc;
+        by_rows = true;
       } else if (plan.pack_a) {
         if (g.trans_a)
           kernels.pack_straight(height, kc, g.a + k0 * g.lda + m0, g.lda, height, a_space);
@@ -161,7 +166,7 @@ void RunTiles(const Plan<T>& plan) {
   // Tiles: at most nc columns; a few for each thread, split along N first (a tile of more rows
   // reuses its B), then along M when B needs no packing or N is too narrow.
   int64_t n_tiles = CeilDiv(plan.n_panels, panels_per_nc);
-  if (threads > 1) n_tiles = std::max(n_tiles, std::min(plan.n_panels, 2 * threads));
+  if (threads > 1 && !g.a_source) n_tiles = std::max(n_tiles, std::min(plan.n_panels, 2 * threads));
   int64_t m_tiles = 1;
   if (n_tiles < 2 * threads && threads > 1)
     m_tiles = std::min(plan.rows.count, CeilDiv(2 * threads, n_tiles));
@@ -179,7 +184,7 @@ void RunTiles(const Plan<T>& plan) {
   const int64_t kc = std::min<int64_t>(kernels.kc, g.k);
   const int64_t b_columns = g.packed_b ? 0 : CeilDiv(plan.n_panels, n_tiles) * kernels.nr;
   const int64_t b_count = RoundUp(b_columns * kc, 16);
-  const int64_t a_count = plan.pack_a ? RoundUp(kernels.mr * kc, 16) : 0;
+  const int64_t a_count = plan.pack_a || g.a_source ? RoundUp(kernels.mr * kc, 16) : 0;
   std::shared_ptr<Buffer> space;
   if (a_count + b_count > 0)
     space = Buffer::Allocate(static_cast<size_t>((a_count + b_count) * workers) * sizeof(T));
@@ -226,8 +231,8 @@ void Run(const GemmArgs<T>& g) {
   // Rows a multiple of a page apart fall into the same sets of L1; a transposed A touches a page
   // for each k.
   const int64_t stride = g.lda * static_cast<int64_t>(sizeof(T));
-  const bool pack_a = !g.packed_a && g.k > 16 && n_panels > 2 &&
-                      (g.trans_a || (stride % kPageBytes == 0 && g.m > 4));
+  const bool pack_a =
+      g.a && g.k > 16 && n_panels > 2 && (g.trans_a || (stride % kPageBytes == 0 && g.m > 4));
   RunTiles(Plan<T>{g, kernels, rows, n_panels, direct_b, pack_a});
 }
 
@@ -236,20 +241,6 @@ using Unsigned =
     std::conditional_t<std::is_floating_point_v<T>, T,
                        std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>>;  // Signed overflow
                                                                                  // is not defined.
-
-// A signed source, seen as unsigned.
-template <class T>
-class UnsignedSource : public PanelSource<Unsigned<T>> {
- public:
-  explicit UnsignedSource(const PanelSource<T>* source) : source_(source) {}
-  void Pack(int64_t k0, int64_t kc, int64_t n0, int64_t n, int64_t width,
-            Unsigned<T>* out) const override {
-    source_->Pack(k0, kc, n0, n, width, reinterpret_cast<T*>(out));
-  }
-
- private:
-  const PanelSource<T>* source_;
-};
 
 }  // namespace
 
@@ -260,11 +251,9 @@ void Gemm(const GemmArgs<T>& g) {
     Run(g);
   } else {
     const auto cast = [](const T* p) { return reinterpret_cast<const U*>(p); };
-    const UnsignedSource<T> source(g.b_source);
     GemmArgs<U> u = {g.m, g.n, g.k};
     u.a = cast(g.a), u.lda = g.lda, u.trans_a = g.trans_a, u.packed_a = cast(g.packed_a);
     u.b = cast(g.b), u.ldb = g.ldb, u.trans_b = g.trans_b, u.packed_b = cast(g.packed_b);
-    u.b_source = g.b_source ? &source : nullptr;
     u.c = reinterpret_cast<U*>(g.c), u.ldc = g.ldc;
     u.alpha = static_cast<U>(g.alpha), u.beta = static_cast<U>(g.beta);
     u.row_bias = cast(g.row_bias), u.col_bias = cast(g.col_bias);

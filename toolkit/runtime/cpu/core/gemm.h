@@ -22,6 +22,15 @@ class PanelSource {
   virtual void Pack(int64_t k0, int64_t kc, int64_t n0, int64_t n, int64_t width, T* out) const = 0;
 };
 
+// Rows of op(A) made on demand.
+template <class T>
+class RowSource {
+ public:
+  virtual ~RowSource() = default;
+  // out[(i - m0) * kc + k - k0] = op(A)[i, k] for i in [m0, m0 + rows), k in [k0, k0 + kc).
+  virtual void Rows(int64_t m0, int64_t rows, int64_t k0, int64_t kc, T* out) const = 0;
+};
+
 // C = alpha op(A) op(B) + beta C + row_bias[i] + col_bias[j]. C must not overlap A, B or a bias.
 template <class T>
 struct GemmArgs {
@@ -29,7 +38,8 @@ struct GemmArgs {
   const T* a = nullptr;
   int64_t lda = 0;
   bool trans_a = false;
-  const T* packed_a = nullptr;  // From PackGemmA; `a`, `lda`, `trans_a` are then unused.
+  const T* packed_a = nullptr;             // From PackGemmA; `a`, `lda`, `trans_a` are then unused.
+  const RowSource<T>* a_source = nullptr;  // In place of a.
   const T* b = nullptr;
   int64_t ldb = 0;
   bool trans_b = false;
@@ -42,8 +52,8 @@ struct GemmArgs {
   const T* col_bias = nullptr;  // n elements.
 };
 
-// T: float, double, int32_t, int64_t, uint32_t, uint64_t (integers wrap around).
-// Splits over the pool's threads, or runs in place inside a worker.
+// T: float, double, int32_t, int64_t, uint32_t, uint64_t (integers wrap around, and take no
+// source). Splits over the pool's threads, or runs in place inside a worker.
 template <class T>
 void Gemm(const GemmArgs<T>& args);
 

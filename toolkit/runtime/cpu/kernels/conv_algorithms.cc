@@ -40,29 +40,116 @@ void ForEachImage(int64_t count, Fn&& fn) {
   });
 }
 
-// (K = channels x taps, N = images x output positions).
+// Images with their padding written out, so that no tap needs a check. Without padding: x itself.
 template <class T>
-class Im2ColSource : public PanelSource<T> {
+class PaddedImages {
  public:
-  Im2ColSource(const Window& window, const T* x, int64_t image_stride)
-      : window_(window), x_(x), image_stride_(image_stride), positions_(OutCount(window)) {}
+  // `channels` of each of `images`, which lie `image_stride` apart.
+  PaddedImages(const Window& window, const T* x, int64_t images, int64_t channels,
+               int64_t image_stride)
+      : window_(window), data_(x), image_stride_(image_stride) {
+    bool same = true;
+    for (int d = 0; d < window.rank; ++d) {
+      const int64_t need = (window.out[d] - 1) * window.stride[d] + Extent(window, d);
+      same &= window.pad_begin[d] == 0 && need <= window.in[d];
+      window_.in[d] = need;
+      window_.pad_begin[d] = window_.pad_end[d] = 0;
+    }
+    if (same) {
+      window_ = window;
+      return;
+    }
+    image_stride_ = channels * InCount(window_);
+    buffer_ = Buffer::Allocate(static_cast<size_t>(images * image_stride_) * sizeof(T));
+    T* out = reinterpret_cast<T*>(buffer_->data());
+    data_ = out;
+    const int64_t plane = InCount(window_), from_plane = InCount(window);
+    const int64_t grain = 1 + 16384 / plane;
+    ThreadPool::Global().ParallelFor(images * channels, grain, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i)
+        PadPlane(window, x + i / channels * image_stride + i % channels * from_plane,
+                 out + i * plane);
+    });
+  }
+
+  const Window& window() const { return window_; }  // Without padding.
+  const T* image(int64_t i) const { return data_ + i * image_stride_; }
+
+ private:
+  void PadPlane(const Window& from, const T* x, T* out) const {
+    const int last = from.rank - 1;
+    const int64_t columns = window_.in[last], left = from.pad_begin[last];
+    const int64_t copied = std::max<int64_t>(0, std::min(from.in[last], columns - left));
+    for (int64_t row = 0; row < InCount(window_) / columns; ++row, out += columns) {
+      int64_t rest = row, index = 0, stride = 1;
+      bool inside = true;
+      for (int d = last - 1; d >= 0; --d) {
+        const int64_t at = rest % window_.in[d] - from.pad_begin[d];
+        rest /= window_.in[d];
+        inside &= at >= 0 && at < from.in[d];
+        index += at * stride;
+        stride *= from.in[d];
+      }
+      if (!inside) {
+        std::fill(out, out + columns, T(0));
+        continue;
+      }
+      std::fill(out, out + left, T(0));
+      std::memcpy(out + left, x + index * from.in[last], static_cast<size_t>(copied) * sizeof(T));
+      std::fill(out + left + copied, out + columns, T(0));
+    }
+  }
+
+  Window window_;
+  const T* data_;
+  int64_t image_stride_;
+  std::shared_ptr<Buffer> buffer_;
+};
+
+// Calls fn(image, position, count, at) for the runs of [begin, begin + n) that lie in one image.
+template <class Fn>
+void ForEachRun(int64_t begin, int64_t n, int64_t positions, Fn&& fn) {
+  for (int64_t at = 0; at < n;) {
+    const int64_t image = (begin + at) / positions, p = (begin + at) % positions;
+    const int64_t count = std::min(n - at, positions - p);
+    fn(image, p, count, at);
+    at += count;
+  }
+}
+
+template <class T>
+void ZeroColumns(int64_t rows, int64_t begin, int64_t end, T* out) {
+  if (begin == end) return;
+  for (int64_t k = 0; k < rows; ++k) std::fill(out + k * end + begin, out + (k + 1) * end, T(0));
+}
+
+// Im2col over a batch, as panels of B: (K = channels x taps, N = images x positions); and as rows
+// of A: (M = channels x taps, K = images x positions).
+template <class T>
+class Im2Col : public PanelSource<T>, public RowSource<T> {
+ public:
+  explicit Im2Col(const PaddedImages<T>& images)
+      : images_(images), positions_(OutCount(images.window())) {}
 
   void Pack(int64_t k0, int64_t kc, int64_t n0, int64_t n, int64_t width, T* out) const override {
-    const auto im2col = RowsOf(T()).im2col;
-    for (int64_t at = 0; at < n;) {
-      const int64_t image = (n0 + at) / positions_, p = (n0 + at) % positions_;
-      const int64_t count = std::min(n - at, positions_ - p);
-      im2col(window_, x_ + image * image_stride_, k0, kc, p, count, width, out + at);
-      at += count;
-    }
-    if (n < width)
-      for (int64_t k = 0; k < kc; ++k) std::fill(out + k * width + n, out + (k + 1) * width, T(0));
+    Fill(k0, kc, n0, n, width, out);
+    ZeroColumns(kc, n, width, out);
+  }
+
+  void Rows(int64_t m0, int64_t rows, int64_t k0, int64_t kc, T* out) const override {
+    Fill(m0, rows, k0, kc, kc, out);
   }
 
  private:
-  const Window& window_;
-  const T* x_;
-  int64_t image_stride_, positions_;
+  void Fill(int64_t tap, int64_t taps, int64_t begin, int64_t n, int64_t width, T* out) const {
+    ForEachRun(begin, n, positions_, [&](int64_t image, int64_t p, int64_t count, int64_t at) {
+      RowsOf(T()).im2col(images_.window(), images_.image(image), tap, taps, p, count, width,
+                         out + at);
+    });
+  }
+
+  const PaddedImages<T>& images_;
+  int64_t positions_;
 };
 
 // The channels of several images of a pointwise convolution: the same without taps.
@@ -73,16 +160,12 @@ class ChannelSource : public PanelSource<T> {
       : x_(x), positions_(positions), image_stride_(image_stride) {}
 
   void Pack(int64_t k0, int64_t kc, int64_t n0, int64_t n, int64_t width, T* out) const override {
-    for (int64_t at = 0; at < n;) {
-      const int64_t image = (n0 + at) / positions_, p = (n0 + at) % positions_;
-      const int64_t count = std::min(n - at, positions_ - p);
+    ForEachRun(n0, n, positions_, [&](int64_t image, int64_t p, int64_t count, int64_t at) {
       const T* from = x_ + image * image_stride_ + k0 * positions_ + p;
       for (int64_t k = 0; k < kc; ++k)
         std::memcpy(out + k * width + at, from + k * positions_, count * sizeof(T));
-      at += count;
-    }
-    if (n < width)
-      for (int64_t k = 0; k < kc; ++k) std::fill(out + k * width + n, out + (k + 1) * width, T(0));
+    });
+    ZeroColumns(kc, n, width, out);
   }
 
  private:
@@ -90,30 +173,23 @@ class ChannelSource : public PanelSource<T> {
   int64_t positions_, image_stride_;
 };
 
-// Its transpose over a batch: (K = images x output positions, N = channels x taps).
+// dy^T over a batch: (K = images x positions, N = output channels).
 template <class T>
-class Im2ColTransposedSource : public PanelSource<T> {
+class GradientColumns : public PanelSource<T> {
  public:
-  Im2ColTransposedSource(const Window& window, const T* x, int64_t image_stride)
-      : window_(window), x_(x), image_stride_(image_stride), positions_(OutCount(window)) {}
+  GradientColumns(const T* dy, int64_t positions, int64_t image_stride)
+      : dy_(dy), positions_(positions), image_stride_(image_stride) {}
 
   void Pack(int64_t k0, int64_t kc, int64_t n0, int64_t n, int64_t width, T* out) const override {
-    constexpr int64_t kSpan = 64, kMaxWidth = 64;
-    T span[kMaxWidth * kSpan];
-    for (int64_t k = k0; k < k0 + kc;) {
-      const int64_t image = k / positions_, p = k % positions_;
-      const int64_t count = std::min({kSpan, k0 + kc - k, positions_ - p});
-      RowsOf(T()).im2col(window_, x_ + image * image_stride_, n0, n, p, count, count, span);
-      T* to = out + (k - k0) * width;
-      GemmTranspose<T>(n, count, span, count, width, to);
-      k += count;
-    }
+    ForEachRun(k0, kc, positions_, [&](int64_t image, int64_t p, int64_t count, int64_t at) {
+      GemmTranspose<T>(n, count, dy_ + image * image_stride_ + n0 * positions_ + p, positions_,
+                       width, out + at * width);
+    });
   }
 
  private:
-  const Window& window_;
-  const T* x_;
-  int64_t image_stride_, positions_;
+  const T* dy_;
+  int64_t positions_, image_stride_;
 };
 
 constexpr int64_t kMergeBelow = 200;     // Positions of an image that fill too few panels.
@@ -127,7 +203,8 @@ void ForwardImages(const ConvShape& s, bool pointwise, const T* x, const T* w, c
   ForEachImage(s.batch * s.group, [&](int64_t i) {
     const int64_t g = i % s.group;
     const T* image = x + i * s.in_channels * in_count;
-    const Im2ColSource<T> source(s.window, image, 0);
+    const PaddedImages<T> padded(s.window, image, 1, s.in_channels, 0);
+    const Im2Col<T> source(padded);
     GemmArgs<T> args = {s.out_channels, out_count, k};
     if (packed_w)
       args.packed_a = packed_w + g * s.out_channels * k;
@@ -156,7 +233,8 @@ void ForwardMerged(const ConvShape& s, bool pointwise, const T* x, const T* w, c
   ForEachImage(s.group * chunks, [&](int64_t i) {
     const int64_t g = i / chunks, n0 = i % chunks * chunk, images = std::min(chunk, s.batch - n0);
     const T* from = x + n0 * in_image + g * s.in_channels * s.in_count();
-    const Im2ColSource<T> taps(s.window, from, in_image);
+    const PaddedImages<T> padded(s.window, from, images, s.in_channels, in_image);
+    const Im2Col<T> taps(padded);
     const ChannelSource<T> channels(from, positions, in_image);
     const int64_t columns = images * positions;
     const auto buffer = Buffer::Allocate(static_cast<size_t>(s.out_channels * columns) * sizeof(T));
@@ -347,34 +425,24 @@ void InputGradientAdjoint(const ConvShape& s, const ConvShape& adjoint, const T*
   ForwardGemm<T>(adjoint, algorithm == ConvAlgorithm::kPointwise, dy, nullptr, flipped, bias, dx);
 }
 
-// dw = dy im2col(x)^T with K running over the whole batch in order.
+// dw^T = im2col(x) dy^T with K running over the whole batch in order.
 template <class T>
 void WeightGradientGemm(const ConvShape& s, const T* x, const T* dy, T* dw) {
   const int64_t k = s.in_channels * s.taps(), positions = s.out_count(), in_count = s.in_count();
-  const int64_t rows = s.out_channels, image_rows = s.group * rows;
-  // dy of a group with the images of each channel side by side.
-  const T* left = dy;
-  std::shared_ptr<Buffer> buffer;
-  if (s.batch > 1) {
-    const int64_t count = s.batch * image_rows * positions;
-    buffer = Buffer::Allocate(static_cast<size_t>(count) * sizeof(T));
-    T* copy = reinterpret_cast<T*>(buffer->data());
-    ThreadPool::Global().ParallelFor(image_rows, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t o = begin; o < end; ++o)
-        for (int64_t n = 0; n < s.batch; ++n)
-          std::memcpy(copy + (o * s.batch + n) * positions, dy + (n * image_rows + o) * positions,
-                      static_cast<size_t>(positions) * sizeof(T));
-    });
-    left = copy;
-  }
+  const int64_t in_image = s.group * s.in_channels * in_count;
+  const int64_t out_image = s.group * s.out_channels * positions;
   ForEachImage(s.group, [&](int64_t g) {
-    const Im2ColTransposedSource<T> source(s.window, x + g * s.in_channels * in_count,
-                                           s.group * s.in_channels * in_count);
-    GemmArgs<T> args = {rows, k, s.batch * positions};
-    args.a = left + g * rows * s.batch * positions, args.lda = s.batch * positions;
-    args.b_source = &source;
-    args.c = dw + g * rows * k, args.ldc = k;
+    const PaddedImages<T> padded(s.window, x + g * s.in_channels * in_count, s.batch, s.in_channels,
+                                 in_image);
+    const Im2Col<T> source(padded);
+    const GradientColumns<T> columns(dy + g * s.out_channels * positions, positions, out_image);
+    const auto buffer = Buffer::Allocate(static_cast<size_t>(k * s.out_channels) * sizeof(T));
+    GemmArgs<T> args = {k, s.out_channels, s.batch * positions};
+    args.a_source = &source;
+    args.b_source = &columns;
+    args.c = reinterpret_cast<T*>(buffer->data()), args.ldc = s.out_channels;
     Gemm(args);
+    GemmTranspose<T>(k, s.out_channels, args.c, s.out_channels, k, dw + g * s.out_channels * k);
   });
 }
 
@@ -404,7 +472,11 @@ void ConvInputGradient(const ConvShape& s, const T* dy, const T* w, const T* bia
 
 template <class T>
 void ConvWeightGradient(const ConvShape& s, const T* x, const T* dy, T* dw) {
-  if (s.group * s.out_channels * s.in_channels == 0) return;
+  const int64_t size = s.group * s.out_channels * s.in_channels * s.taps();
+  if (size == 0 || s.batch * s.out_count() == 0) {
+    std::fill(dw, dw + size, T(0));
+    return;
+  }
   WeightGradientGemm(s, x, dy, dw);
 }
 

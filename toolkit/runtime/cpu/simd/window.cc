@@ -142,132 +142,123 @@ T RowMax(int64_t n, const T* x) {
   return best[0];
 }
 
-template <int Bytes>
-TK_INLINE void CopyBytes(char* to, const char* from) {
-  char block[Bytes];
-  memcpy(block, from, Bytes);
-  memcpy(to, block, Bytes);
-}
+// A copy of a fixed number of bytes from under each tap to the row of that tap.
+struct Piece {
+  int64_t from, to;  // In elements.
+};
 
-// The end is copied by a block that overlaps what is done, so no loop over single elements.
-TK_INLINE void CopyBytes(int64_t n, const char* from, char* to) {
-  if (n >= kVectorBytes) {
-    int64_t i = 0;
-    for (; i + kVectorBytes <= n; i += kVectorBytes) CopyBytes<kVectorBytes>(to + i, from + i);
-    if (i < n) CopyBytes<kVectorBytes>(to + n - kVectorBytes, from + n - kVectorBytes);
-  } else if (n >= 32) {
-    CopyBytes<32>(to, from);
-    CopyBytes<32>(to + n - 32, from + n - 32);
-  } else if (n >= 16) {
-    CopyBytes<16>(to, from);
-    CopyBytes<16>(to + n - 16, from + n - 16);
-  } else if (n >= 8) {
-    CopyBytes<8>(to, from);
-    CopyBytes<8>(to + n - 8, from + n - 8);
-  } else if (n >= 4) {
-    CopyBytes<4>(to, from);
+constexpr int kSpan = 64;       // Positions done at a time.
+constexpr int kPieceSizes = 5;  // 64, 32, ... 4 bytes.
+
+// Runs of positions within one innermost row, as pieces: the end of a run is a piece that overlaps
+// the one before, so that no single elements are left.
+struct Pieces {
+  Piece list[kPieceSizes][2 * kSpan];
+  int count[kPieceSizes];
+
+  TK_INLINE void Add(int64_t from, int64_t to, int64_t length, int64_t item) {
+    int size = 0;
+    int64_t bytes = 64;
+    while (bytes > kVectorBytes || bytes > length * item) {
+      bytes /= 2;
+      ++size;
+    }
+    const int64_t step = bytes / item;
+    for (int64_t i = 0; i < length; i += step) {
+      const int64_t at = i + step <= length ? i : length - step;
+      list[size][count[size]++] = {from + at, to + at};
+    }
+  }
+};
+
+template <int Bytes, class T>
+TK_INLINE void CopyPieces(const Pieces& pieces, int size, const T* x, T* out) {
+  for (int i = 0; i < pieces.count[size]; ++i) {
+    char block[Bytes];
+    memcpy(block, x + pieces.list[size][i].from, Bytes);
+    memcpy(out + pieces.list[size][i].to, block, Bytes);
   }
 }
 
-template <class T>
-TK_INLINE void CopyRow(int64_t n, const T* x, int64_t stride, T* out) {
-  if (stride == 1)
-    CopyBytes(n * static_cast<int64_t>(sizeof(T)), reinterpret_cast<const char*>(x),
-              reinterpret_cast<char*>(out));
-  else if (stride == 2)
-    for (int64_t i = 0; i < n; ++i) out[i] = x[2 * i];
-  else
-    for (int64_t i = 0; i < n; ++i) out[i] = x[i * stride];
+// Calls run(x under the tap, row of out) for each tap k.
+template <class T, class Fn>
+TK_INLINE void ForEachTap(const Window& w, const T* x, int64_t k0, int64_t kc, int64_t width,
+                          T* out, Fn&& run) {
+  int64_t step[kMaxSpatialRank], plane = 1, tap[kMaxSpatialRank], rest = k0;
+  for (int d = w.rank - 1; d >= 0; --d) {
+    step[d] = plane * w.dilation[d];
+    plane *= w.in[d];
+    tap[d] = rest % w.kernel[d];
+    rest /= w.kernel[d];
+  }
+  x += rest * plane;
+  for (int d = 0; d < w.rank; ++d) x += tap[d] * step[d];
+  for (int64_t k = 0; k < kc; ++k, out += width) {
+    run(x, out);
+    int d = w.rank - 1;
+    for (; d >= 0; --d) {
+      x += step[d];
+      if (++tap[d] < w.kernel[d]) break;
+      x -= w.kernel[d] * step[d];
+      tap[d] = 0;
+    }
+    if (d < 0) x += plane;
+  }
 }
-
-template <class T>
-TK_INLINE void Zero(int64_t n, T* out) {
-  for (int64_t i = 0; i < n; ++i) out[i] = T(0);
-}
-
-// A run of output positions within one innermost row.
-struct Segment {
-  int64_t at, length;  // In the panel.
-  int64_t column;      // First output column.
-  int64_t outer[kMaxSpatialRank];
-};
-
-constexpr int kSpan = 64;  // Positions done at a time: bounds the segments.
 
 template <class T>
 void Im2ColSpan(const Window& w, const T* x, int64_t k0, int64_t kc, int64_t p0, int64_t n,
                 int64_t width, T* out) {
   const int last = w.rank - 1;
-  const int64_t columns = w.out[last];
-  Segment segments[kSpan];
-  int count = 0;
-  for (int64_t at = 0; at < n; ++count) {
-    Segment& s = segments[count];
-    int64_t row = (p0 + at) / columns;
-    s.at = at;
-    s.column = (p0 + at) % columns;
-    s.length = columns - s.column < n - at ? columns - s.column : n - at;
+  const int64_t columns = w.out[last], stride = w.stride[last];
+  Pieces pieces;
+  for (int i = 0; i < kPieceSizes; ++i) pieces.count[i] = 0;
+  int64_t runs[kSpan][3];  // From, to, length; for strides other than 1.
+  int run_count = 0;
+  for (int64_t at = 0; at < n;) {
+    int64_t row = (p0 + at) / columns, plane = w.in[last];
+    const int64_t column = (p0 + at) % columns;
+    const int64_t length = columns - column < n - at ? columns - column : n - at;
+    int64_t from = column * stride;
     for (int d = last - 1; d >= 0; --d) {
-      s.outer[d] = row % w.out[d];
+      from += row % w.out[d] * w.stride[d] * plane;
       row /= w.out[d];
+      plane *= w.in[d];
     }
-    at += s.length;
-  }
-
-  int64_t plane = 1, taps = 1;
-  for (int d = 0; d < w.rank; ++d) {
-    plane *= w.in[d];
-    taps *= w.kernel[d];
-  }
-  int64_t tap[kMaxSpatialRank], rest = k0 % taps;
-  const T* channel = x + k0 / taps * plane;
-  for (int d = last; d >= 0; --d) {
-    tap[d] = rest % w.kernel[d];
-    rest /= w.kernel[d];
-  }
-  const T* rows[kSpan];  // Input row under each segment; null in the padding.
-  bool fresh = true;
-  const int64_t stride = w.stride[last], in_columns = w.in[last];
-  for (int64_t k = 0; k < kc; ++k, out += width) {
-    if (fresh) {
-      for (int i = 0; i < count; ++i) {
-        int64_t offset = 0;
-        bool inside = true;
-        for (int d = 0; d < last; ++d) {
-          const int64_t at =
-              segments[i].outer[d] * w.stride[d] + tap[d] * w.dilation[d] - w.pad_begin[d];
-          inside &= at >= 0 && at < w.in[d];
-          offset = offset * w.in[d] + at;
-        }
-        rows[i] = inside ? channel + offset * in_columns : nullptr;
-      }
-      fresh = false;
+    if (stride == 1) {
+      pieces.Add(from, at, length, sizeof(T));
+    } else {
+      runs[run_count][0] = from;
+      runs[run_count][1] = at;
+      runs[run_count++][2] = length;
     }
-    const int64_t shift = tap[last] * w.dilation[last] - w.pad_begin[last];
-    for (int i = 0; i < count; ++i) {
-      const Segment& s = segments[i];
-      T* to = out + s.at;
-      if (!rows[i]) {
-        Zero(s.length, to);
+    at += length;
+  }
+  if (stride == 1) {
+    ForEachTap(w, x, k0, kc, width, out, [&](const T* tap, T* row) {
+      if (kVectorBytes >= 64) CopyPieces<64>(pieces, 0, tap, row);
+      if (kVectorBytes >= 32) CopyPieces<32>(pieces, 1, tap, row);
+      CopyPieces<16>(pieces, 2, tap, row);
+      CopyPieces<8>(pieces, 3, tap, row);
+      if (sizeof(T) <= 4) CopyPieces<4>(pieces, 4, tap, row);
+    });
+    return;
+  }
+  constexpr int kWidth = kLanes<T>;
+  ForEachTap(w, x, k0, kc, width, out, [&](const T* tap, T* row) {
+    for (int r = 0; r < run_count; ++r) {
+      const T* from = tap + runs[r][0];
+      T* to = row + runs[r][1];
+      const int64_t length = runs[r][2];
+      int64_t i = 0;
+      if (stride == 2 && length >= kWidth) {
+        for (; i + kWidth <= length; i += kWidth) Store(to + i, LoadEven(from + 2 * i));
+        if (i < length) Store(to + length - kWidth, LoadEven(from + 2 * (length - kWidth)));
         continue;
       }
-      const int64_t first = s.column * stride + shift;
-      int64_t begin = 0, end = s.length;
-      if (first < 0) begin = (-first + stride - 1) / stride;
-      if (first + (s.length - 1) * stride >= in_columns)
-        end = in_columns > first ? (in_columns - first + stride - 1) / stride : 0;
-      if (begin > s.length) begin = s.length;
-      if (end < begin) end = begin;
-      if (begin > 0) Zero(begin, to);
-      CopyRow(end - begin, rows[i] + first + begin * stride, stride, to + begin);
-      if (end < s.length) Zero(s.length - end, to + end);
+      for (; i < length; ++i) to[i] = from[i * stride];
     }
-    // The next tap, innermost dimension first.
-    int d = last;
-    for (; d >= 0 && ++tap[d] == w.kernel[d]; --d) tap[d] = 0;
-    if (d < 0) channel += plane;
-    fresh = d != last;
-  }
+  });
 }
 
 template <class T>

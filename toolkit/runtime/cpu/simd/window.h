@@ -34,9 +34,9 @@ struct WindowRows {
   // The sum, and the largest (NaN wins; n > 0), of a row.
   T (*row_sum)(int64_t n, const T* x);
   T (*row_max)(int64_t n, const T* x);
-  // Columns of im2col: out[(k - k0) * width + p - p0] = x under tap k of output position p, for
-  // k = (channel, taps) in [k0, k0 + kc) and p in [p0, p0 + n); zero in the padding. Nothing else
-  // is written.
+  // Im2col: out[(k - k0) * width + p - p0] = x under tap k of output position p, for k = (channel,
+  // taps) in [k0, k0 + kc) and p in [p0, p0 + n). The window must have no padding: every tap lies
+  // inside. Nothing else is written.
   void (*im2col)(const Window& w, const T* x, int64_t k0, int64_t kc, int64_t p0, int64_t n,
                  int64_t width, T* out);
 };
