@@ -282,13 +282,13 @@ void DepthwisePlane(const Window& win, const T* x, const T* w, T bias, T* y) {
     });
     T* out = y + row * columns;
     const auto border = [&](int64_t o) {
+      const int64_t from = o * stride - win.pad_begin[last];
+      int64_t t0 = 0, t1 = taps;  // A division would cost more than these few steps.
+      while (t0 < t1 && from + t0 * dilation < 0) ++t0;
+      while (t1 > t0 && from + (t1 - 1) * dilation >= in_columns) --t1;
       T sum = bias;
-      for (int r = 0; r < count; ++r) {
-        for (int64_t t = 0; t < taps; ++t) {
-          const int64_t at = o * stride + t * dilation - win.pad_begin[last];
-          if (at >= 0 && at < in_columns) sum += weights[r][t] * rows[r][at];
-        }
-      }
+      for (int r = 0; r < count; ++r)
+        for (int64_t t = t0; t < t1; ++t) sum += weights[r][t] * rows[r][from + t * dilation];
       out[o] = sum;
     };
     for (int64_t o = 0; o < lo; ++o) border(o);
@@ -442,7 +442,12 @@ void WeightGradientGemm(const ConvShape& s, const T* x, const T* dy, T* dw) {
     args.b_source = &columns;
     args.c = reinterpret_cast<T*>(buffer->data()), args.ldc = s.out_channels;
     Gemm(args);
-    GemmTranspose<T>(k, s.out_channels, args.c, s.out_channels, k, dw + g * s.out_channels * k);
+    constexpr int64_t kColumns = 16;  // A cache line of the source.
+    ThreadPool::Global().ParallelFor(s.out_channels, kColumns, [&](int64_t begin, int64_t end) {
+      for (int64_t o = begin; o < end; o += kColumns)
+        GemmTranspose<T>(k, std::min(kColumns, end - o), args.c + o, s.out_channels, k,
+                         dw + (g * s.out_channels + o) * k);
+    });
   });
 }
 

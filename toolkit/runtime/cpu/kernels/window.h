@@ -58,26 +58,26 @@ Span InsideSpan(const Window& w, int d, int64_t tap);
 template <class Fn>
 void ForEachRow(const Window& w, int64_t row_begin, int64_t row_end, Fn&& fn) {
   const int outer = w.rank - 1;
-  int64_t tap_rows = 1;
-  for (int d = 0; d < outer; ++d) tap_rows *= w.kernel[d];
   for (int64_t row = row_begin; row < row_end; ++row) {
-    int64_t position[kMaxSpatialRank], rest = row;
+    // Input coordinate under the first tap of each dimension; divisions are dear, so none for 2-D.
+    int64_t first[kMaxSpatialRank], tap[kMaxSpatialRank] = {}, rest = row;
     for (int d = outer - 1; d >= 0; --d) {
-      position[d] = rest % w.out[d];
-      rest /= w.out[d];
+      const int64_t position = d > 0 ? rest % w.out[d] : rest;
+      if (d > 0) rest /= w.out[d];
+      first[d] = position * w.stride[d] - w.pad_begin[d];
     }
-    for (int64_t t = 0; t < tap_rows; ++t) {
-      int64_t at[kMaxSpatialRank], index = 0;
+    for (int64_t tap_row = 0;; ++tap_row) {
+      int64_t index = 0;
       bool inside = true;
-      rest = t;
-      for (int d = outer - 1; d >= 0; --d) {
-        at[d] = position[d] * w.stride[d] + rest % w.kernel[d] * w.dilation[d] - w.pad_begin[d];
-        rest /= w.kernel[d];
-        inside &= at[d] >= 0 && at[d] < w.in[d];
+      for (int d = 0; d < outer; ++d) {
+        const int64_t at = first[d] + tap[d] * w.dilation[d];
+        inside &= at >= 0 && at < w.in[d];
+        index = index * w.in[d] + at;
       }
-      if (!inside) continue;
-      for (int d = 0; d < outer; ++d) index = index * w.in[d] + at[d];
-      fn(row, index, t);
+      if (inside) fn(row, index, tap_row);
+      int d = outer - 1;
+      while (d >= 0 && ++tap[d] == w.kernel[d]) tap[d--] = 0;
+      if (d < 0) break;
     }
   }
 }

@@ -37,6 +37,8 @@ T Dot(int64_t n, const T* y, const T* x, int64_t stride) {
   return sum;
 }
 
+#define TK_UNROLL _Pragma("GCC unroll 64")
+
 // p[0], p[2], ...: reads nothing beyond the last of them.
 template <class T>
 TK_INLINE Vec<T> LoadEven(const T* p) {
@@ -52,21 +54,29 @@ TK_INLINE Vec<T> LoadEven(const T* p) {
     return __builtin_shufflevector(a, b, 0, 3);
 }
 
+// `Vectors` vectors of outputs from column `at` on; the last one ends at column n.
 template <class T, int Vectors, int Stride>
 TK_INLINE void TapsBlock(int rows, const T* const* x, const T* const* w, int64_t taps,
-                         int64_t dilation, T init, int64_t at, T* y) {
+                         int64_t dilation, T init, int64_t at, int64_t n, T* y) {
   constexpr int kWidth = kLanes<T>;
+  int64_t column[Vectors];
   Vec<T> acc[Vectors];
-  for (int v = 0; v < Vectors; ++v) acc[v] = Set1(init);
+  TK_UNROLL
+  for (int v = 0; v < Vectors; ++v) {
+    column[v] = at + v * kWidth < n - kWidth ? at + v * kWidth : n - kWidth;
+    acc[v] = Set1(init);
+  }
   for (int r = 0; r < rows; ++r) {
     for (int64_t t = 0; t < taps; ++t) {
       const Vec<T> wv = Set1(w[r][t]);
-      const T* from = x[r] + at * Stride + t * dilation;
+      const T* from = x[r] + t * dilation;
+      TK_UNROLL
       for (int v = 0; v < Vectors; ++v)
-        acc[v] += wv * (Stride == 1 ? Load(from + v * kWidth) : LoadEven(from + 2 * v * kWidth));
+        acc[v] += wv * (Stride == 1 ? Load(from + column[v]) : LoadEven(from + 2 * column[v]));
     }
   }
-  for (int v = 0; v < Vectors; ++v) Store(y + at + v * kWidth, acc[v]);
+  TK_UNROLL
+  for (int v = 0; v < Vectors; ++v) Store(y + column[v], acc[v]);
 }
 
 template <class T, int Stride>
@@ -75,11 +85,12 @@ TK_INLINE int64_t TapsRow(int64_t n, int rows, const T* const* x, const T* const
   constexpr int kWidth = kLanes<T>;
   if (n < kWidth) return 0;
   int64_t i = 0;
-  for (; i + 4 * kWidth <= n; i += 4 * kWidth)
-    TapsBlock<T, 4, Stride>(rows, x, w, taps, dilation, init, i, y);
-  for (; i + kWidth <= n; i += kWidth)
-    TapsBlock<T, 1, Stride>(rows, x, w, taps, dilation, init, i, y);
-  if (i < n) TapsBlock<T, 1, Stride>(rows, x, w, taps, dilation, init, n - kWidth, y);
+  for (; i + 3 * kWidth < n; i += 4 * kWidth)
+    TapsBlock<T, 4, Stride>(rows, x, w, taps, dilation, init, i, n, y);
+  if (i + kWidth < n)
+    TapsBlock<T, 3, Stride>(rows, x, w, taps, dilation, init, i, n, y);
+  else if (i < n)
+    TapsBlock<T, 1, Stride>(rows, x, w, taps, dilation, init, i, n, y);
   return n;
 }
 
