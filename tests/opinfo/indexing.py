@@ -88,10 +88,6 @@ def scatter_elements_samples(d):
     yield S(d(3, 4), unique_elements(d, (3, 4), (3, 2), 1), d(3, 2), axis=-1)
 
 
-def scatter_samples(d):
-    return [s for s in scatter_elements_samples(d) if "reduction" not in s.attributes]
-
-
 def scatter_elements(sample: Sample) -> list[np.ndarray]:
     data, indices, updates = sample.inputs
     axis = sample.attributes.get("axis", 0) % data.ndim
@@ -218,8 +214,6 @@ ROWS = [
            why="reductions with negative or duplicate indices",
            big=lambda d: [S(d(301, 65), d.index(301, 303, 65), d(303, 65), reduction="add")]
            if d.dtype.name in NUMBERS else []),
-    OpInfo("Scatter", scatter_samples, **INDEX, reference=scatter_elements,
-           why="deprecated, and so not in onnx.reference"),
     OpInfo("ScatterND", scatter_nd_samples, **INDEX, reference=scatter_nd,
            why="reductions with duplicate indices",
            big=lambda d: [S(d(301, 65), d.index(301, 999, 1), d(999, 65), reduction="add")]

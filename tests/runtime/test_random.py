@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from oracle import run
-from philox import philox, uniform
 
+from tests.runtime.oracle import run
+from tests.runtime.philox import philox, uniform
 from toolkit import errors
 from toolkit.runtime import _core
 

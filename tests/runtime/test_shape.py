@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from oracle import assert_same, reference, run
 
+from tests.runtime.oracle import assert_same, reference, run
 from toolkit import errors
 from toolkit.runtime import _core
 

@@ -248,7 +248,6 @@ class GatherGrad : public Kernel {
 
 static const bool kScatters =
     Register<ScatterElements>("ScatterElements").Inplace(0, 0) &&
-    Register<ScatterElements>("Scatter").Inplace(0, 0) &&
     Register<ScatterND>("ScatterND").Inplace(0, 0) &&
     Register<GatherGrad>("GatherGrad").Types(kNumbers).Domain("toolkit.grad");
 
