@@ -100,11 +100,14 @@ class Trace:
             value = tensor._value if saved is None else saved[1]["_value"]
             if type(value) is not _core.Tensor:
                 return value  # type: ignore[no-any-return]
+            from toolkit.graph.build import mark_variable
+
             named = self._names.get(id(tensor))
             name = named[1] if named else self.recorder.fresh("constant")
             if not named:
                 self.recorder._names.discard(name)
-            found = (tensor, self.recorder.initializer(name, _array(value)))
+            made = mark_variable(self.recorder.initializer(name, _array(value)))
+            found = (tensor, made)
             self._tensors[id(tensor)] = found
         return found[1]
 

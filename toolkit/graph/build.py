@@ -23,12 +23,13 @@ from toolkit.graph.build_infer import (
     constant_of,
     fold,
     known_dims,
+    mark_variable,
     output_dims,
     output_dtypes,
     static_dims,
 )
 
-__all__ = ["Builder", "arithmetic", "constant_of", "known_dims", "static_dims"]
+__all__ = ["Builder", "arithmetic", "constant_of", "known_dims", "mark_variable", "static_dims"]
 
 Operand = ir.Value | float | Sequence[int] | Array | None
 

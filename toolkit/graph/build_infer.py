@@ -355,12 +355,22 @@ ReduceLogSum ReduceLogSumExp ReduceSumSquare"""),
 # -- values of small constants --------------------------------------------------------------------
 
 
+VARIABLE = "toolkit.variable"  # Key of `ir.Value.meta`.
+
+
+def mark_variable(value: ir.Value) -> ir.Value:
+    """Says that an initializer is a state: parameter, moment, running statistic, random state."""
+    value.meta[VARIABLE] = True
+    return value
+
+
 def constant_of(value: ir.Value | None) -> Array | None:
     """The array a value is known to hold: an initializer's or a Constant node's, else None.
 
-    An initializer that is also a graph input may be overridden, so it is not a constant.
+    An initializer that is also a graph input may be overridden, so it is not a constant; neither is
+    one whose value changes from run to run (`mark_variable`).
     """
-    if value is None:
+    if value is None or VARIABLE in value.meta:
         return None
     node = value.producer()
     if node is None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from toolkit.errors import InvalidModelError, ToolkitError, UnsupportedOperatorError
@@ -244,9 +245,9 @@ def native_attributes(attributes: Iterable[ir.Attr]) -> dict[str, Any]:
         elif kind in (ir.AttributeType.INT, ir.AttributeType.STRING):
             values[attr.name] = attr.value
         elif kind == ir.AttributeType.FLOAT:
-            values[attr.name] = float(attr.value)
+            values[attr.name] = _decimal(attr.value)
         elif kind == ir.AttributeType.FLOATS:
-            values[attr.name] = [float(x) for x in attr.value]
+            values[attr.name] = [_decimal(x) for x in attr.value]
         elif kind in (ir.AttributeType.INTS, ir.AttributeType.STRINGS):
             values[attr.name] = list(attr.value)
         else:
@@ -254,6 +255,14 @@ def native_attributes(attributes: Iterable[ir.Attr]) -> dict[str, Any]:
                 f"attribute '{attr.name}': a number, string or tensor is required, got {kind.name}."
             )
     return values
+
+
+def _decimal(value: float) -> float:
+    """The double that a float attribute stands for: 0.999, not the 0.99900001287 nearest to it.
+
+    A file keeps float32; its shortest decimal is what was meant, in memory and from a file alike.
+    """
+    return float(str(np.float32(value)))
 
 
 def _constant_of(attributes: Mapping[str, ir.Attr]) -> _core.Tensor:

@@ -18,6 +18,7 @@ import onnx
 import onnx_ir as ir
 
 from toolkit.errors import InvalidArgumentError, InvalidModelError
+from toolkit.graph.build import mark_variable
 from toolkit.graph.io import load_model, read_proto, to_proto, write_proto
 from toolkit.train.step import TrainStep
 from toolkit.train.training_graph import TrainingGraph
@@ -269,7 +270,7 @@ def _training_graph(
     states = {}
     for value in model.graph.initializers.values():
         if value.const_value is not None and (value in updates or _is_state(value)):
-            states[value] = native_of(value.const_value).clone()
+            states[mark_variable(value)] = native_of(value.const_value).clone()
     for value in updates:
         if value not in states:
             raise InvalidModelError(

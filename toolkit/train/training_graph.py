@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from toolkit.autodiff.backward import gradients
 from toolkit.errors import InvalidArgumentError
-from toolkit.graph.build import Builder
+from toolkit.graph.build import Builder, mark_variable
 from toolkit.runtime import _core
 from toolkit.runtime.values import to_native
 
@@ -184,7 +184,7 @@ def _state(
         type=ir.TensorType(ir.DataType(tensor.dtype)),
         const_value=ir.tensor(tensor.numpy(), name=name),
     )
-    result.graph.register_initializer(value)
+    result.graph.register_initializer(mark_variable(value))
     result.states[value] = tensor
     return value
 
