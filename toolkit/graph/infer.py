@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from toolkit.errors import ToolkitError
+from toolkit.errors import InvalidModelError, ToolkitError
 from toolkit.graph.shapes import control_flow, data, registry
 from toolkit.graph.shapes.node import OPSET, constant_data, infer_call, info_of
 from toolkit.graph.shapes.registry import Data, NodeCall, TypeInfo, shape_function
@@ -89,7 +89,8 @@ def infer_shapes(model_or_graph: ir.Model | ir.Graph, strict: bool = False) -> N
 class GraphInference:
     """One walk over a graph in topological order.
 
-    `known` holds the values of small integer tensors that data propagation found.
+    `known` holds the values of small integer tensors that data propagation found; `active` the
+    functions whose bodies this walk is inside of.
     """
 
     def __init__(
@@ -97,7 +98,9 @@ class GraphInference:
         functions: Mapping[tuple[str, str, str], ir.Function],
         strict: bool,
         opsets: Mapping[str, int] | None = None,
+        active: tuple[tuple[str, str, str], ...] = (),
     ) -> None:
+        self.active = active
         self.functions = functions
         self.strict = strict
         self.opsets = opsets
@@ -151,12 +154,16 @@ class GraphInference:
 
     def _function(self, function: ir.Function, call: NodeCall) -> Sequence[TypeInfo]:
         """Infers a call through a private copy of the function's body."""
+        key = function.identifier()
+        if key in self.active:
+            need = "functions that do not call themselves are required"
+            raise call.fail(need, "one that does", InvalidModelError)
         body = function.clone()
         for value, info in zip(body.inputs, call.inputs, strict=False):
             if info is not None:
                 _write(value, info)
         _bind_attributes(body, call)
-        inner = GraphInference(self.functions, self.strict, body.opset_imports)
+        inner = GraphInference(self.functions, self.strict, body.opset_imports, (*self.active, key))
         for value, known in zip(body.inputs, call.data, strict=False):
             if known is not None:
                 inner.known[value] = known

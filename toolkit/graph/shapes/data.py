@@ -69,6 +69,13 @@ def _tidy(data: Any) -> Data:
     return _array(flat).reshape(array.shape)
 
 
+def _ints(data: Data) -> tuple[int, ...]:
+    """The numbers of a shape; a symbol is a ValueError."""
+    if data.dtype == object:
+        raise ValueError("a symbol")
+    return tuple(data.reshape(-1).tolist())
+
+
 def _inputs(call: NodeCall) -> list[Data]:
     return [d for d in (call.known(i) for i in range(len(call.inputs))) if d is not None]
 
@@ -179,19 +186,19 @@ def _squeeze(call: NodeCall) -> Data | None:
 @_rule("Reshape")
 def _reshape(call: NodeCall) -> Data | None:
     data, shape = _inputs(call)
-    return data.reshape(tuple(int(d) for d in shape)) if (shape != 0).all() else None
+    return data.reshape(_ints(shape)) if (shape != 0).all() else None
 
 
 @_rule("Expand")
 def _expand(call: NodeCall) -> Data | None:
     data, shape = _inputs(call)
-    target = np.broadcast_shapes(data.shape, tuple(int(d) for d in shape))
+    target = np.broadcast_shapes(data.shape, _ints(shape))
     return np.broadcast_to(data, target) if np.prod(target) <= LIMIT else None
 
 
 @_rule("ConstantOfShape")
 def _constant_of_shape(call: NodeCall) -> Data | None:
-    shape = tuple(int(d) for d in _inputs(call)[0])
+    shape = _ints(_inputs(call)[0])
     value = call.attr("value")
     if value is None or np.prod(shape) > LIMIT:
         return None

@@ -193,6 +193,18 @@ def _conv(call: NodeCall) -> Sequence[TypeInfo] | None:
     return None
 
 
+@shape_function("", "Transpose")
+def _transpose(call: NodeCall) -> Sequence[TypeInfo] | None:
+    x, perm = call.input(0), call.attr("perm")
+    if x.dims is None:
+        return [tensor_info(x.dtype, None)]
+    rank = len(x.dims)
+    perm = list(perm) if perm is not None else list(range(rank))[::-1]
+    if sorted(perm) != list(range(rank)):
+        raise call.fail(f"perm must hold each axis of data {x} once", str(perm))
+    return [tensor_info(x.dtype, [x.dims[k] for k in perm])]
+
+
 @shape_function("", "Gemm")
 def _gemm(call: NodeCall) -> Sequence[TypeInfo] | None:
     """Only the check; ONNX's message does not say which dimensions differ."""
