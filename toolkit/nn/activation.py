@@ -288,6 +288,9 @@ class LogSoftmax(Module):
     def forward(self, input: Tensor) -> Tensor:
         return F.log_softmax(input, _default_dim(input) if self.dim is None else self.dim)
 
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
 
 class Softmin(Module):
     """softmax(-x) along `dim`."""

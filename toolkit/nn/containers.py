@@ -281,7 +281,7 @@ class ParameterList(Module):
 
     def __repr__(self) -> str:
         lines = [_describe(str(i), p) for i, p in enumerate(self)]
-        return self._get_name() + ("(\n  " + "\n  ".join(lines) + "\n)" if lines else "()")
+        return self._get_name() + ("(\n    " + "\n    ".join(lines) + "\n)" if lines else "()")
 
 
 class ParameterDict(Module):
@@ -327,7 +327,7 @@ class ParameterDict(Module):
 
     def __repr__(self) -> str:
         lines = [_describe(key, p) for key, p in self.items()]
-        return self._get_name() + ("(\n  " + "\n  ".join(lines) + "\n)" if lines else "()")
+        return self._get_name() + ("(\n    " + "\n    ".join(lines) + "\n)" if lines else "()")
 
 
 def _describe(name: str, value: Any) -> str:

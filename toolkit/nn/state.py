@@ -73,7 +73,8 @@ class Loader:
         if self.strict and unexpected:
             problems.insert(0, f"Unexpected key(s) in state_dict: {_quoted(unexpected)}. ")
         if problems:
-            kind = ShapeError if self.errors else InvalidArgumentError
+            misfit = any(text.startswith("size mismatch") for text in self.errors)
+            kind = ShapeError if misfit else InvalidArgumentError
             raise kind(
                 f"Error(s) in loading state_dict for {type(module).__name__}:\n\t"
                 + "\n\t".join(problems)

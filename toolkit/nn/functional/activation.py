@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from toolkit._tensor.elementwise import where
 from toolkit.errors import InvalidArgumentError
 from toolkit.ops.dispatch import apply, apply1, apply2, as_operands, handle
 from toolkit.tensor import Tensor
@@ -14,7 +15,6 @@ _SOFTSIGN = handle("Softsign")
 _MISH = handle("Mish")
 _HARD_SWISH = handle("HardSwish")
 _CLIP = handle("Clip")
-_WHERE = handle("Where")
 _PRELU = handle("PRelu")
 _MUL = handle("Mul")
 
@@ -107,8 +107,8 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
         return apply1(_SOFTPLUS, input)  # Beyond 20 it is x to float32 precision.
     scaled = input * beta
     linear = scaled > threshold
-    safe = apply(_WHERE, *as_operands("Where", (linear, threshold, scaled)))
-    return apply(_WHERE, linear, input, apply1(_SOFTPLUS, safe) / beta)
+    safe = where(linear, threshold, scaled)
+    return where(linear, input, apply1(_SOFTPLUS, safe) / beta)  # type: ignore[no-any-return]
 
 
 def softsign(input: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """X where x > threshold, else value."""
-    y = apply(_WHERE, *as_operands("Where", (input > threshold, input, value)))
+    y = where(input > threshold, input, value)
     return _done(input, y, inplace)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from toolkit._tensor.elementwise import where
 from toolkit.errors import InvalidArgumentError, ShapeError
 from toolkit.nn.functional.dropout import dropout
-from toolkit.ops.dispatch import apply, apply1, apply2, as_operands, handle
+from toolkit.ops.dispatch import apply, apply1, apply2, handle
 from toolkit.tensor import Tensor
 
 _GEMM = handle("Gemm", transB=1)
@@ -67,7 +68,7 @@ def embedding(
         return apply2(_GATHER, weight, input)
     rows = apply2(_GATHER, weight, input)
     kept = (input != padding_idx % weight.shape[0]).unsqueeze(-1)
-    return apply(handle("Where"), kept, rows, rows.detach())
+    return where(kept, rows, rows.detach())  # type: ignore[no-any-return]
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
@@ -150,8 +151,7 @@ def scaled_dot_product_attention(
         attn_mask = causal_mask(query.shape[-2], key.shape[-2])
     if attn_mask is not None:
         if attn_mask.dtype.name == "bool":
-            operands = as_operands("Where", (scores, attn_mask, -math.inf))
-            scores = apply(handle("Where"), attn_mask, scores, operands[2])
+            scores = where(attn_mask, scores, -math.inf)
         else:
             scores = scores + attn_mask
     weights = apply1(handle("Softmax", axis=-1), scores)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from toolkit._tensor.elementwise import where
 from toolkit.errors import DTypeError, InvalidArgumentError, ShapeError
-from toolkit.ops.dispatch import apply, apply1, as_operands, handle
+from toolkit.ops.dispatch import apply, apply1, handle
 from toolkit.tensor import Tensor
 
 _SOFTPLUS = handle("Softplus")
 _LOG = handle("Log")
-_WHERE = handle("Where")
 
 
 def _reduce(where: str, loss: Tensor, reduction: str) -> Tensor:
@@ -113,12 +113,12 @@ def _smooth_part(
     if weight is not None:
         log_p = log_p * weight.reshape(1, -1, *[1] * (input.dim() - 2))
     counts = target != ignore_index
-    loss = apply(_WHERE, *as_operands("Where", (counts, -log_p.sum(1), 0.0)))
+    loss = where(counts, -log_p.sum(1), 0.0)
     if reduction != "mean":
         return loss if reduction == "none" else loss.sum()
     if weight is None:
         return loss.sum() / counts.to(input.dtype).sum()
-    safe = apply(_WHERE, *as_operands("Where", (counts, target, 0)))
+    safe = where(counts, target, 0)
     chosen = apply(handle("Gather", axis=0), weight, safe)
     return loss.sum() / (chosen * counts.to(input.dtype)).sum()
 
@@ -232,7 +232,7 @@ def kl_div(
         loss = target.exp() * (target - input)
     else:
         positive = target > 0.0
-        log_t = apply1(_LOG, apply(_WHERE, *as_operands("Where", (positive, target, 1.0))))
+        log_t = apply1(_LOG, where(positive, target, 1.0))
         loss = target * (log_t - input)
     if reduction == "batchmean":
         return loss.sum() / input.shape[0] if input.dim() else loss.sum()
@@ -260,5 +260,4 @@ def hinge_embedding_loss(
 ) -> Tensor:
     """X where y = 1, max(0, margin - x) where y = -1."""
     zero: Any = (margin - input).clamp(min=0.0)
-    operands = as_operands("Where", (target == 1, input, zero))
-    return _reduce("hinge_embedding_loss", apply(_WHERE, *operands), reduction)
+    return _reduce("hinge_embedding_loss", where(target == 1, input, zero), reduction)
