@@ -46,7 +46,8 @@ def average_pool_grad(c: Vjp, g: V, shape: V) -> V:
 @vjp("MaxPoolGrad", domain=GRAD)
 def max_pool_grad(c: Vjp, x: V, g: V) -> Result:
     """dg = dy where the maxima are; dx = 0."""
-    _, where = c.b.call("", "MaxPool", [x], c.attributes, 2)
+    attributes = {k: v for k, v in c.attributes.items() if k != "storage_order"}
+    _, where = c.b.call("", "MaxPool", [x], attributes, 2)
     return None, lambda: named_like(c.b.Gather(c.b.Reshape(c.dy, [-1]), where, axis=0), g)
 
 

@@ -151,6 +151,20 @@ def group_normalization(c: Vjp, x: V, scale: V, bias: V) -> Result:
     )
 
 
+@vjp("MeanVarianceNormalization")
+def mean_variance_normalization(c: Vjp, x: V) -> V:
+    """y = (x - mean) / (s + e), s the standard deviation, e = 1e-9, means over axes:
+
+    dx = (h - mean(h)) / (s + e), h = dy - (x - mean) / s mean(dy y).
+    """
+    b, axes = c.b, [int(i) for i in c.attr("axes")]
+    centered = x - b.ReduceMean(x, axes)
+    s = b.Sqrt(b.ReduceMean(centered * centered, axes))
+    safe = b.Where(b.Equal(s, 0.0), 1.0, s)
+    h = c.dy - centered / safe * b.ReduceMean(c.dy * c.y, axes)
+    return (h - b.ReduceMean(h, axes)) / (s + 1e-9)
+
+
 @vjp("LpNormalization")
 def lp_normalization(c: Vjp, x: V) -> V:
     """With s = sum of y dy: p = 2: dx = (dy - y s) / norm; p = 1: dx = (dy - sign(x) s) / norm.

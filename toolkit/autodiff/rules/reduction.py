@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from toolkit.autodiff.registry import Vjp, vjp
 from toolkit.autodiff.rules._common import constant_ints, count, named_like, rank_of
-from toolkit.graph.build import Builder
+from toolkit.graph.build import Builder, static_dims
 
 V = Any  # An ir.Value under `arithmetic`.
 
@@ -18,8 +18,23 @@ _ONE = ir.tensor(np.array([1], np.int64))
 
 def _is_identity(c: Vjp) -> bool:
     """Whether the node reduces nothing, by noop_with_empty_axes."""
-    axes = constant_ints(c.input(1))
-    return bool(c.attr("noop_with_empty_axes")) and (c.input(1) is None or axes == [])
+    return bool(c.attr("noop_with_empty_axes")) and _axes(c) == []
+
+
+def _axes(c: Vjp) -> list[int] | None:
+    """The axes as given, [] for none; None where they are known only at run time."""
+    axes = c.input(1)
+    if axes is None or static_dims(axes) == (0,):
+        return []
+    return constant_ints(axes)
+
+
+def _again(c: Vjp, op_type: str, v: V) -> V:
+    """Another reduction of `v` over the node's axes, which are kept as ones."""
+    noop = c.attr("noop_with_empty_axes")
+    return c.b.call(
+        "", op_type, [v, c.input(1)], {"keepdims": 1, "noop_with_empty_axes": noop or None}
+    )
 
 
 def _kept(c: Vjp, v: V) -> V:
@@ -28,10 +43,10 @@ def _kept(c: Vjp, v: V) -> V:
     assert x is not None
     if c.attr("keepdims") or _is_identity(c):
         return v
-    axes = constant_ints(c.input(1))
+    axes = _axes(c)
     if axes:
         return b.Unsqueeze(v, axes)
-    if c.input(1) is None or axes == []:
+    if axes == []:
         if x.shape is not None:
             return b.Reshape(v, [1] * rank_of(c, x))
         return b.Reshape(v, b.ConstantOfShape(b.Shape(b.Shape(x)), value=_ONE))
@@ -77,7 +92,7 @@ def reduce_extremum(c: Vjp, x: V, axes: V = None) -> V:
     if _is_identity(c):
         return c.dy
     hit = b.cast(b.Equal(x, _kept(c, c.y)), x.dtype)
-    hits = b.ReduceSum(hit, axes, keepdims=1)
+    hits = _again(c, "ReduceSum", hit)
     return hit * (_kept(c, c.dy) / hits)
 
 
@@ -92,9 +107,9 @@ def reduce_prod(c: Vjp, x: V, axes: V = None) -> V:
         return c.dy
     zero = b.Equal(x, 0.0)
     rest = b.Where(zero, 1.0, x)
-    product = b.ReduceProd(rest, axes, keepdims=1)
+    product = _again(c, "ReduceProd", rest)
     zeros = b.cast(zero, x.dtype)
-    others = b.ReduceSum(zeros, axes, keepdims=1) - zeros
+    others = _again(c, "ReduceSum", zeros) - zeros
     return b.Where(b.Greater(others, 0.0), 0.0, _kept(c, c.dy) * product / rest)
 
 
@@ -140,3 +155,21 @@ def cumsum(c: Vjp, x: V, axis: V) -> V:
     return c.b.CumSum(
         c.dy, axis, exclusive=c.attr("exclusive"), reverse=0 if c.attr("reverse") else 1
     )
+
+
+@vjp("CumProd")
+def cumprod(c: Vjp, x: V, axis: V) -> V:
+    """dx_i = sum over j of dy_j times the product of y_j's other factors.
+
+    Before the first zero: S(dy y) / x, S the cumulative sum from the other end. At the first zero:
+    S(dy y') with y' the products when that zero is left out. After it: 0.
+    """
+    b, way = c.b, {"exclusive": c.attr("exclusive"), "reverse": c.attr("reverse")}
+    zero = b.Equal(x, 0.0)
+    zeros = b.CumSum(b.cast(zero, x.dtype), axis, reverse=way["reverse"])
+    first = b.And(zero, b.Equal(zeros, 1.0))
+    back = {**way, "reverse": 0 if way["reverse"] else 1}
+    before = b.CumSum(c.dy * c.y, axis, **back) / b.Where(zero, 1.0, x)
+    without = b.CumProd(b.Where(first, 1.0, x), axis, **way)
+    at = b.CumSum(c.dy * without, axis, **back)
+    return b.Where(first, at, b.Where(b.Equal(zeros, 0.0), before, 0.0))

@@ -76,6 +76,8 @@ def pad(c: Vjp, x: V, pads: V, value: V = None, axes: V = None) -> Result:
     dvalue = the sum of dy over the padding.
     """
     b = c.b
+    if constant_ints(pads) == []:
+        return c.dy, None, None
     if c.attr("mode") == "constant":
         inner = b.Pad(c.dy, b.Neg(pads), None, axes)
         return named_like(inner, x), lambda: None, lambda: _pad_value(c, inner, pads, axes)
@@ -121,7 +123,10 @@ def depth_to_space(c: Vjp, x: V) -> V:
 
 
 linear("Trilu", lambda c: c.b.Trilu(c.dy, c.input(1), upper=c.attr("upper")))
-linear("SpaceToDepth", lambda c: c.b.DepthToSpace(c.dy, blocksize=c.attr("blocksize"), mode="DCR"))
+linear(
+    "SpaceToDepth",
+    lambda c: c.b.DepthToSpace(c.dy, blocksize=c.attr("blocksize"), mode=c.attr("mode", "DCR")),
+)
 linear(
     "ReverseSequence",
     lambda c: c.b.ReverseSequence(

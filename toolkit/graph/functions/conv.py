@@ -119,6 +119,7 @@ def conv_grad_weight(b: Builder, a: Attributes, x: V, dy: V, w_shape: V) -> V:
 @composite("toolkit.grad", "MaxPoolGrad", "x dy", "dx")
 def max_pool_grad(b: Builder, a: Attributes, x: V, dy: V) -> V:
     """dy added at each window's maximum, the first where several are equal."""
+    a = {name: value for name, value in a.items() if name != "storage_order"}
     _, places = b.MaxPool(x, _outputs=2, **a)
     zeros = b.zeros(b.Reshape(b.Size(x), [1]), x.dtype)
     flat = b.ScatterElements(

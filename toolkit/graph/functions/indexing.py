@@ -18,6 +18,7 @@ def gather_grad(b: Builder, a: Attributes, dy: V, indices: V, x_shape: V) -> V:
     rank = length[0] if length is not None else len(dy.shape) - taken + 1
     axis = a.get("axis", 0) % rank
     zeros = b.zeros(x_shape, dy.dtype)
+    indices = b.cast(indices, 7)
     if axis == 0:
         return b.ScatterND(zeros, b.Unsqueeze(indices, [taken]), dy, reduction="add")
     shape = b.Concat(

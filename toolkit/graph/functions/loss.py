@@ -35,7 +35,8 @@ def _per_label(
     else:
         factor = weight * dloss
         if reduction == "mean":
-            factor = weight * (dloss / b.ReduceSum(weight, keepdims=0))
+            total = b.ReduceSum(weight, keepdims=0)
+            factor = weight * (dloss / b.Where(b.Equal(total, 0.0), 1.0, total))
     return b.Unsqueeze(factor, [1])
 
 
