@@ -16,8 +16,8 @@ OPTIM = "toolkit.optim"
 
 
 def _number(a: Attributes, name: str, default: float) -> float:
-    """An attribute, rounded to float32 as a file holds it."""
-    return float(np.float32(a.get(name, default)))
+    """An attribute as the decimal that was meant: a file holds it as float32."""
+    return float(str(np.float32(a.get(name, default))))
 
 
 @composite(OPTIM, "SGD", "p g buf lr step", "new_p new_buf")
