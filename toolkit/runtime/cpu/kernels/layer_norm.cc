@@ -38,6 +38,13 @@ void ApplyScale(KernelContext& c, const Tensor& y, const Tensor* scale, const Te
   p.Run(c.pool(), y, kCheapGrain);
 }
 
+bool BroadcastsTo(const Shape& from, const Shape& to) {
+  const int extra = to.rank() - from.rank();
+  for (int i = 0; i < from.rank(); ++i)
+    if (extra < 0 || (from[i] != 1 && from[i] != to[i + extra])) return false;
+  return true;
+}
+
 bool FitsRows(const Tensor* t, const Rows& rows) {
   return !t || (t->size() == rows.n && t->rank() >= rows.normalized.rank() &&
                 std::equal(rows.normalized.begin(), rows.normalized.end(),
@@ -61,7 +68,7 @@ class LayerNormKernel : public Kernel {
     for (const Tensor* t : {&scale, bias}) {
       if (!t) continue;
       RequireSameDType(x, *t);
-      TK_REQUIRE(BroadcastShapes(x.shape(), t->shape()) == x.shape(), ErrorKind::kShape,
+      TK_REQUIRE(BroadcastsTo(t->shape(), x.shape()), ErrorKind::kShape,
                  "scale and bias must broadcast to ", x.shape().ToString(), ", got ",
                  t->shape().ToString());
     }
