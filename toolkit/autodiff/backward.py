@@ -207,6 +207,8 @@ def _dependents(nodes: Sequence[ir.Node], wrt: Sequence[ir.Value]) -> set[ir.Val
     """The float values that depend on `wrt`, themselves included."""
     active = set(wrt)
     for node in nodes:
+        if node.meta.get("stop_gradient"):  # Traced from `detach` or under `no_grad`.
+            continue
         if any(v in active for v in _reads(node)):
             active.update(v for v in node.outputs if is_float(v) or v.dtype is None)
     return active
