@@ -138,9 +138,18 @@ class Trace:
                     r._born = self
             return results
         values = [self.convert(t) for t in inputs]
-        return tuple(
-            wrap(v) for v in self.recorder.add(h.op_type, h.domain, values, h.attributes, outputs)
-        )
+        made = self.recorder.add(h.op_type, h.domain, values, h.attributes, outputs)
+        if not STATE.grad:
+            made[0].producer().meta["stop_gradient"] = True  # type: ignore[union-attr]
+        return tuple(wrap(v) for v in made)
+
+    def detached(self, t: Any) -> Tensor:
+        """The same value, where autodiff stops."""
+        if self._is_constant(t):
+            return wrap(t._get())
+        (value,) = self.recorder.add("Identity", "", [self.convert(t)], {}, 1)
+        value.producer().meta["stop_gradient"] = True  # type: ignore[union-attr]
+        return wrap(value)
 
     def _is_constant(self, t: Any) -> bool:
         if t is None or type(t) is Const:

@@ -75,6 +75,8 @@ class TensorBase:
             self._base._base is not None and self._base._sync()
             fresh = self._view.take(self._base)
             self._value, self._node, self._out = fresh._value, fresh._node, fresh._out
+            if isinstance(fresh._node, Record):
+                fresh._node.label = self._view.label
             self._seen = root._version
 
     def _get(self) -> Any:

@@ -228,7 +228,8 @@ def _joint(indices: list[Any]) -> tuple[Any, int]:
     if len(indices) == 1:
         return indices[0].unsqueeze(-1), rank
     shapes = [tuple(t.shape) for t in indices]
-    if any(s != shapes[0] for s in shapes):
+    known = all(type(d) is int for s in shapes for d in s)
+    if any(s != shapes[0] for s in shapes) and (known or any(len(s) != rank for s in shapes)):
         try:
             common = np.broadcast_shapes(*shapes)
         except ValueError:

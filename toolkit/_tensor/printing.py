@@ -109,7 +109,7 @@ def to_string(tensor: Any, prefix: str = "tensor(") -> str:
     if type(value) is not _core.Tensor:
         shape = ", ".join(str(d) for d in tensor.shape)
         return f"{prefix}<symbolic {value.name}>, shape=({shape}), dtype={tensor.dtype})"
-    array = tensor.detach().numpy()
+    array = tensor._array()
     suffixes: list[str] = []
     shape, name = array.shape, tensor.dtype.name
     if array.size == 0:

@@ -9,7 +9,7 @@ from toolkit import dtypes
 from toolkit._tensor.base import BOOL, FLOATS, INT64, TensorBase
 from toolkit._tensor.consts import index, vector
 from toolkit._tensor.promote import cast, floating
-from toolkit._tensor.views import _symbolic, normalize_dim
+from toolkit._tensor.views import SQUEEZE, _symbolic, normalize_dim
 from toolkit.errors import DTypeError, InvalidArgumentError, ShapeError
 from toolkit.ops.dispatch import apply1, apply2, apply_many, handle
 
@@ -144,10 +144,11 @@ class Reductions(TensorBase):
         x: Any = self if self.dim() else self.reshape(1)  # type: ignore[attr-defined]
         where = apply1(handle("Arg" + label, axis=d, keepdims=1, select_last_index=0), x)
         values = apply2(handle("GatherElements", axis=d), x, where)
-        if values._node is not None and values.grad_fn is not None:
-            values.grad_fn.label = label
         if not keepdim or not self.dim():
-            values, where = values.squeeze(d), where.squeeze(d)
+            axes = vector((d,))
+            values, where = apply2(SQUEEZE, values, axes), apply2(SQUEEZE, where, axes)
+        if values.grad_fn is not None:
+            values.grad_fn.label = label
         return kind(values, where)
 
     def max(self, dim: Any = None, keepdim: bool = False) -> Any:
@@ -266,13 +267,15 @@ class Reductions(TensorBase):
         n = self.shape[d] if self.dim() else 1
         if not _symbolic(n) and not 0 <= k <= n:
             raise InvalidArgumentError(f"selected index k out of range: at most {n}, got {k}")
-        return topk(*self._top(k, d, largest))
+        return topk(*self._top("Topk", k, d, largest))
 
-    def _top(self, k: Any, d: int, largest: bool) -> tuple[Any, Any]:
+    def _top(self, label: str, k: Any, d: int, largest: bool) -> tuple[Any, Any]:
         x: Any = self if self.dim() else self.reshape(1)  # type: ignore[attr-defined]
         count = vector((k,)) if not _symbolic(k) else k.vector()
         h = handle("TopK", axis=d, largest=int(largest), sorted=1)
         values, indices = apply_many(h, (x, count), 2)
+        if values.grad_fn is not None:
+            values.grad_fn.label = label
         if not self.dim():
             return values.reshape(()), indices.reshape(())
         return values, indices
@@ -281,7 +284,7 @@ class Reductions(TensorBase):
         """Elements in order along `dim`, and where they were. Equal elements keep their order."""
         d = normalize_dim(dim, self.dim())
         n = self.shape[d] if self.dim() else 1
-        return sort(*self._top(n, d, descending))
+        return sort(*self._top("Sort", n, d, descending))
 
     def argsort(self, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
         """The indices that sort along `dim`."""

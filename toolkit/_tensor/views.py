@@ -57,6 +57,8 @@ class Alias(View):
     """The same elements, outside the tape (`detach`, `data`)."""
 
     def run(self, base: Any) -> Any:
+        if STATE.trace is not None:
+            return STATE.trace.detached(base)
         return wrap(base._get())
 
     def put(self, base: Any, value: Any) -> Any:

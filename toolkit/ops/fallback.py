@@ -1,12 +1,11 @@
 """Operators without a kernel, run by the functions that define them: inlined and lowered once for
-each signature of inputs.
-"""
+each signature of inputs."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from toolkit.errors import UnsupportedOperatorError
+_MAX_PROGRAMS = 64
 
 
 class FallbackOp:
@@ -20,14 +19,27 @@ class FallbackOp:
         return self.run(inputs, 1)[0]
 
     def run(self, inputs: Any, num_outputs: int) -> list[Any]:
-        """All outputs."""
+        """All outputs.
+
+        Raises:
+            UnsupportedOperatorError: no function defines the operator.
+        """
         key = (num_outputs, *(None if t is None else (t.dtype, t.shape) for t in inputs))
         program = self._programs.get(key)
         if program is None:
+            if len(self._programs) >= _MAX_PROGRAMS:
+                self._programs.clear()
             program = self._programs[key] = self._compile(inputs, num_outputs)
         return program.run([t for t in inputs if t is not None])  # type: ignore[no-any-return]
 
     def _compile(self, inputs: Any, num_outputs: int) -> Any:
-        raise UnsupportedOperatorError(
-            f"{self.op_type}: no CPU kernel for this operator of domain '{self.domain}'."
-        )
+        from toolkit.graph.trace import Recorder
+        from toolkit.runtime.lowering import lower
+
+        recorder = Recorder(self.op_type)
+        values = [
+            None if t is None else recorder.input(f"x{i}", t.dtype, t.shape)
+            for i, t in enumerate(inputs)
+        ]
+        outputs = recorder.add(self.op_type, self.domain, values, self.attributes, num_outputs)
+        return lower(inputs=[v for v in values if v is not None], outputs=list(outputs))
