@@ -139,6 +139,7 @@ CASES = [
     Case("Pad", 1, (X2,), {"paddings": [1, 0, 0, 2], "value": 3.0}, "pad"),
     Case("Pad", 2, (X2,), {"pads": [1, 0, 0, 2], "mode": "edge"}, "pad edge"),
     Case("Pad", 13, (X2, i64(1, 0, 0, 2)), {}, consts=(1,)),
+    Case("Pad", 18, (X2, i64(1, 2), np.float32(3), i64(-1)), {}, consts=(1, 2, 3)),
     Case("Tile", 1, (X2, np.float32(2), np.float32(1)), {}, np.tile(X2, (1, 2))),
     Case("Shape", 13, (X,)),
     Case("Flatten", 9, (X,), {"axis": 2}),

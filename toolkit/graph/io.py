@@ -135,10 +135,7 @@ def _deserialize(proto: onnx.ModelProto, path: str | None, where: str) -> ir.Mod
             for graph in model.graphs():
                 ir.external_data.set_base_dir(graph, os.path.dirname(os.path.abspath(path)))
     except Exception as error:
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        raise invalid(where, f"{type(cause).__name__}: {cause}") from None
+        raise invalid(where, _root_cause(error)) from None
     check_tensors(model, where)
     if model.ir_version < 4:
         # Every initializer had to be an input as well; none is meant to be fed.
@@ -149,6 +146,12 @@ def _deserialize(proto: onnx.ModelProto, path: str | None, where: str) -> ir.Mod
     if proto.training_info:
         model.meta[training_info.META_KEY] = list(proto.training_info)
     return model
+
+
+def _root_cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {error}"
 
 
 def to_proto(model: ir.Model, opset: int | None = None, inline: bool = False) -> onnx.ModelProto:
@@ -162,6 +165,7 @@ def to_proto(model: ir.Model, opset: int | None = None, inline: bool = False) ->
     Raises:
         InvalidArgumentError: No such opset, or one below `downgrade.MIN_EXPORT_OPSET`.
         UnsupportedOperatorError: A node cannot be expressed at `opset`.
+        InvalidModelError: The graph holds what a file cannot.
     """
     work = _lowered(model, opset, inline)
     for graph in work.graphs():
@@ -182,7 +186,10 @@ def _lowered(model: ir.Model, opset: int | None, inline: bool) -> ir.Model:
 
 
 def _serialized(work: ir.Model, model: ir.Model) -> onnx.ModelProto:
-    proto = ir.serde.serialize_model(work)
+    try:
+        proto = ir.serde.serialize_model(work)
+    except ir.serde.SerdeError as error:
+        raise invalid("export", _root_cause(error)) from None
     infos = model.meta.get(training_info.META_KEY, ())
     target = work.opset_imports[""]
     if infos and target != CANONICAL_OPSET:
@@ -202,7 +209,7 @@ def _composites(model: ir.Model, opset: int, inline: bool) -> None:
     if inline:
         functions.inline(model)
     else:
-        functions.attach(model, opset)
+        functions.attach(model)
 
 
 def _ir_version(model: ir.Model) -> int:

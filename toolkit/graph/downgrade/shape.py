@@ -15,21 +15,29 @@ def pad_19(edit: Edit) -> None:
 
 @before("Pad", opset=18)
 def pad_18(edit: Edit) -> None:
-    """Input axes -> pads of all axes, where both are constants."""
+    """Input axes -> pads of all axes: `pads' = Gather(Concat(pads, [0]), positions)`.
+
+    `positions` holds the last place, the zero, for axes that are not named.
+    """
     if edit.input(3) is None:
         return
     data, pads, value, axes = edit.node.inputs
     rank, known, chosen = edit.rank(data), edit.constant_of(1), edit.constant_of(3)
-    if rank is None or known is None or chosen is None:
-        need = "constant pads and axes and a known rank are required before opset 18"
+    if rank is None or chosen is None:
+        need = "constant axes and a known rank are required before opset 18"
         raise edit.fail(need, "others")
-    full = [0] * (2 * rank)
     count = len(chosen)
+    positions = [2 * count] * (2 * rank)
     for k, axis in enumerate(chosen.tolist()):
-        full[axis % rank] = int(known[k])
-        full[rank + axis % rank] = int(known[count + k])
+        positions[axis % rank] = k
+        positions[rank + axis % rank] = count + k
     edit.folded.update(v.name for v in (pads, axes) if v is not None and v.name)
-    edit.set_inputs(data, edit.const(full, wish="pads"), value)
+    if known is not None:
+        full = edit.const([[*known.tolist(), 0][p] for p in positions], wish="pads")
+    else:
+        padded = edit.op("Concat", [pads, edit.const([0])], {"axis": 0})
+        full = edit.op("Gather", [padded, edit.const(positions)])
+    edit.set_inputs(data, full, value)
 
 
 @before("Pad", opset=11)

@@ -1,0 +1,117 @@
+"""Every composite exports at old and new opsets, as function and flat, with equal results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from toolkit.graph import functions
+from toolkit.graph.infer import infer_shapes
+from toolkit.graph.io import load_model, to_proto
+
+RNG = np.random.default_rng(1)
+
+
+def f32(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape, np.float32)
+
+
+def i64(*items: int) -> np.ndarray:
+    return np.array(items, np.int64)
+
+
+X, W = f32(2, 3, 6, 6), f32(4, 3, 3, 3)
+DY = f32(2, 4, 4, 4)
+STATE = np.array([7, 3], np.uint64)
+LR, STEP = np.float32(0.1), np.int64(2)
+SAME = [f32(3, 4) for _ in range(5)]
+MOMENT = np.abs(f32(3, 4))
+
+CASES: list[tuple[str, str, list[Any], dict[str, Any], int]] = [
+    ("grad", "SumToShape", [f32(2, 3, 4), i64(3, 1)], {}, 1),
+    ("grad", "ConvGradInput", [DY, W, i64(2, 3, 6, 6)], {"kernel_shape": [3, 3]}, 1),
+    ("grad", "ConvGradWeight", [X, DY, i64(4, 3, 3, 3)], {"kernel_shape": [3, 3]}, 1),
+    ("grad", "MaxPoolGrad", [X, f32(2, 3, 3, 3)], {"kernel_shape": [2, 2], "strides": [2, 2]}, 1),
+    (
+        "grad",
+        "AveragePoolGrad",
+        [f32(2, 3, 3, 3), i64(2, 3, 6, 6)],
+        {"kernel_shape": [2, 2], "strides": [2, 2]},
+        1,
+    ),
+    ("grad", "SoftmaxGrad", [f32(3, 4), f32(3, 4)], {"axis": -1}, 1),
+    ("grad", "LogSoftmaxGrad", [f32(3, 4), f32(3, 4)], {"axis": 0}, 1),
+    (
+        "grad",
+        "SoftmaxCrossEntropyLossGrad",
+        [f32(3, 4), i64(0, 3, 1), np.float32(1.5)],
+        {"reduction": "mean"},
+        1,
+    ),
+    ("grad", "LayerNormalizationGrad", [f32(3, 4), f32(4), f32(3, 4)], {"axis": -1}, 3),
+    ("grad", "BatchNormalizationGrad", [X, f32(3), f32(2, 3, 6, 6)], {}, 3),
+    ("grad", "GatherGrad", [f32(2, 4), i64(2, 2), i64(5, 4)], {"axis": 0}, 1),
+    ("grad", "SliceGrad", [f32(2, 4), i64(5, 4), i64(1), i64(3), i64(0)], {}, 1),
+    ("nn", "BatchNormTraining", [X, f32(3), f32(3), f32(3), MOMENT[:, 0]], {"momentum": 0.1}, 3),
+    ("random", "Dropout", [f32(3, 5), STATE], {"ratio": 0.4, "call": 2}, 2),
+    ("random", "Uniform", [i64(3, 5), STATE], {"call": 0, "dtype": 1}, 1),
+    ("random", "Normal", [i64(3, 5), STATE], {"call": 1, "dtype": 1}, 1),
+    ("optim", "SGD", [*SAME[:3], LR, STEP], {"momentum": 0.9}, 2),
+    ("optim", "Adam", [*SAME[:3], MOMENT, LR, STEP], {"weight_decay": 0.01}, 3),
+    ("optim", "AdamW", [*SAME[:3], MOMENT, LR, STEP], {}, 3),
+]
+IDS = [name for _, name, *_ in CASES]
+
+
+def model_of(case: tuple[str, str, list[Any], dict[str, Any], int]) -> ir.Model:
+    domain, name, arrays, attrs, outputs = case
+    inputs = []
+    for k, array in enumerate(map(np.asarray, arrays)):
+        dtype = ir.DataType.from_numpy(array.dtype)
+        inputs.append(
+            ir.Value(name=f"x{k}", type=ir.TensorType(dtype), shape=ir.Shape(array.shape))
+        )
+    node = ir.node(name, inputs, attrs, domain=f"toolkit.{domain}", num_outputs=outputs)
+    for k, value in enumerate(node.outputs):
+        value.name = f"y{k}"
+    graph = ir.Graph(inputs, node.outputs, nodes=[node], opset_imports={"": 28}, name="g")
+    graph.opset_imports[f"toolkit.{domain}"] = 1
+    infer_shapes(graph, strict=True)
+    return ir.Model(graph, ir_version=10)
+
+
+def run(proto: onnx.ModelProto, arrays: list[Any]) -> list[np.ndarray]:
+    ort = pytest.importorskip("onnxruntime")
+    options = ort.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 4, 1
+    session = ort.InferenceSession(proto.SerializeToString(), options, ["CPUExecutionProvider"])
+    return list(session.run(None, {f"x{k}": np.array(a) for k, a in enumerate(arrays)}))
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_composite_exports(case: tuple[str, str, list[Any], dict[str, Any], int]) -> None:
+    model, arrays = model_of(case), case[2]
+    want: list[np.ndarray] | None = None
+    for opset in (21, 18):
+        for inline in (False, True):
+            proto = to_proto(model, opset, inline)
+            onnx.checker.check_model(proto, full_check=True)
+            assert bool(proto.functions) is not inline
+            assert all(not n.domain for n in proto.graph.node) is inline
+            got = run(proto, arrays)
+            want = got if want is None else want
+            for value, g, w in zip(model.graph.outputs, got, want, strict=True):
+                np.testing.assert_allclose(g, w, rtol=1e-5, atol=1e-6)
+                assert g.dtype == value.dtype.numpy() if value.dtype else True
+                assert value.shape is not None
+                assert len(value.shape) == g.ndim
+    again = load_model(to_proto(model))
+    assert len(again.graph) == 1
+
+
+def test_every_composite_is_tried() -> None:
+    assert {(f"toolkit.{d}", n) for d, n, *_ in CASES} == set(functions.composites())
