@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from toolkit.data import DataLoader, TensorDataset
 
 import toolkit as tk
 from toolkit import errors, nn, optim
+from toolkit.data import DataLoader, TensorDataset
 from toolkit.train import Trainer, TrainStep
 
 KILLS = 20
+EPOCHS = 40  # Of the run that is killed: longer than all the lives before its last.
 
 
 def loader(count: int = 96, size: int = 16, seed: int = 0) -> DataLoader:
@@ -103,41 +104,50 @@ def test_resume_equals_one_go(tmp_path):
 _CHILD = """
 import sys
 from pathlib import Path
-from tests.train.test_trainer import loader, make_trainer
+from tests.train.test_trainer import EPOCHS, loader, make_trainer
 trainer = make_trainer(Path(sys.argv[1]), checkpoint_every=2)
 trainer.resume()
 print("ready", flush=True)
-trainer.fit(loader(), loader(32, 32), 6)
+trainer.fit(loader(), loader(32, 32), EPOCHS)
 print("done", flush=True)
 """
 
 
+def run_child(folder: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", _CHILD, str(folder)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        cwd=Path(__file__).parents[2],
+    )
+
+
+def check_files(folder: Path) -> None:
+    """A model is whole or not there, and nothing is left half-written beside it."""
+    for path in folder.glob("*.onnx") if folder.exists() else ():
+        onnx.checker.check_model(onnx.load(path))
+    assert not [p.name for p in folder.glob(".*")]
+
+
 def test_sigkill_loses_nothing(tmp_path):
     """Killed at random moments and resumed, a run ends at the bits of one that was not."""
-    make_trainer(tmp_path / "whole", checkpoint_every=2).fit(loader(), loader(32, 32), 6)
+    make_trainer(tmp_path / "whole", checkpoint_every=2).fit(loader(), loader(32, 32), EPOCHS)
     folder = tmp_path / "killed"
     rng = random.Random(0)
     kills = 0
+    midway = 0  # Kills that left a checkpoint behind.
     for _ in range(KILLS * 4):
-        child = subprocess.Popen(
-            [sys.executable, "-c", _CHILD, str(folder)],
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-            cwd=Path(__file__).parents[2],
-        )
-        assert child.stdout is not None
-        assert child.stdout.readline() == b"ready\n"
-        if kills < KILLS:
-            time.sleep(rng.random() * 0.15)
-            child.send_signal(signal.SIGKILL)
-            kills += child.wait() == -signal.SIGKILL
-            for path in folder.glob("*") if folder.exists() else ():
-                if path.suffix == ".onnx":
-                    onnx.checker.check_model(onnx.load(path))  # Whole or not there.
-                assert not path.name.endswith(".onnx.tmp")
-        finished = child.stdout.read() == b"done\n"
-        child.wait()
+        with run_child(folder) as child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"ready\n"
+            if kills < KILLS:
+                time.sleep(rng.random() * 0.3)
+                child.send_signal(signal.SIGKILL)
+                kills += child.wait() == -signal.SIGKILL
+                midway += (folder / "last.onnx").exists()
+                check_files(folder)
+            finished = child.stdout.read() == b"done\n"
         if finished:
             break
-    assert finished
+    assert finished and kills == KILLS and midway > KILLS // 2
     assert final_bits(tmp_path / "whole") == final_bits(folder)
