@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
-#include <vector>
 
 #include "core/gemm.h"
-#include "kernels/window.h"
+#include "kernels/plane.h"
 
 namespace toolkit {
 
@@ -15,9 +14,6 @@ int64_t ConvShape::out_count() const { return OutCount(window); }
 int64_t ConvShape::taps() const { return TapCount(window); }
 
 namespace {
-
-const WindowRows<float>& RowsOf(float) { return WindowSimd().f32; }
-const WindowRows<double>& RowsOf(double) { return WindowSimd().f64; }
 
 bool IsUnit(const Window& w) {
   for (int d = 0; d < w.rank; ++d)
@@ -47,60 +43,26 @@ class PaddedImages {
   // `channels` of each of `images`, which lie `image_stride` apart.
   PaddedImages(const Window& window, const T* x, int64_t images, int64_t channels,
                int64_t image_stride)
-      : window_(window), data_(x), image_stride_(image_stride) {
-    bool same = true;
-    for (int d = 0; d < window.rank; ++d) {
-      const int64_t need = (window.out[d] - 1) * window.stride[d] + Extent(window, d);
-      same &= window.pad_begin[d] == 0 && need <= window.in[d];
-      window_.in[d] = need;
-      window_.pad_begin[d] = window_.pad_end[d] = 0;
-    }
-    if (same) {
-      window_ = window;
-      return;
-    }
-    image_stride_ = channels * InCount(window_);
-    buffer_ = Buffer::Allocate(static_cast<size_t>(images * image_stride_) * sizeof(T));
+      : padding_(window), data_(x), image_stride_(image_stride) {
+    if (!padding_.needed()) return;
+    buffer_ = padding_.template Allocate<T>(images * channels);
     T* out = reinterpret_cast<T*>(buffer_->data());
-    data_ = out;
-    const int64_t plane = InCount(window_), from_plane = InCount(window);
+    const int64_t plane = InCount(padding_.window()), from_plane = InCount(window);
     const int64_t grain = 1 + 16384 / plane;
     ThreadPool::Global().ParallelFor(images * channels, grain, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i)
-        PadPlane(window, x + i / channels * image_stride + i % channels * from_plane,
-                 out + i * plane);
+        padding_.Copy(x + i / channels * image_stride + i % channels * from_plane, T(0),
+                      out + i * plane);
     });
+    data_ = out;
+    image_stride_ = channels * plane;
   }
 
-  const Window& window() const { return window_; }  // Without padding.
+  const Window& window() const { return padding_.window(); }
   const T* image(int64_t i) const { return data_ + i * image_stride_; }
 
  private:
-  void PadPlane(const Window& from, const T* x, T* out) const {
-    const int last = from.rank - 1;
-    const int64_t columns = window_.in[last], left = from.pad_begin[last];
-    const int64_t copied = std::max<int64_t>(0, std::min(from.in[last], columns - left));
-    for (int64_t row = 0; row < InCount(window_) / columns; ++row, out += columns) {
-      int64_t rest = row, index = 0, stride = 1;
-      bool inside = true;
-      for (int d = last - 1; d >= 0; --d) {
-        const int64_t at = rest % window_.in[d] - from.pad_begin[d];
-        rest /= window_.in[d];
-        inside &= at >= 0 && at < from.in[d];
-        index += at * stride;
-        stride *= from.in[d];
-      }
-      if (!inside) {
-        std::fill(out, out + columns, T(0));
-        continue;
-      }
-      std::fill(out, out + left, T(0));
-      std::memcpy(out + left, x + index * from.in[last], static_cast<size_t>(copied) * sizeof(T));
-      std::fill(out + left + copied, out + columns, T(0));
-    }
-  }
-
-  Window window_;
+  Padding padding_;
   const T* data_;
   int64_t image_stride_;
   std::shared_ptr<Buffer> buffer_;
@@ -262,53 +224,20 @@ void ForwardGemm(const ConvShape& s, bool pointwise, const T* x, const T* w, con
   (merge ? ForwardMerged<T> : ForwardImages<T>)(s, pointwise, x, w, packed_w, bias, y);
 }
 
-// One plane of a depthwise convolution, row by row; taps outside the input are left out.
-template <class T>
-void DepthwisePlane(const Window& win, const T* x, const T* w, T bias, T* y) {
-  const int last = win.rank - 1;
-  const int64_t columns = win.out[last], in_columns = win.in[last], taps = win.kernel[last];
-  const int64_t stride = win.stride[last], dilation = win.dilation[last];
-  // Columns whose taps all lie inside.
-  const Span first = InsideSpan(win, last, 0), end = InsideSpan(win, last, taps - 1);
-  const int64_t lo = first.begin, hi = std::max(lo, std::min(first.end, end.end));
-  const int64_t tap_rows = TapCount(win) / taps;
-  std::vector<const T*> rows(tap_rows), weights(tap_rows);
-  const auto run = RowsOf(T()).taps;
-  for (int64_t row = 0; row < OutCount(win) / columns; ++row) {
-    int count = 0;
-    ForEachRow(win, row, row + 1, [&](int64_t, int64_t in_row, int64_t tap_row) {
-      rows[count] = x + in_row * in_columns;
-      weights[count++] = w + tap_row * taps;
-    });
-    T* out = y + row * columns;
-    const auto border = [&](int64_t o) {
-      const int64_t from = o * stride - win.pad_begin[last];
-      int64_t t0 = 0, t1 = taps;  // A division would cost more than these few steps.
-      while (t0 < t1 && from + t0 * dilation < 0) ++t0;
-      while (t1 > t0 && from + (t1 - 1) * dilation >= in_columns) --t1;
-      T sum = bias;
-      for (int r = 0; r < count; ++r)
-        for (int64_t t = t0; t < t1; ++t) sum += weights[r][t] * rows[r][from + t * dilation];
-      out[o] = sum;
-    };
-    for (int64_t o = 0; o < lo; ++o) border(o);
-    for (int64_t o = hi; o < columns; ++o) border(o);
-    for (int r = 0; r < count; ++r) rows[r] += lo * stride - win.pad_begin[last];
-    run(hi - lo, count, rows.data(), weights.data(), taps, dilation, stride, bias, out + lo);
-  }
-}
-
-// One input channel a group. Planes run in parallel.
+// One input channel a group: planes run in parallel, each row by row in registers.
 template <class T>
 void ForwardDepthwise(const ConvShape& s, const T* x, const T* w, const T* bias, T* y) {
   const int64_t out_count = s.out_count(), in_count = s.in_count(), taps = s.taps();
-  const int64_t channels = s.group * s.out_channels;
+  const int64_t channels = s.group * s.out_channels, columns = s.window.out[s.window.rank - 1];
   const int64_t grain = 1 + 16384 / std::max<int64_t>(1, out_count * taps);
   ThreadPool::Global().ParallelFor(s.batch * channels, grain, [&](int64_t begin, int64_t end) {
+    PlaneRows<T> rows(s.window, T(0));
     for (int64_t i = begin; i < end; ++i) {
       const int64_t o = i % channels;
-      DepthwisePlane<T>(s.window, x + i / s.out_channels * in_count, w + o * taps,
-                        bias ? bias[o] : T(0), y + i * out_count);
+      rows.Load(x + i / s.out_channels * in_count, w + o * taps);
+      T* out = y + i * out_count;
+      for (int64_t row = 0; row < out_count / columns; ++row, out += columns)
+        RowsOf(T()).taps(rows.Row(row), bias ? bias[o] : T(0), out);
     }
   });
 }

@@ -8,15 +8,12 @@
 #include <vector>
 
 #include "core/kernel.h"
-#include "kernels/window.h"
+#include "kernels/plane.h"
 
 namespace toolkit {
 namespace {
 
 constexpr DTypeSet kMaxTypes = kFloats | Bit(DType::kInt8) | Bit(DType::kUInt8);
-
-const WindowRows<float>& RowsOf(float) { return WindowSimd().f32; }
-const WindowRows<double>& RowsOf(double) { return WindowSimd().f64; }
 
 template <class Fn>
 decltype(auto) DispatchMax(DType t, Fn&& fn) {
@@ -57,13 +54,10 @@ Shape OutputShape(const Shape& x, const Window& w) {
   return y;
 }
 
-// Calls fn(plane) for every plane, in parallel. `work`: operations of a plane.
+// Calls fn(begin, end) for ranges of planes, in parallel. `work`: operations of a plane.
 template <class Fn>
 void ForEachPlane(KernelContext& c, int64_t planes, int64_t work, Fn&& fn) {
-  const int64_t grain = 1 + 16384 / std::max<int64_t>(1, work);
-  c.pool().ParallelFor(planes, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) fn(i);
-  });
+  c.pool().ParallelFor(planes, 1 + 16384 / std::max<int64_t>(1, work), fn);
 }
 
 // Calls fn(length, first output column, first input offset) for each tap over each row of input
@@ -86,17 +80,31 @@ template <class T>
 constexpr T kLowest = std::numeric_limits<T>::has_infinity ? -std::numeric_limits<T>::infinity()
                                                            : std::numeric_limits<T>::lowest();
 
+// The largest of each window of an output row; integers, which no model pools in volume.
 template <class T>
 void MaxRow(const Window& w, int64_t row, const T* x, T* y) {
   const int64_t stride = w.stride[w.rank - 1];
   std::fill(y, y + w.out[w.rank - 1], kLowest<T>);
   ForEachTap(w, row, [&](int64_t n, int64_t column, int64_t from) {
-    if constexpr (std::is_floating_point_v<T>) {
-      RowsOf(T()).max(n, x + from, stride, y + column);
-    } else {
-      for (int64_t i = 0; i < n; ++i) y[column + i] = std::max(y[column + i], x[from + i * stride]);
-    }
+    for (int64_t i = 0; i < n; ++i) y[column + i] = std::max(y[column + i], x[from + i * stride]);
   });
+}
+
+// NaN wins.
+template <class T>
+void MaxPlanes(const Window& w, int64_t planes, const T* x, T* y) {
+  const int64_t columns = w.out[w.rank - 1], rows = OutCount(w) / columns;
+  if constexpr (std::is_floating_point_v<T>) {
+    PlaneRows<T> plane(w, kLowest<T>);
+    for (int64_t i = 0; i < planes; ++i, x += InCount(w)) {
+      plane.Load(x);
+      for (int64_t row = 0; row < rows; ++row, y += columns)
+        RowsOf(T()).max_taps(plane.Row(row), y);
+    }
+  } else {
+    for (int64_t i = 0; i < planes; ++i, x += InCount(w))
+      for (int64_t row = 0; row < rows; ++row, y += columns) MaxRow(w, row, x, y);
+  }
 }
 
 // The largest and its flat index in the plane, the first among equals; -1 for an empty window.
@@ -116,6 +124,40 @@ void ArgMaxRow(const Window& w, int64_t row, const T* x, T* y, int64_t* index) {
   });
 }
 
+// Calls fn(plane, row, values, indices) for each output row of planes [begin, end).
+template <class T, class Fn>
+void ArgMaxPlanes(const Window& w, int64_t begin, int64_t end, const T* x, Fn&& fn) {
+  const int64_t columns = w.out[w.rank - 1], rows = OutCount(w) / columns;
+  std::vector<T> best(columns);
+  std::vector<int64_t> index(columns), source;
+  std::vector<int32_t> tap(columns);
+  [[maybe_unused]] const int64_t stride = w.stride[w.rank - 1];
+  if constexpr (std::is_floating_point_v<T>) {
+    PlaneRows<T> plane(w, kLowest<T>);
+    for (int64_t i = begin; i < end; ++i) {
+      plane.Load(x + i * InCount(w));
+      for (int64_t row = 0; row < rows; ++row) {
+        RowsOf(T()).argmax_taps(plane.Row(row), best.data(), tap.data());
+        plane.SourceIndices(row, &source);
+        bool lowest = false;  // Padding and elements can be equal only there.
+        for (int64_t o = 0; o < columns; ++o) {
+          index[o] = source[tap[o]] + o * stride;
+          lowest |= best[o] == kLowest<T>;
+        }
+        if (lowest) ArgMaxRow(w, row, x + i * InCount(w), best.data(), index.data());
+        fn(i, row, best.data(), index.data());
+      }
+    }
+  } else {
+    for (int64_t i = begin; i < end; ++i) {
+      for (int64_t row = 0; row < rows; ++row) {
+        ArgMaxRow(w, row, x + i * InCount(w), best.data(), index.data());
+        fn(i, row, best.data(), index.data());
+      }
+    }
+  }
+}
+
 class MaxPool : public Kernel {
  public:
   explicit MaxPool(const Attributes& attributes)
@@ -131,20 +173,21 @@ class MaxPool : public Kernel {
     if (y.size() == 0) return;
     DispatchMax(x.dtype(), [&](auto tag) {
       using T = typename decltype(tag)::type;
-      const int64_t columns = w.out[w.rank - 1], rows = OutCount(w) / columns;
-      ForEachPlane(c, shape[0] * shape[1], OutCount(w) * TapCount(w), [&](int64_t plane) {
-        const T* from = x.data<T>() + plane * InCount(w);
-        for (int64_t row = 0; row < rows; ++row) {
+      const int64_t columns = w.out[w.rank - 1];
+      const auto work = [&](int64_t begin, int64_t end) {
+        const T* from = x.data<T>();
+        T* to = y.data<T>();
+        if (!indices)
+          return MaxPlanes(w, end - begin, from + begin * InCount(w), to + begin * OutCount(w));
+        const auto store = [&](int64_t plane, int64_t row, const T* best, const int64_t* index) {
           const int64_t at = plane * OutCount(w) + row * columns;
-          if (!indices) {
-            MaxRow(w, row, from, y.data<T>() + at);
-            continue;
-          }
-          ArgMaxRow(w, row, from, y.data<T>() + at, indices + at);
-          for (int64_t i = at; i < at + columns; ++i)
-            indices[i] = plane * InCount(w) + StoredIndex(w, std::max<int64_t>(0, indices[i]));
-        }
-      });
+          std::copy(best, best + columns, to + at);
+          for (int64_t i = 0; i < columns; ++i)
+            indices[at + i] = plane * InCount(w) + StoredIndex(w, std::max<int64_t>(0, index[i]));
+        };
+        ArgMaxPlanes(w, begin, end, from, store);
+      };
+      ForEachPlane(c, shape[0] * shape[1], OutCount(w) * TapCount(w), work);
     });
   }
 
@@ -185,20 +228,17 @@ class MaxPoolGrad : public Kernel {
     if (dx.size() == 0) return;
     DispatchFloats(x.dtype(), [&](auto tag) {
       using T = typename decltype(tag)::type;
-      const int64_t columns = w.out[w.rank - 1], rows = OutCount(w) / columns;
-      ForEachPlane(c, x.dim(0) * x.dim(1), OutCount(w) * TapCount(w), [&](int64_t plane) {
-        std::vector<T> best(columns);
-        std::vector<int64_t> index(columns);
-        const T* from = x.data<T>() + plane * InCount(w);
+      const int64_t columns = w.out[w.rank - 1];
+      const auto scatter = [&](int64_t plane, int64_t row, const T*, const int64_t* index) {
         T* to = dx.data<T>() + plane * InCount(w);
-        std::fill(to, to + InCount(w), T(0));
-        for (int64_t row = 0; row < rows; ++row) {
-          ArgMaxRow(w, row, from, best.data(), index.data());
-          const T* d = dy.data<T>() + plane * OutCount(w) + row * columns;
-          for (int64_t i = 0; i < columns; ++i)
-            if (index[i] >= 0) to[index[i]] += d[i];
-        }
-      });
+        if (row == 0) std::fill(to, to + InCount(w), T(0));
+        const T* d = dy.data<T>() + plane * OutCount(w) + row * columns;
+        for (int64_t i = 0; i < columns; ++i)
+          if (index[i] >= 0) to[index[i]] += d[i];
+      };
+      ForEachPlane(
+          c, x.dim(0) * x.dim(1), OutCount(w) * TapCount(w),
+          [&](int64_t begin, int64_t end) { ArgMaxPlanes(w, begin, end, x.data<T>(), scatter); });
     });
   }
 
@@ -225,17 +265,17 @@ class Divisors {
     }
   }
 
-  // out[i] = 1 / divisor of column i of `row`; 0 for an empty window, whose sum is 0 too.
+  // out[i] = sums[i] / divisor of column i of `row`; an empty window's sum is 0 and stays so.
   template <class T>
   void Divide(int64_t row, const T* sums, T* out) const {
-    int64_t outer = 1;
+    T outer = T(1);
     for (int d = w_.rank - 2; d >= 0; --d) {
-      outer *= factors_[d][row % w_.out[d]];
-      row /= w_.out[d];
+      outer *= static_cast<T>(factors_[d][d > 0 ? row % w_.out[d] : row]);
+      if (d > 0) row /= w_.out[d];
     }
     const std::vector<int64_t>& inner = factors_[w_.rank - 1];
     for (size_t i = 0; i < inner.size(); ++i)
-      out[i] = sums[i] / static_cast<T>(std::max<int64_t>(1, outer * inner[i]));
+      out[i] = sums[i] / std::max(T(1), outer * static_cast<T>(static_cast<int32_t>(inner[i])));
   }
 
  private:
@@ -257,17 +297,18 @@ class AveragePool : public Kernel {
     DispatchFloats(x.dtype(), [&](auto tag) {
       using T = typename decltype(tag)::type;
       const int64_t columns = w.out[w.rank - 1], rows = OutCount(w) / columns;
-      ForEachPlane(c, x.dim(0) * x.dim(1), OutCount(w) * TapCount(w), [&](int64_t plane) {
-        const T* from = x.data<T>() + plane * InCount(w);
-        for (int64_t row = 0; row < rows; ++row) {
-          T* to = y.data<T>() + plane * OutCount(w) + row * columns;
-          std::fill(to, to + columns, T(0));
-          ForEachTap(w, row, [&](int64_t n, int64_t column, int64_t at) {
-            RowsOf(T()).axpy(n, T(1), from + at, w.stride[w.rank - 1], to + column);
-          });
-          divisors.Divide(row, to, to);
+      const auto work = [&](int64_t begin, int64_t end) {
+        PlaneRows<T> plane(w, T(0));
+        T* to = y.data<T>() + begin * OutCount(w);
+        for (int64_t i = begin; i < end; ++i) {
+          plane.Load(x.data<T>() + i * InCount(w));
+          for (int64_t row = 0; row < rows; ++row, to += columns) {
+            RowsOf(T()).sum_taps(plane.Row(row), to);
+            divisors.Divide(row, to, to);
+          }
         }
-      });
+      };
+      ForEachPlane(c, x.dim(0) * x.dim(1), OutCount(w) * TapCount(w), work);
     });
   }
 
@@ -297,15 +338,17 @@ class AveragePoolGrad : public Kernel {
     DispatchFloats(dy.dtype(), [&](auto tag) {
       using T = typename decltype(tag)::type;
       const int64_t columns = w.out[w.rank - 1], rows = OutCount(w) / columns;
-      ForEachPlane(c, x[0] * x[1], OutCount(w) * TapCount(w), [&](int64_t plane) {
-        std::vector<T> share(columns);
-        T* to = dx.data<T>() + plane * InCount(w);
-        std::fill(to, to + InCount(w), T(0));
-        for (int64_t row = 0; row < rows; ++row) {
-          divisors.Divide(row, dy.data<T>() + plane * OutCount(w) + row * columns, share.data());
-          ForEachTap(w, row, [&](int64_t n, int64_t column, int64_t at) {
-            RowsOf(T()).axpy_back(n, T(1), share.data() + column, to + at, w.stride[w.rank - 1]);
-          });
+      ForEachPlane(c, x[0] * x[1], OutCount(w) * TapCount(w), [&](int64_t begin, int64_t end) {
+        for (int64_t plane = begin; plane < end; ++plane) {
+          std::vector<T> share(columns);
+          T* to = dx.data<T>() + plane * InCount(w);
+          std::fill(to, to + InCount(w), T(0));
+          for (int64_t row = 0; row < rows; ++row) {
+            divisors.Divide(row, dy.data<T>() + plane * OutCount(w) + row * columns, share.data());
+            ForEachTap(w, row, [&](int64_t n, int64_t column, int64_t at) {
+              RowsOf(T()).axpy_back(n, T(1), share.data() + column, to + at, w.stride[w.rank - 1]);
+            });
+          }
         }
       });
     });
@@ -346,17 +389,21 @@ class LpPool : public Kernel {
       using T = typename decltype(tag)::type;
       const int64_t columns = w.out[w.rank - 1], rows = OutCount(w) / columns;
       const int64_t stride = w.stride[w.rank - 1];
-      ForEachPlane(c, x.dim(0) * x.dim(1), OutCount(w) * TapCount(w), [&](int64_t plane) {
-        const T* from = x.data<T>() + plane * InCount(w);
-        for (int64_t row = 0; row < rows; ++row) {
-          T* to = y.data<T>() + plane * OutCount(w) + row * columns;
-          std::fill(to, to + columns, T(0));
-          ForEachTap(w, row, [&](int64_t n, int64_t column, int64_t at) {
-            for (int64_t i = 0; i < n; ++i) to[column + i] += AbsPower(from[at + i * stride], p_);
-          });
-          for (int64_t i = 0; i < columns; ++i) to[i] = Root(to[i], p_);
-        }
-      });
+      ForEachPlane(c, x.dim(0) * x.dim(1), OutCount(w) * TapCount(w),
+                   [&](int64_t begin, int64_t end) {
+                     for (int64_t plane = begin; plane < end; ++plane) {
+                       const T* from = x.data<T>() + plane * InCount(w);
+                       for (int64_t row = 0; row < rows; ++row) {
+                         T* to = y.data<T>() + plane * OutCount(w) + row * columns;
+                         std::fill(to, to + columns, T(0));
+                         ForEachTap(w, row, [&](int64_t n, int64_t column, int64_t at) {
+                           for (int64_t i = 0; i < n; ++i)
+                             to[column + i] += AbsPower(from[at + i * stride], p_);
+                         });
+                         for (int64_t i = 0; i < columns; ++i) to[i] = Root(to[i], p_);
+                       }
+                     }
+                   });
     });
   }
 
@@ -385,8 +432,10 @@ class GlobalPool : public Kernel {
                "a maximum requires at least one element, got ", x.shape().ToString());
     DispatchFloats(x.dtype(), [&](auto tag) {
       using T = typename decltype(tag)::type;
-      ForEachPlane(c, y.size(), count, [&](int64_t plane) {
-        y.data<T>()[plane] = Reduce(x.data<T>() + plane * count, count);
+      ForEachPlane(c, y.size(), count, [&](int64_t begin, int64_t end) {
+        for (int64_t plane = begin; plane < end; ++plane) {
+          y.data<T>()[plane] = Reduce(x.data<T>() + plane * count, count);
+        }
       });
     });
   }

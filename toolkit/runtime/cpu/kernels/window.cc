@@ -6,6 +6,7 @@ namespace toolkit {
 
 namespace {
 
+constexpr int64_t kMaxTaps = int64_t{1} << 31;
 constexpr int64_t kMaxExtent = int64_t{1} << 40;  // Keeps every product below far from overflow.
 
 std::string ToString(const std::vector<int64_t>& v) {
@@ -59,10 +60,14 @@ Window WindowAttributes::Begin(const Shape& input, const std::vector<int64_t>& k
   RequireList("pads", pads, 2 * rank, 0);
   Window w = {};
   w.rank = static_cast<int>(rank);
+  int64_t taps = 1;
   for (size_t d = 0; d < rank; ++d) {
     w.kernel[d] = kernel[d];
     w.stride[d] = strides.empty() ? 1 : strides[d];
     w.dilation[d] = dilations.empty() ? 1 : dilations[d];
+    TK_REQUIRE(!__builtin_mul_overflow(taps, kernel[d], &taps) && taps < kMaxTaps,
+               ErrorKind::kInvalidArgument, "the kernel must have fewer than ", kMaxTaps,
+               " taps, got kernel_shape ", ToString(kernel));
     TK_REQUIRE((kernel[d] - 1) < kMaxExtent / w.dilation[d], ErrorKind::kInvalidArgument,
                "the dilated kernel is too large: kernel_shape ", ToString(kernel), ", dilations ",
                ToString(dilations));
@@ -114,6 +119,9 @@ Window TransposeAttributes::Resolve(const Shape& input, const std::vector<int64_
     TK_REQUIRE(extra < std::max(stride, w.dilation[d]), ErrorKind::kInvalidArgument,
                "output_padding must be smaller than the stride or the dilation, got ",
                ToString(output_padding));
+    TK_REQUIRE(in < kMaxExtent / stride, ErrorKind::kInvalidArgument,
+               "the output is too large: strides ", ToString(window.strides), " over X ",
+               input.ToString());
     const int64_t full = stride * (in - 1) + extra + Extent(w, d);
     const bool same = mode == AutoPad::kSameUpper || mode == AutoPad::kSameLower;
     if (!output_shape.empty() || same) {

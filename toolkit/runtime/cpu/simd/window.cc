@@ -6,16 +6,6 @@ namespace toolkit::TOOLKIT_ISA_NS {
 namespace {
 
 template <class T>
-void Axpy(int64_t n, T w, const T* x, int64_t stride, T* y) {
-  if (stride == 1)
-    for (int64_t i = 0; i < n; ++i) y[i] += w * x[i];
-  else if (stride == 2)
-    for (int64_t i = 0; i < n; ++i) y[i] += w * x[2 * i];
-  else
-    for (int64_t i = 0; i < n; ++i) y[i] += w * x[i * stride];
-}
-
-template <class T>
 void AxpyBack(int64_t n, T w, const T* y, T* x, int64_t stride) {
   if (stride == 1)
     for (int64_t i = 0; i < n; ++i) x[i] += w * y[i];
@@ -39,90 +29,165 @@ T Dot(int64_t n, const T* y, const T* x, int64_t stride) {
 
 #define TK_UNROLL _Pragma("GCC unroll 64")
 
-// p[0], p[2], ...: reads nothing beyond the last of them.
-template <class T>
-TK_INLINE Vec<T> LoadEven(const T* p) {
-  constexpr int kWidth = kLanes<T>;
-  const Vec<T> a = Load(p), b = Load(p + kWidth - 1);
-  if constexpr (kWidth == 16)
-    return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 17, 19, 21, 23, 25, 27, 29, 31);
-  else if constexpr (kWidth == 8)
-    return __builtin_shufflevector(a, b, 0, 2, 4, 6, 9, 11, 13, 15);
-  else if constexpr (kWidth == 4)
-    return __builtin_shufflevector(a, b, 0, 2, 5, 7);
-  else
-    return __builtin_shufflevector(a, b, 0, 3);
+template <class T, int W>
+using VecW = typename VecOf<T, W>::type;
+
+// p[0], p[stride], ...: reads nothing beyond the last of them. Stride 0: `stride` at run time.
+template <class T, int W, int Stride>
+TK_INLINE VecW<T, W> LoadStep(const T* p, int64_t stride) {
+  VecW<T, W> a, b;
+  if constexpr (Stride == 1 || W == 1) {
+    memcpy(&a, p, sizeof(a));
+    return a;
+  } else if constexpr (Stride == 2) {
+    memcpy(&a, p, sizeof(a));
+    memcpy(&b, p + W - 1, sizeof(b));
+    if constexpr (W == 16)
+      return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 17, 19, 21, 23, 25, 27, 29,
+                                     31);
+    else if constexpr (W == 8)
+      return __builtin_shufflevector(a, b, 0, 2, 4, 6, 9, 11, 13, 15);
+    else if constexpr (W == 4)
+      return __builtin_shufflevector(a, b, 0, 2, 5, 7);
+    else
+      return __builtin_shufflevector(a, b, 0, 3);
+  } else {
+    TK_UNROLL
+    for (int i = 0; i < W; ++i) a[i] = p[i * stride];
+    return a;
+  }
 }
 
+// Accumulators of one vector of outputs.
+template <class T, int W>
+struct ConvSum {
+  using V = VecW<T, W>;
+  TK_INLINE void Start(T init) { sum = init - V{}; }
+  TK_INLINE void Step(V x, V w, int32_t) { sum += w * x; }
+  TK_INLINE void End(T* y, int32_t*) const { memcpy(y, &sum, sizeof(sum)); }
+  V sum;
+};
+
+template <class T, int W>
+struct PlainSum {
+  using V = VecW<T, W>;
+  TK_INLINE void Start(T) { sum = V{}; }
+  TK_INLINE void Step(V x, V, int32_t) { sum += x; }
+  TK_INLINE void End(T* y, int32_t*) const { memcpy(y, &sum, sizeof(sum)); }
+  V sum;
+};
+
+template <class T, int W>
+struct Largest {
+  using V = VecW<T, W>;
+  TK_INLINE void Start(T) { best = -__builtin_inf() - V{}; }
+  TK_INLINE void Step(V x, V, int32_t) { best = ((x > best) | (x != x)) ? x : best; }
+  TK_INLINE void End(T* y, int32_t*) const { memcpy(y, &best, sizeof(best)); }
+  V best;
+};
+
+template <class T, int W>
+struct FirstLargest {
+  using V = VecW<T, W>;
+  using I = decltype(V{} > V{});
+  TK_INLINE void Start(T) {
+    best = -__builtin_inf() - V{};
+    tap = I{};
+  }
+  TK_INLINE void Step(V x, V, int32_t number) {
+    const I takes = (x > best) | ((x != x) & (best == best));
+    best = takes ? x : best;
+    tap = takes ? number - I{} : tap;
+  }
+  TK_INLINE void End(T* y, int32_t* taps) const {
+    memcpy(y, &best, sizeof(best));
+    for (int i = 0; i < W; ++i) taps[i] = static_cast<int32_t>(tap[i]);
+  }
+  V best;
+  I tap;
+};
+
 // `Vectors` vectors of outputs from column `at` on; the last one ends at column n.
-template <class T, int Vectors, int Stride>
-TK_INLINE void TapsBlock(int rows, const T* const* x, const T* const* w, int64_t taps,
-                         int64_t dilation, T init, int64_t at, int64_t n, T* y) {
-  constexpr int kWidth = kLanes<T>;
+template <template <class, int> class Op, class T, int W, int Vectors, int Stride>
+TK_INLINE void TapsBlock(const TapRow<T>& row, T init, int64_t at, T* y, int32_t* tap) {
+  const int64_t stride = Stride ? Stride : row.stride;
   int64_t column[Vectors];
-  Vec<T> acc[Vectors];
+  Op<T, W> acc[Vectors];
   TK_UNROLL
   for (int v = 0; v < Vectors; ++v) {
-    column[v] = at + v * kWidth < n - kWidth ? at + v * kWidth : n - kWidth;
-    acc[v] = Set1(init);
+    column[v] = at + v * W < row.n - W ? at + v * W : row.n - W;
+    acc[v].Start(init);
   }
-  for (int r = 0; r < rows; ++r) {
-    for (int64_t t = 0; t < taps; ++t) {
-      const Vec<T> wv = Set1(w[r][t]);
-      const T* from = x[r] + t * dilation;
+  int32_t number = 0;
+  for (int r = 0; r < row.rows; ++r) {
+    const T* from = row.x[r];
+    for (int64_t t = 0; t < row.taps; ++t, from += row.dilation, ++number) {
+      VecW<T, W> w = {};
+      if (row.w) w = row.w[r][t] - w;
       TK_UNROLL
       for (int v = 0; v < Vectors; ++v)
-        acc[v] += wv * (Stride == 1 ? Load(from + column[v]) : LoadEven(from + 2 * column[v]));
+        acc[v].Step(LoadStep<T, W, Stride>(from + stride * column[v], stride), w, number);
     }
   }
   TK_UNROLL
-  for (int v = 0; v < Vectors; ++v) Store(y + column[v], acc[v]);
+  for (int v = 0; v < Vectors; ++v) acc[v].End(y + column[v], tap + column[v]);
 }
 
-template <class T, int Stride>
-TK_INLINE int64_t TapsRow(int64_t n, int rows, const T* const* x, const T* const* w, int64_t taps,
-                          int64_t dilation, T init, T* y) {
-  constexpr int kWidth = kLanes<T>;
-  if (n < kWidth) return 0;
+template <template <class, int> class Op, class T, int W, int Stride>
+TK_INLINE void TapsWidth(const TapRow<T>& row, T init, T* y, int32_t* tap) {
   int64_t i = 0;
-  for (; i + 3 * kWidth < n; i += 4 * kWidth)
-    TapsBlock<T, 4, Stride>(rows, x, w, taps, dilation, init, i, n, y);
-  if (i + kWidth < n)
-    TapsBlock<T, 3, Stride>(rows, x, w, taps, dilation, init, i, n, y);
-  else if (i < n)
-    TapsBlock<T, 1, Stride>(rows, x, w, taps, dilation, init, i, n, y);
-  return n;
+  if (W == kLanes<T>)
+    for (; i + 2 * W < row.n; i += 4 * W) TapsBlock<Op, T, W, 4, Stride>(row, init, i, y, tap);
+  for (; i < row.n; i += W) TapsBlock<Op, T, W, 1, Stride>(row, init, i, y, tap);
+}
+
+template <template <class, int> class Op, class T, int Stride>
+TK_INLINE void TapsStride(const TapRow<T>& row, T init, T* y, int32_t* tap) {
+  constexpr int kWidth = kLanes<T>;
+  if (row.n >= kWidth)
+    TapsWidth<Op, T, kWidth, Stride>(row, init, y, tap);
+  else if (kWidth > 8 && row.n >= 8)
+    TapsWidth<Op, T, 8, Stride>(row, init, y, tap);
+  else if (kWidth > 4 && row.n >= 4)
+    TapsWidth<Op, T, 4, Stride>(row, init, y, tap);
+  else
+    TapsWidth<Op, T, 1, Stride>(row, init, y, tap);
+}
+
+template <template <class, int> class Op, class T>
+TK_INLINE void RunTaps(const TapRow<T>& row, T init, T* y, int32_t* tap) {
+  if (row.n <= 0) return;
+  if (row.stride == 1)
+    TapsStride<Op, T, 1>(row, init, y, tap);
+  else if (row.stride == 2)
+    TapsStride<Op, T, 2>(row, init, y, tap);
+  else
+    TapsStride<Op, T, 0>(row, init, y, tap);
 }
 
 template <class T>
-void Taps(int64_t n, int rows, const T* const* x, const T* const* w, int64_t taps, int64_t dilation,
-          int64_t stride, T init, T* y) {
-  int64_t i = 0;
-  if (stride == 1)
-    i = TapsRow<T, 1>(n, rows, x, w, taps, dilation, init, y);
-  else if (stride == 2)
-    i = TapsRow<T, 2>(n, rows, x, w, taps, dilation, init, y);
-  for (; i < n; ++i) {
-    T sum = init;
-    for (int r = 0; r < rows; ++r)
-      for (int64_t t = 0; t < taps; ++t) sum += w[r][t] * x[r][i * stride + t * dilation];
-    y[i] = sum;
-  }
+void Taps(const TapRow<T>& row, T init, T* y) {
+  RunTaps<ConvSum>(row, init, y, static_cast<int32_t*>(nullptr));
+}
+
+template <class T>
+void SumTaps(const TapRow<T>& row, T* y) {
+  RunTaps<PlainSum>(row, T(0), y, static_cast<int32_t*>(nullptr));
+}
+
+template <class T>
+void MaxTaps(const TapRow<T>& row, T* y) {
+  RunTaps<Largest>(row, T(0), y, static_cast<int32_t*>(nullptr));
+}
+
+template <class T>
+void ArgMaxTaps(const TapRow<T>& row, T* y, int32_t* tap) {
+  RunTaps<FirstLargest>(row, T(0), y, tap);
 }
 
 template <class T>
 TK_INLINE T Larger(T a, T b) {
   return (b > a) | (b != b) ? b : a;
-}
-
-template <class T>
-void Max(int64_t n, const T* x, int64_t stride, T* y) {
-  if (stride == 1)
-    for (int64_t i = 0; i < n; ++i) y[i] = Larger(y[i], x[i]);
-  else if (stride == 2)
-    for (int64_t i = 0; i < n; ++i) y[i] = Larger(y[i], x[2 * i]);
-  else
-    for (int64_t i = 0; i < n; ++i) y[i] = Larger(y[i], x[i * stride]);
 }
 
 // 4 x lanes partial sums.
@@ -263,8 +328,10 @@ void Im2ColSpan(const Window& w, const T* x, int64_t k0, int64_t kc, int64_t p0,
       const int64_t length = runs[r][2];
       int64_t i = 0;
       if (stride == 2 && length >= kWidth) {
-        for (; i + kWidth <= length; i += kWidth) Store(to + i, LoadEven(from + 2 * i));
-        if (i < length) Store(to + length - kWidth, LoadEven(from + 2 * (length - kWidth)));
+        for (; i + kWidth <= length; i += kWidth)
+          Store(to + i, LoadStep<T, kWidth, 2>(from + 2 * i, 2));
+        i = length - kWidth;
+        Store(to + i, LoadStep<T, kWidth, 2>(from + 2 * i, 2));
         continue;
       }
       for (; i < length; ++i) to[i] = from[i * stride];
@@ -283,7 +350,8 @@ void Im2Col(const Window& w, const T* x, int64_t k0, int64_t kc, int64_t p0, int
 
 template <class T>
 constexpr WindowRows<T> Rows() {
-  return {Axpy<T>, AxpyBack<T>, Dot<T>, Taps<T>, Max<T>, RowSum<T>, RowMax<T>, Im2Col<T>};
+  return {AxpyBack<T>,   Dot<T>,    Taps<T>,   SumTaps<T>, MaxTaps<T>,
+          ArgMaxTaps<T>, RowSum<T>, RowMax<T>, Im2Col<T>};
 }
 
 }  // namespace

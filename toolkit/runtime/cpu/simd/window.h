@@ -17,20 +17,29 @@ struct Window {
   int64_t pad_begin[kMaxSpatialRank], pad_end[kMaxSpatialRank];
 };
 
+// Input rows under one output row; every tap of its n columns lies inside.
+template <class T>
+struct TapRow {
+  int64_t n;
+  int rows;  // 0 where the window lies in the padding.
+  const T* const* x;
+  const T* const* w;  // Weights of each row; null but for convolution.
+  int64_t taps, dilation, stride;
+};
+
 template <class T>
 struct WindowRows {
-  // y[i] += w * x[i * stride], i < n.
-  void (*axpy)(int64_t n, T w, const T* x, int64_t stride, T* y);
   // x[i * stride] += w * y[i], i < n.
   void (*axpy_back)(int64_t n, T w, const T* y, T* x, int64_t stride);
   // sum_i y[i] * x[i * stride].
   T (*dot)(int64_t n, const T* y, const T* x, int64_t stride);
-  // y[i] = init + sum over rows r and taps t of w[r][t] * x[r][i * stride + t * dilation], i < n:
-  // rows and taps ascending.
-  void (*taps)(int64_t n, int rows, const T* const* x, const T* const* w, int64_t taps,
-               int64_t dilation, int64_t stride, T init, T* y);
-  // y[i] = max(y[i], x[i * stride]), i < n; NaN wins.
-  void (*max)(int64_t n, const T* x, int64_t stride, T* y);
+  // Over rows r and taps t, ascending, of x(r, t) = x[r][i * stride + t * dilation], for i < n:
+  // y[i] = init + sum of w[r][t] x(r, t); sum of x(r, t); largest x(r, t), where NaN wins.
+  void (*taps)(const TapRow<T>& row, T init, T* y);
+  void (*sum_taps)(const TapRow<T>& row, T* y);
+  void (*max_taps)(const TapRow<T>& row, T* y);
+  // The largest, and in `tap` the first r * taps + t that has it.
+  void (*argmax_taps)(const TapRow<T>& row, T* y, int32_t* tap);
   // The sum, and the largest (NaN wins; n > 0), of a row.
   T (*row_sum)(int64_t n, const T* x);
   T (*row_max)(int64_t n, const T* x);
