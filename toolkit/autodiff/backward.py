@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from toolkit.autodiff.registry import GRAD, Entry, Vjp, find, operators
 from toolkit.errors import InvalidArgumentError, UnsupportedOperatorError
-from toolkit.graph.build import Builder, arithmetic, known_dims
+from toolkit.graph.build import Builder, arithmetic, known_dims, mark_variable
 from toolkit.graph.build_infer import Dims, same_dim
 
 Functions = Mapping[tuple[str, str, str], ir.Function]
@@ -56,6 +56,9 @@ def gradients(
             f"gradients: one cotangent for each output is required, got {len(cotangents)} for "
             f"{len(outputs)} outputs."
         )
+    for value in wrt:
+        if value.producer() is None:
+            mark_variable(value)  # Nothing may be computed ahead from what is to be learned.
     nodes = _ancestors(graph, outputs)
     walk = _Walk(Builder(graph), functions or {}, fixed)
     with arithmetic(walk.b):

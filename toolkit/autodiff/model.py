@@ -72,13 +72,13 @@ def _opset(model: ModelSource) -> int:
     """The opset of a model as it is given."""
     if isinstance(model, ir.Model):
         return model.opset_imports.get("", 0)
-    if isinstance(model, bytes):
-        model = onnx.load_model_from_string(model)
-    elif not isinstance(model, onnx.ModelProto):
-        try:
+    try:
+        if isinstance(model, bytes):
+            model = onnx.load_model_from_string(model)
+        elif not isinstance(model, onnx.ModelProto):
             model = onnx.load_model(model, load_external_data=False)
-        except Exception:
-            return 0  # load_model says what is wrong.
+    except Exception:
+        return 0  # load_model says what is wrong.
     versions = [e.version for e in model.opset_import if e.domain in ("", "ai.onnx")]
     return int(versions[0]) if versions else 0
 

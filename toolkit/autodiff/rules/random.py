@@ -57,6 +57,7 @@ def _mask(c: Vjp) -> ir.Value:
         )
     c.node.resize_outputs(2)
     mask = c.node.outputs[1]
+    mask.name = f"{c.node.outputs[0].name}.mask"
     mask.type = ir.TensorType(ir.DataType.BOOL)
     if c.node.outputs[0].shape is not None:
         mask.shape = ir.Shape(c.node.outputs[0].shape.dims)
