@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from toolkit.cli.context import Context, pass_context
+from toolkit.cli.context import Context, command, pass_context
 
 
-@click.command()
+@command()
 @click.argument("source", type=click.Path(dir_okay=False))
 @click.argument("target", type=click.Path(dir_okay=False))
 @click.option("--opset", type=click.IntRange(7), help="Operator set of the result.")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from toolkit.cli.context import Context, pass_context
+from toolkit.cli.context import Context, command, pass_context
 
 
-@click.command()
+@command()
 @click.argument("model", type=click.Path(dir_okay=False))
 @pass_context
 def info(context: Context, model: str) -> None:

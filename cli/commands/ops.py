@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from toolkit.cli.context import Context, pass_context
+from toolkit.cli.context import Context, command, pass_context
 
 
-@click.command()
+@command()
 @click.argument("name", required=False)
 @click.option("--markdown", is_flag=True, help="The whole table as Markdown (OPERATORS.md).")
 @pass_context

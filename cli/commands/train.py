@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from toolkit.cli.context import Context, pass_context
+from toolkit.cli.context import Context, command, pass_context
 
 
-@click.command()
+@command()
 @click.argument("model")
 @click.option("--data", required=True, metavar="SPEC",
               help="digits, mnist5k, fashion-mnist:DIR, npz:FILE, csv:FILE, text:FILE, topics.")  # fmt: skip

@@ -80,7 +80,7 @@ def test_info(model):
     assert code == 0
     assert "MatMul 1" in text
     assert "parameters 15" in text
-    code, text = call("--json", "info", model)
+    code, text = call("info", model, "--json")
     assert json.loads(text)["parameters"] == 15
 
 
