@@ -31,6 +31,8 @@ class _Mode:
         STATE.grad = self._before.pop()
 
     def __call__(self, function: Any) -> Any:
+        """The function, run in this mode."""
+
         @functools.wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             before, STATE.grad = STATE.grad, self._value
@@ -64,6 +66,7 @@ class set_grad_enabled(_Mode):
     """Sets the mode at once; as a `with` block, until its end."""
 
     def __new__(cls, mode: bool) -> Any:
+        """The argument is the mode, not a function to decorate."""
         return object.__new__(cls)
 
     def __init__(self, mode: bool) -> None:

@@ -36,7 +36,7 @@ class Generator:
         if self._state is None:
             self._state = wrap(core_array(np.array([self._seed, 0], np.uint64)))
             self._state._born = None
-        return self._state  # type: ignore[no-any-return]
+        return self._state
 
     def manual_seed(self, seed: int) -> Generator:
         """Starts the stream of a seed."""
@@ -76,7 +76,7 @@ class Generator:
         Eagerly the state is a copy with index 0; in a trace it is the traced state itself.
         """
         if STATE.trace is not None:
-            return STATE.trace.draw(self)  # type: ignore[no-any-return]
+            return STATE.trace.draw(self)
         state = wrap(self.state._value.clone())
         self.state._value.numpy()[1] += np.uint64(1)
         return state, 0

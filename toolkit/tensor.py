@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from toolkit import dtypes
 from toolkit._tensor import base, factories
 from toolkit._tensor.arithmetic import Arithmetic
 from toolkit._tensor.base import Size, wrap
@@ -59,7 +60,7 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Inplace, Co
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """`Tensor(2, 3)` is uninitialised, `Tensor([1, 2])` copies data, both of float32."""
         if len(args) == 1 and not isinstance(args[0], int):
-            source: Any = tensor(args[0], dtype=base.dtypes.float32)
+            source: Any = tensor(args[0], dtype=dtypes.float32)
         else:
             source = empty(*args)
         t = object.__new__(cls)

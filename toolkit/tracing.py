@@ -99,7 +99,7 @@ class Trace:
             saved = self._saved.get(id(tensor))
             value = tensor._value if saved is None else saved[1]["_value"]
             if type(value) is not _core.Tensor:
-                return value  # type: ignore[no-any-return]
+                return value
             from toolkit.graph.build import mark_variable
 
             named = self._names.get(id(tensor))
@@ -237,7 +237,8 @@ class Trace:
         for name, y in outputs.items():
             if not isinstance(y, TensorBase):
                 raise InvalidArgumentError(
-                    f"Trace.finish: tensors are required as outputs, got {type(y).__name__} for '{name}'."
+                    f"Trace.finish: tensors are required as outputs, got {type(y).__name__} for "
+                    f"'{name}'."
                 )
         return self.recorder.model({name: self.convert(y) for name, y in outputs.items()})
 

@@ -33,7 +33,7 @@ MAX, MIN = handle("Max"), handle("Min")
 
 
 def _known(x: Any) -> bool:
-    return isinstance(x, TensorBase) or is_number(x)
+    return isinstance(x, (TensorBase, float, int)) or is_number(x)
 
 
 def _either(a: Any, b: Any) -> bool:
@@ -247,45 +247,45 @@ class Arithmetic(TensorBase):
 
     def add(self, other: Any, *, alpha: Any = 1) -> Tensor:
         """`self + alpha * other`."""
-        return add(self, other if alpha == 1 else mul(other, alpha))  # type: ignore[no-any-return]
+        return add(self, other if alpha == 1 else mul(other, alpha))
 
     def sub(self, other: Any, *, alpha: Any = 1) -> Tensor:
         """`self - alpha * other`."""
-        return sub(self, other if alpha == 1 else mul(other, alpha))  # type: ignore[no-any-return]
+        return sub(self, other if alpha == 1 else mul(other, alpha))
 
     subtract = sub
 
     def rsub(self, other: Any, *, alpha: Any = 1) -> Tensor:
         """`other - alpha * self`."""
-        return sub(other, self if alpha == 1 else mul(self, alpha))  # type: ignore[no-any-return]
+        return sub(other, self if alpha == 1 else mul(self, alpha))
 
     def mul(self, other: Any) -> Tensor:
         """`self * other`."""
-        return mul(self, other)  # type: ignore[no-any-return]
+        return mul(self, other)
 
     multiply = mul
 
     def div(self, other: Any, *, rounding_mode: str | None = None) -> Tensor:
         """`self / other`, optionally rounded ("trunc", "floor")."""
-        return div(self, other, rounding_mode)  # type: ignore[no-any-return]
+        return div(self, other, rounding_mode)
 
     divide = true_divide = div
 
     def floor_divide(self, other: Any) -> Tensor:
         """`self // other`."""
-        return div(self, other, "floor")  # type: ignore[no-any-return]
+        return div(self, other, "floor")
 
     def remainder(self, other: Any) -> Tensor:
         """`self % other`, with the sign of `other`."""
-        return remainder(self, other)  # type: ignore[no-any-return]
+        return remainder(self, other)
 
     def fmod(self, other: Any) -> Tensor:
         """The rest of division rounded towards zero, with the sign of `self`."""
-        return binary(FMOD, self, other)  # type: ignore[no-any-return]
+        return binary(FMOD, self, other)
 
     def pow(self, exponent: Any) -> Tensor:
         """`self ** exponent`."""
-        return pow(self, exponent)  # type: ignore[no-any-return]
+        return pow(self, exponent)
 
     def matmul(self, other: Any) -> Tensor:
         """Matrix product with numpy's rules for 1-D and batched operands."""
@@ -299,7 +299,7 @@ class Arithmetic(TensorBase):
 
     def eq(self, other: Any) -> Tensor:
         """Elementwise `self == other`."""
-        return _compare(EQUAL, self, other)  # type: ignore[no-any-return]
+        return _compare(EQUAL, self, other)
 
     def ne(self, other: Any) -> Tensor:
         """Elementwise `self != other`."""
@@ -307,19 +307,19 @@ class Arithmetic(TensorBase):
 
     def lt(self, other: Any) -> Tensor:
         """Elementwise `self < other`."""
-        return _compare(LESS, self, other)  # type: ignore[no-any-return]
+        return _compare(LESS, self, other)
 
     def gt(self, other: Any) -> Tensor:
         """Elementwise `self > other`."""
-        return _compare(GREATER, self, other)  # type: ignore[no-any-return]
+        return _compare(GREATER, self, other)
 
     def le(self, other: Any) -> Tensor:
         """Elementwise `self <= other`."""
-        return _compare(LESS_EQUAL, self, other)  # type: ignore[no-any-return]
+        return _compare(LESS_EQUAL, self, other)
 
     def ge(self, other: Any) -> Tensor:
         """Elementwise `self >= other`."""
-        return _compare(GREATER_EQUAL, self, other)  # type: ignore[no-any-return]
+        return _compare(GREATER_EQUAL, self, other)
 
     not_equal, less, greater, less_equal, greater_equal = ne, lt, gt, le, ge
 
@@ -343,11 +343,11 @@ class Arithmetic(TensorBase):
 
     def maximum(self, other: Any) -> Tensor:
         """The larger of two elements."""
-        return binary(MAX, self, other)  # type: ignore[no-any-return]
+        return binary(MAX, self, other)
 
     def minimum(self, other: Any) -> Tensor:
         """The smaller of two elements."""
-        return binary(MIN, self, other)  # type: ignore[no-any-return]
+        return binary(MIN, self, other)
 
     def atan2(self, other: Any) -> Tensor:
         """The angle of the point (other, self)."""
@@ -359,4 +359,4 @@ class Arithmetic(TensorBase):
         angle = angle.where(x > 0, angle) + (x < 0).to(angle.dtype) * up * math.pi
         return (up * (math.pi / 2)).where(
             (x == 0) & (y != 0), angle.masked_fill((x == 0) & (y == 0), 0.0)
-        )  # type: ignore[no-any-return]
+        )

@@ -215,4 +215,4 @@ def wrap(value: Any) -> Tensor:
     t._value = value
     if STATE.trace is not None:
         t._born = STATE.trace
-    return t  # type: ignore[no-any-return]
+    return t

@@ -37,8 +37,9 @@ class Const:
 
 def scalar(value: Any, code: int) -> Const:
     """A 0-dim constant of the ONNX element type `code`."""
-    zero = value == 0
-    cache_key = (code, value, math.copysign(1.0, value) if zero and type(value) is float else 0)
+    cache_key: Any = (code, value)
+    if not value and type(value) is float:
+        cache_key = (code, value, math.copysign(1.0, value))
     const = _scalars.get(cache_key)
     if const is None:
         const = Const(core_array(np.asarray(value).astype(dtypes.BY_ONNX[code].numpy), code))

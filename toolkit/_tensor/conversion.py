@@ -89,7 +89,8 @@ class Conversion(TensorBase):
         """
         if self.requires_grad and not force:
             raise InvalidArgumentError(
-                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
+                "Can't call numpy() on Tensor that requires grad. "
+                "Use tensor.detach().numpy() instead."
             )
         array = self._array()
         self._share()
@@ -202,7 +203,7 @@ class Conversion(TensorBase):
     # -- element type and place ----------------------------------------------------------------
 
     def to(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Another element type or device: `to(dtype)`, `to(device)`, `to(device, dtype)`, `to(tensor)`."""
+        """Another element type or device: `to(dtype)`, `to(device, dtype)`, `to(tensor)`."""
         dtype = kwargs.get("dtype")
         place = kwargs.get("device")
         for a in args:
@@ -227,47 +228,47 @@ class Conversion(TensorBase):
 
     def type_as(self, other: Any) -> Tensor:
         """In the element type of `other`."""
-        return cast(self, other._value.dtype)  # type: ignore[no-any-return]
+        return cast(self, other._value.dtype)
 
     def float(self) -> Tensor:
         """As float32."""
-        return cast(self, 1)  # type: ignore[no-any-return]
+        return cast(self, 1)
 
     def double(self) -> Tensor:
         """As float64."""
-        return cast(self, 11)  # type: ignore[no-any-return]
+        return cast(self, 11)
 
     def half(self) -> Tensor:
         """As float16."""
-        return cast(self, 10)  # type: ignore[no-any-return]
+        return cast(self, 10)
 
     def bfloat16(self) -> Tensor:
         """As bfloat16."""
-        return cast(self, 16)  # type: ignore[no-any-return]
+        return cast(self, 16)
 
     def int(self) -> Tensor:
         """As int32."""
-        return cast(self, 6)  # type: ignore[no-any-return]
+        return cast(self, 6)
 
     def long(self) -> Tensor:
         """As int64."""
-        return cast(self, 7)  # type: ignore[no-any-return]
+        return cast(self, 7)
 
     def short(self) -> Tensor:
         """As int16."""
-        return cast(self, 5)  # type: ignore[no-any-return]
+        return cast(self, 5)
 
     def byte(self) -> Tensor:
         """As uint8."""
-        return cast(self, 2)  # type: ignore[no-any-return]
+        return cast(self, 2)
 
     def char(self) -> Tensor:
         """As int8."""
-        return cast(self, 3)  # type: ignore[no-any-return]
+        return cast(self, 3)
 
     def bool(self) -> Tensor:
         """As bool: whether elements are not zero."""
-        return cast(self, 9)  # type: ignore[no-any-return]
+        return cast(self, 9)
 
     def cpu(self) -> Tensor:
         """On the CPU."""

@@ -44,7 +44,7 @@ def _rounding(h: Handle) -> Any:
 
     def method(self: TensorBase) -> Tensor:
         if self._value.dtype not in FLOATS:
-            return self.clone()  # type: ignore[attr-defined,no-any-return]
+            return self.clone()  # type: ignore[attr-defined]
         return apply1(h, self)
 
     method.__name__ = method.__qualname__ = h.op_type.lower()
@@ -91,76 +91,76 @@ class Elementwise(TensorBase):
 
     def isfinite(self) -> Tensor:
         """Whether it is neither infinite nor NaN."""
-        return ~(self.isnan() | self.isinf())  # type: ignore[no-any-return]
+        return ~(self.isnan() | self.isinf())
 
     def round(self, *, decimals: int = 0) -> Tensor:
         """The nearest integer, ties to even."""
         if self._value.dtype not in FLOATS:
-            return self.clone()  # type: ignore[attr-defined,no-any-return]
+            return self.clone()  # type: ignore[attr-defined]
         h = handle("Round")
         if decimals == 0:
             return apply1(h, self)
         scale = 10.0**decimals
-        return apply1(h, self * scale) / scale  # type: ignore[operator,no-any-return]
+        return apply1(h, self * scale) / scale  # type: ignore[operator]
 
     def trunc(self) -> Tensor:
         """The integer part."""
         if self._value.dtype not in FLOATS:
-            return self.clone()  # type: ignore[attr-defined,no-any-return]
-        return self.sign() * self.abs().floor()  # type: ignore[no-any-return]
+            return self.clone()  # type: ignore[attr-defined]
+        return self.sign() * self.abs().floor()
 
     fix = trunc
 
     def frac(self) -> Tensor:
         """The fractional part."""
-        return self - self.trunc()  # type: ignore[operator,no-any-return]
+        return self - self.trunc()
 
     def square(self) -> Tensor:
         """`self ** 2`."""
-        return self**2  # type: ignore[operator,no-any-return]
+        return self**2  # type: ignore[operator]
 
     def rsqrt(self) -> Tensor:
         """`1 / sqrt(self)`."""
-        return self.sqrt().reciprocal()  # type: ignore[no-any-return]
+        return self.sqrt().reciprocal()
 
     def erfc(self) -> Tensor:
         """`1 - erf(self)`."""
-        return 1 - self.erf()  # type: ignore[no-any-return]
+        return 1 - self.erf()
 
     def exp2(self) -> Tensor:
         """2 to the power of each element."""
-        return 2.0 ** floating(self)  # type: ignore[no-any-return]
+        return 2.0 ** floating(self)
 
     def log2(self) -> Tensor:
         """The logarithm of base 2."""
-        return self.log() * 1.4426950408889634  # type: ignore[no-any-return]
+        return self.log() * 1.4426950408889634
 
     def log10(self) -> Tensor:
         """The logarithm of base 10."""
-        return self.log() * 0.4342944819032518  # type: ignore[no-any-return]
+        return self.log() * 0.4342944819032518
 
     def log1p(self) -> Tensor:
         """log(1 + x), exact near 0 by 2 atanh(x / (2 + x))."""
         x = floating(self)
         small = x.abs() < 0.5
         near, far = where(small, x, 0.0), where(small, 0.0, x)
-        return where(small, (near / (near + 2)).atanh() * 2, (far + 1).log())  # type: ignore[no-any-return]
+        return where(small, (near / (near + 2)).atanh() * 2, (far + 1).log())
 
     def expm1(self) -> Tensor:
         """exp(x) - 1, exact near 0 by tanh(x / 2) (exp(x) + 1)."""
         x = floating(self)
         small = x.abs() < 1
         near, far = where(small, x, 0.0), where(small, 0.0, x)
-        return where(small, (near * 0.5).tanh() * (near.exp() + 1), far.exp() - 1)  # type: ignore[no-any-return]
+        return where(small, (near * 0.5).tanh() * (near.exp() + 1), far.exp() - 1)
 
     def logit(self, eps: float | None = None) -> Tensor:
         """log(x / (1 - x)), with x clamped to [eps, 1 - eps] if given."""
         x = floating(self) if eps is None else self.clamp(eps, 1 - eps)
-        return (x / (1 - x)).log()  # type: ignore[no-any-return]
+        return (x / (1 - x)).log()
 
     def silu(self) -> Tensor:
         """`x * sigmoid(x)`."""
-        return self * self.sigmoid()  # type: ignore[operator,no-any-return]
+        return self * self.sigmoid()
 
     def gelu(self, approximate: str = "none") -> Tensor:
         """X times the normal distribution function of x, or its tanh approximation."""
@@ -180,7 +180,7 @@ class Elementwise(TensorBase):
         if any(isinstance(b, TensorBase) and b.dim() for b in bounds):
             if min is not None:
                 x = x.maximum(min)
-            return x if max is None else x.minimum(max)  # type: ignore[no-any-return]
+            return x if max is None else x.minimum(max)
         low = None if min is None else operand(min, code)
         high = None if max is None else operand(max, code)
         return apply(handle("Clip"), x, low, high)
@@ -197,7 +197,7 @@ class Elementwise(TensorBase):
 
     def where(self, condition: Any, other: Any) -> Tensor:
         """`self` where the condition holds, else `other`."""
-        return where(condition, self, other)  # type: ignore[no-any-return]
+        return where(condition, self, other)
 
     def masked_fill(self, mask: Any, value: Any) -> Tensor:
         """`value` where the mask holds; the element type stays."""
@@ -206,19 +206,19 @@ class Elementwise(TensorBase):
 
     def lerp(self, end: Any, weight: Any) -> Tensor:
         """`self + weight * (end - self)`."""
-        return self + weight * (end - self)  # type: ignore[operator,no-any-return]
+        return self + weight * (end - self)
 
     def addcmul(self, a: Any, b: Any, *, value: Any = 1) -> Tensor:
         """`self + value * a * b`."""
-        return self + value * a * b  # type: ignore[operator,no-any-return]
+        return self + value * a * b
 
     def addcdiv(self, a: Any, b: Any, *, value: Any = 1) -> Tensor:
         """`self + value * a / b`."""
-        return self + value * (a / b)  # type: ignore[operator,no-any-return]
+        return self + value * (a / b)
 
     def heaviside(self, values: Any) -> Tensor:
         """0 below zero, 1 above, `values` at zero."""
-        return where(self == 0, values, (self > 0).to(self.dtype))  # type: ignore[attr-defined,no-any-return]
+        return where(self == 0, values, (self > 0).to(self.dtype))  # type: ignore[attr-defined,comparison-overlap,operator]
 
     def nan_to_num(self, nan: float = 0.0, posinf: Any = None, neginf: Any = None) -> Tensor:
         """Replaces NaN and infinities; None: the type's largest and smallest number."""
@@ -228,11 +228,11 @@ class Elementwise(TensorBase):
         x = where(self.isnan(), nan, self)
         inf = float("inf")
         x = where(x == inf, float(info.max) if posinf is None else posinf, x)
-        return where(x == -inf, float(info.min) if neginf is None else neginf, x)  # type: ignore[no-any-return]
+        return where(x == -inf, float(info.min) if neginf is None else neginf, x)
 
     def isclose(self, other: Any, rtol: float = 1e-5, atol: float = 1e-8) -> Tensor:
         """Whether `|self - other| <= atol + rtol * |other|`."""
-        return ((self - other).abs() <= atol + rtol * other.abs()) | (self == other)  # type: ignore[operator,no-any-return]
+        return ((self - other).abs() <= atol + rtol * other.abs()) | (self == other)
 
     def bincount(self, minlength: int = 0) -> Tensor:
         """How often each non-negative integer occurs."""
@@ -245,4 +245,4 @@ class Elementwise(TensorBase):
 
     def count_nonzero(self, dim: Any = None) -> Tensor:
         """How many elements are not zero."""
-        return cast(cast(self, BOOL), INT64).sum(dim)  # type: ignore[no-any-return]
+        return cast(cast(self, BOOL), INT64).sum(dim)

@@ -11,6 +11,7 @@ from typing import Any
 
 from toolkit._tensor import segments
 from toolkit._tensor.base import TensorBase, wrap
+from toolkit._tensor.promote import cast
 from toolkit._tensor.segments import Edge
 from toolkit._tensor.state import STATE
 from toolkit._tensor.tape import FunctionRecord, Leaf, Record
@@ -34,7 +35,8 @@ def _roots(tensors: tuple[Any, ...], given: Any) -> list[tuple[Edge, Any]]:
         (given,) if isinstance(given, TensorBase) else tuple(given))  # fmt: skip
     if len(cotangents) != len(tensors):
         raise InvalidArgumentError(
-            f"got {len(tensors)} tensors and {len(cotangents)} gradients; equal numbers are required."
+            f"backward: one gradient for each of the {len(tensors)} tensors is required, got "
+            f"{len(cotangents)}."
         )
     roots = []
     for i, (t, ct) in enumerate(zip(tensors, cotangents, strict=True)):
@@ -52,7 +54,7 @@ def _roots(tensors: tuple[Any, ...], given: Any) -> list[tuple[Edge, Any]]:
                 f"has a shape of {t.shape}."
             )
         elif ct._value.dtype != t._value.dtype:
-            ct = ct.to(t.dtype)
+            ct = cast(ct, t._value.dtype)
         roots.append(((t._node, t._out), ct))
     return roots
 

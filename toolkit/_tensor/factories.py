@@ -15,7 +15,7 @@ from toolkit._tensor.promote import cast, promote_codes
 from toolkit._tensor.views import _symbolic, as_shape, normalize_dim, shape_operand
 from toolkit.device import device as as_device
 from toolkit.errors import DTypeError, InvalidArgumentError, ShapeError
-from toolkit.ops.dispatch import apply, apply2, handle
+from toolkit.ops.dispatch import apply, apply2, handle, quick
 from toolkit.runtime import _core
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def tensor(
     """
     if isinstance(data, TensorBase):
         out: Any = data.detach().clone()  # type: ignore[attr-defined]
-        return _finish(out if dtype is None else out.to(dtype), requires_grad, device)  # type: ignore[no-any-return]
+        return _finish(out if dtype is None else out.to(dtype), requires_grad, device)
     array = _data_array(data)
     if dtype is not None:
         array = array.astype(dtype.numpy)
@@ -114,18 +114,18 @@ def tensor(
         array = array.astype(dtypes.BY_ONNX[promote.default_code].numpy)
     dtypes.from_numpy(array.dtype)
     copy = np.array(array, order="C", copy=True)
-    return _finish(wrap(core_array(copy)), requires_grad, device)  # type: ignore[no-any-return]
+    return _finish(wrap(core_array(copy)), requires_grad, device)
 
 
 def as_tensor(data: Any, dtype: dtypes.DType | None = None, device: Any = None) -> Tensor:
     """Like `tensor`, but shares memory with a tensor or array where it can."""
     if isinstance(data, TensorBase):
-        return data if dtype is None else cast(data, dtype.onnx)  # type: ignore[return-value,no-any-return]
+        return data if dtype is None else cast(data, dtype.onnx)  # type: ignore[return-value]
     if isinstance(data, np.ndarray) and (dtype is None or data.dtype == dtype.numpy):
         return from_numpy(data)
     if not isinstance(data, (np.ndarray, np.generic)) and hasattr(data, "__dlpack__"):
         t = from_dlpack(data)
-        return t if dtype is None else cast(t, dtype.onnx)  # type: ignore[no-any-return]
+        return t if dtype is None else cast(t, dtype.onnx)
     return tensor(data, dtype=dtype, device=device)
 
 
@@ -148,7 +148,7 @@ def full(
         array = np.zeros(shape, dtypes.BY_ONNX[code].numpy)
     else:
         array = np.full(shape, fill_value, dtypes.BY_ONNX[code].numpy)
-    return _finish(wrap(core_array(array)), requires_grad, device)  # type: ignore[no-any-return]
+    return _finish(wrap(core_array(array)), requires_grad, device)
 
 
 def zeros(
@@ -184,7 +184,7 @@ def empty(
     shape = as_shape(size)
     if any(_symbolic(d) for d in shape):
         return zeros(shape, dtype=dtype)
-    return _finish(wrap(_core.Tensor.empty(_code(dtype), list(shape))), requires_grad, device)  # type: ignore[no-any-return]
+    return _finish(wrap(_core.Tensor.empty(_code(dtype), list(shape))), requires_grad, device)
 
 
 def _like(make: Any) -> Any:
@@ -226,7 +226,7 @@ def arange(
     if any(_symbolic(v) for v in (start, end, step)):
         code = _code(dtype, INT64)
         bounds = [v.tensor() if _symbolic(v) else scalar(v, INT64) for v in (start, end, step)]
-        return cast(apply(handle("Range"), *bounds), code)  # type: ignore[no-any-return]
+        return cast(apply(handle("Range"), *bounds), code)
     if step == 0:
         raise InvalidArgumentError("step must be nonzero")
     if (end - start) / step < 0:
@@ -237,7 +237,7 @@ def arange(
     whole = all(isinstance(v, (int, np.integer)) for v in (start, end, step))
     code = _code(dtype, INT64 if whole else None)
     array = np.arange(start, end, step).astype(dtypes.BY_ONNX[code].numpy)
-    return _finish(wrap(core_array(array)), requires_grad, device)  # type: ignore[no-any-return]
+    return _finish(wrap(core_array(array)), requires_grad, device)
 
 
 def linspace(
@@ -246,7 +246,7 @@ def linspace(
 ) -> Tensor:  # fmt: skip
     """`steps` numbers from `start` to `end`, both included."""
     array = np.linspace(start, end, steps).astype(dtypes.BY_ONNX[_code(dtype)].numpy)
-    return _finish(wrap(core_array(array)), requires_grad, device)  # type: ignore[no-any-return]
+    return _finish(wrap(core_array(array)), requires_grad, device)
 
 
 def logspace(
@@ -263,7 +263,7 @@ def eye(
 ) -> Tensor:  # fmt: skip
     """Ones on the diagonal, zeros elsewhere."""
     array = np.eye(n, m, dtype=dtypes.BY_ONNX[_code(dtype)].numpy)
-    return _finish(wrap(core_array(array)), requires_grad, device)  # type: ignore[no-any-return]
+    return _finish(wrap(core_array(array)), requires_grad, device)
 
 
 # -- random ------------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ def rand(
     generator: Any = None,
 ) -> Tensor:
     """Uniform numbers in [0, 1)."""
-    return _finish(random.uniform(as_shape(size), _code(dtype), generator), requires_grad, device)  # type: ignore[no-any-return]
+    return _finish(random.uniform(as_shape(size), _code(dtype), generator), requires_grad, device)
 
 
 def randn(
@@ -288,7 +288,7 @@ def randn(
     generator: Any = None,
 ) -> Tensor:
     """Numbers of the standard normal distribution."""
-    return _finish(random.normal(as_shape(size), _code(dtype), generator), requires_grad, device)  # type: ignore[no-any-return]
+    return _finish(random.normal(as_shape(size), _code(dtype), generator), requires_grad, device)
 
 
 def randint(
@@ -310,13 +310,13 @@ def randint(
         )
     u: Any = random.uniform(as_shape((size,)), dtypes.float64.onnx, generator)
     out = cast((u * float(high - low)).floor() + float(low), _code(dtype, INT64))
-    return _finish(out, requires_grad, device)  # type: ignore[no-any-return]
+    return _finish(out, requires_grad, device)
 
 
 def randperm(n: int, *, dtype: Any = None, device: Any = None, generator: Any = None) -> Tensor:
     """The integers below n in random order."""
     u: Any = random.uniform((n,), dtypes.float64.onnx, generator)
-    return _finish(cast(u.argsort(0), _code(dtype, INT64)), device=device)  # type: ignore[no-any-return]
+    return _finish(cast(u.argsort(0), _code(dtype, INT64)), device=device)
 
 
 def normal(
@@ -331,7 +331,7 @@ def normal(
 def bernoulli(input: Any, p: float | None = None, *, generator: Any = None) -> Tensor:
     """1 with the probability of each element (or `p`), else 0."""
     u: Any = random.uniform(input.shape, promote.default_code, generator)
-    return cast(u < (input if p is None else p), input._value.dtype)  # type: ignore[no-any-return]
+    return cast(u < (input if p is None else p), input._value.dtype)
 
 
 def multinomial(
@@ -355,7 +355,7 @@ def multinomial(
         total = edges.narrow(1, p.shape[1] - 1, 1)
         below = edges.unsqueeze(1) <= (u * total).unsqueeze(2)
         out = below.sum(2).clamp(max=p.shape[1] - 1)
-    return out if input.dim() == 2 else out.squeeze(0)  # type: ignore[no-any-return]
+    return out if input.dim() == 2 else out.squeeze(0)
 
 
 # -- joins -------------------------------------------------------------------------------------
@@ -381,7 +381,7 @@ def cat(tensors: Any, dim: int = 0) -> Tensor:
     code = parts[0]._value.dtype
     for t in parts[1:]:
         code = promote_codes(code, t._value.dtype)
-    return apply(handle("Concat", axis=normalize_dim(dim, rank)), *(cast(t, code) for t in parts))
+    return apply(quick("Concat", "axis", normalize_dim(dim, rank)), *[cast(t, code) for t in parts])
 
 
 concat = concatenate = cat

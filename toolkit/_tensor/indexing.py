@@ -11,10 +11,12 @@ from toolkit._tensor.base import BOOL, INTS, TensorBase
 from toolkit._tensor.promote import cast, operand
 from toolkit._tensor.views import (
     _FAR,
+    Selected,
     Sliced,
     Squeezed,
     Unsqueezed,
     _symbolic,
+    dims,
     make_view,
     shape_operand,
 )
@@ -71,6 +73,16 @@ def _as_tensor(item: Any) -> Any:
     return cast(t, 7)
 
 
+def _span(item: Any) -> int:
+    """How many axes an index takes: a mask as many as it has, anything else one."""
+    if isinstance(item, TensorBase):
+        return item.dim() if item._value.dtype == BOOL else 1
+    if isinstance(item, (np.ndarray, list)):
+        array = np.asarray(item)
+        return array.ndim if array.dtype == bool else 1
+    return 1
+
+
 def parse(x: Any, index: Any) -> Plan:
     """Reads an index expression.
 
@@ -78,13 +90,12 @@ def parse(x: Any, index: Any) -> Plan:
         OutOfBoundsError: too many indices, or one outside its axis.
     """
     items = list(index) if isinstance(index, tuple) else [index]
-    shape = x.shape
+    shape = dims(x)
     used = 0
     for it in items:
         if it is None or it is Ellipsis or type(it) is bool:
             continue
-        used += max(it.dim(), 0) if isinstance(it, TensorBase) and it._value.dtype == BOOL else (
-            np.ndim(it) if isinstance(it, (np.ndarray, list)) and np.asarray(it).dtype == bool else 1)  # fmt: skip
+        used += _span(it)
     if used > len(shape):
         if not shape:
             raise OutOfBoundsError(
@@ -118,8 +129,8 @@ def parse(x: Any, index: Any) -> Plan:
                 for k in range(span):
                     if not _symbolic(shape[axis + k]) and t.shape[k] != shape[axis + k]:
                         raise OutOfBoundsError(
-                            f"The shape of the mask {list(t.shape)} at index {k} does not match the "
-                            f"shape of the indexed tensor {list(shape)} at index {axis + k}"
+                            f"The shape of the mask {list(t.shape)} at index {k} does not match "
+                            f"the shape of the indexed tensor {list(shape)} at index {axis + k}"
                         )
             plan.rank += span
             axis += span
@@ -179,9 +190,12 @@ def _select(plan: Plan, axis: int, item: Any, n: Any) -> None:
 def basic(x: Any, plan: Plan) -> Any:
     """The view that the slices, selections and new axes of a plan take."""
     out = x
-    if plan.axes:
-        out = make_view(out, Sliced(
-            plan.label, tuple(plan.axes), tuple(plan.starts), tuple(plan.ends), tuple(plan.steps)))  # fmt: skip
+    if len(plan.selected) == len(plan.axes) == 1:
+        out = make_view(x, Selected(plan.selected[0], plan.starts[0]))
+        plan.selected = []
+    elif plan.axes:
+        bounds = (tuple(plan.axes), tuple(plan.starts), tuple(plan.ends), tuple(plan.steps))
+        out = make_view(out, Sliced(plan.label, *bounds))
     if plan.selected:
         out = make_view(out, Squeezed(plan.label, tuple(plan.selected)))
     if plan.inserted:
@@ -197,6 +211,14 @@ def _same_shape(a: Any, b: Any) -> bool:
 
 def get_item(x: Any, index: Any) -> Any:
     """`x[index]`."""
+    if type(index) is int and x._value.shape:
+        n = dims(x)[0]
+        if type(n) is int:
+            if not -n <= index < n:
+                raise OutOfBoundsError(
+                    f"index {index} is out of bounds for dimension 0 with size {n}"
+                )
+            return make_view(x, Selected(0, index + n if index < 0 else index))
     plan = parse(x, index)
     changed = plan.axes or plan.inserted
     picked = basic(x, plan) if changed or not plan.advanced else x
@@ -267,7 +289,7 @@ def scatter(x: Any, advanced: list[tuple[int, Any]], value: Any, reduction: str 
     axes = [a for a, _ in pairs]
     order, adjacent = _front(x, axes)
     moved = x if order == sorted(order) else apply1(handle("Transpose", perm=order), x)
-    joint, rank = _joint([t for _, t in pairs])
+    joint, _ = _joint([t for _, t in pairs])
     tail = moved.shape[len(axes) :]
     lead = tuple(joint.shape[:-1])
     front = axes[0] if adjacent else 0
@@ -275,8 +297,8 @@ def scatter(x: Any, advanced: list[tuple[int, Any]], value: Any, reduction: str 
     value = broadcast(value, region)
     if front:
         n = len(lead)
-        value = apply1(handle("Transpose", perm=(*range(front, front + n), *range(front),
-                                                 *range(front + n, len(region)))), value)  # fmt: skip
+        order_in = (*range(front, front + n), *range(front), *range(front + n, len(region)))
+        value = apply1(handle("Transpose", perm=order_in), value)
     h = handle("ScatterND", reduction=None if reduction == "none" else reduction)
     out = apply(h, moved, joint, value)
     if moved is not x:
@@ -348,7 +370,7 @@ class Indexing(TensorBase):
     """Indexing methods."""
 
     def __getitem__(self, index: Any) -> Tensor:
-        return get_item(self, index)  # type: ignore[no-any-return]
+        return get_item(self, index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         set_item(self, index, value)
@@ -373,7 +395,7 @@ class Indexing(TensorBase):
 
     def argwhere(self) -> Tensor:
         """`nonzero()`."""
-        return self.nonzero()  # type: ignore[no-any-return]
+        return self.nonzero()
 
     def take(self, index: Any) -> Tensor:
         """Elements by their place in the flattened tensor."""
@@ -381,9 +403,9 @@ class Indexing(TensorBase):
 
     def take_along_dim(self, indices: Any, dim: int) -> Tensor:
         """`gather(dim, indices)`."""
-        return self.gather(dim, indices)  # type: ignore[attr-defined,no-any-return]
+        return self.gather(dim, indices)  # type: ignore[attr-defined]
 
     def index_put(self, indices: Any, values: Any, accumulate: bool = False) -> Tensor:
         """A copy with the elements at a tuple of index tensors replaced or added to."""
         pairs = [(i, _as_tensor(t)) for i, t in enumerate(indices)]
-        return scatter(self, pairs, values, "add" if accumulate else "none")  # type: ignore[no-any-return]
+        return scatter(self, pairs, values, "add" if accumulate else "none")

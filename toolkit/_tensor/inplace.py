@@ -68,7 +68,8 @@ def _put(t: Any, new: Any, grad: bool) -> None:
                 t._node, t._out = new._node, new._out
         elif isinstance(t._node, Record):
             # Outside the tape the new value takes the place of the old one.
-            t._node = Record(handle("Identity"), (t._node,), (t._out,), (t._node.outputs[t._out],) if t._node.outputs else None, (value,))  # fmt: skip
+            old = None if t._node.freed else (t._node.outputs[t._out],)
+            t._node = Record(handle("Identity"), (t._node,), (t._out,), old, (value,))
             t._out = 0
         t._version += 1
         return
@@ -102,7 +103,8 @@ def _result(t: Any, new: Any) -> Any:
         low = (code in INTS and got in FLOATS) or (code == BOOL and got != BOOL)
         if low:
             raise DTypeError(
-                f"result type {new.dtype.name} can't be cast to the desired output type {t.dtype.name}"
+                f"result type {new.dtype.name} can't be cast to the desired output type "
+                f"{t.dtype.name}"
             )
         new = cast(new, code)
     if new.shape != t.shape:

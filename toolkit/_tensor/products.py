@@ -21,7 +21,7 @@ def mm(a: Any, b: Any) -> Tensor:
     if a.dim() != 2 or b.dim() != 2:
         raise ShapeError(f"mm: matrices are required, got {a.dim()}D and {b.dim()}D tensors.")
     _fit(a, b)
-    return a.matmul(b)  # type: ignore[no-any-return]
+    return a.matmul(b)
 
 
 def _fit(a: Any, b: Any) -> None:
@@ -39,7 +39,7 @@ def bmm(a: Any, b: Any) -> Tensor:
     """
     if a.dim() != 3 or b.dim() != 3:
         raise ShapeError(f"batch1 and batch2 must be 3D tensors, got {a.dim()}D and {b.dim()}D.")
-    return a.matmul(b)  # type: ignore[no-any-return]
+    return a.matmul(b)
 
 
 def addmm(c: Any, a: Any, b: Any, beta: Any = 1, alpha: Any = 1) -> Tensor:
@@ -48,7 +48,7 @@ def addmm(c: Any, a: Any, b: Any, beta: Any = 1, alpha: Any = 1) -> Tensor:
     if a.dtype.is_floating_point and c.dim() <= 2:
         h = handle("Gemm", alpha=float(alpha), beta=float(beta))
         return apply(h, a, b, cast(c, a._value.dtype))
-    return c * beta + mm(a, b) * alpha  # type: ignore[no-any-return]
+    return c * beta + mm(a, b) * alpha
 
 
 def einsum(equation: str, *operands: Any) -> Tensor:
@@ -71,7 +71,7 @@ def einsum(equation: str, *operands: Any) -> Tensor:
         x = x.sum(tuple(summed))
         term = [s for s in term if s in output]
     order = [term.index(s) for s in output]
-    return x if order == sorted(order) else x.permute(*order)  # type: ignore[no-any-return]
+    return x if order == sorted(order) else x.permute(*order)
 
 
 def _parse(equation: str, operands: Any) -> tuple[list[list[str]], list[str]]:

@@ -1,5 +1,6 @@
-"""Type promotion as in PyTorch: categories bool < integer < float, 0-dim tensors and Python numbers
-take part with their category only.
+"""Type promotion as in PyTorch.
+
+Categories are bool < integer < float; 0-dim tensors and Python numbers count by category only.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from toolkit import dtypes
-from toolkit._tensor.base import BOOL, FLOATS, INT64, TensorBase
+from toolkit._tensor.base import BOOL, FLOATS, INT64, INTS, TensorBase
 from toolkit._tensor.consts import scalar
+from toolkit._tensor.symint import SymInt
 from toolkit.errors import DTypeError
-from toolkit.ops.dispatch import Handle, apply1, apply2, handle
+from toolkit.ops.dispatch import Handle, apply1, apply2, quick
 
 _COMPLEX = (14, 15)
 default_code = dtypes.float32.onnx
@@ -47,7 +49,7 @@ def scalar_code(value: Any) -> int:
     """The type that a Python number would have as a tensor."""
     if isinstance(value, bool):
         return BOOL
-    if isinstance(value, (int, np.integer)) or type(value).__name__ == "SymInt":
+    if isinstance(value, (int, np.integer)) or type(value) is SymInt:
         return INT64
     return default_code
 
@@ -84,7 +86,7 @@ def cast(x: Any, code: int) -> Any:
     """`x` in an element type; itself when it already is."""
     if x._value.dtype == code:
         return x
-    return apply1(handle("Cast", to=int(code)), x)
+    return apply1(quick("Cast", "to", int(code)), x)
 
 
 def operand(x: Any, code: int) -> Any:
@@ -93,14 +95,14 @@ def operand(x: Any, code: int) -> Any:
         return cast(x, code)
     if isinstance(x, (bool, int, float, np.generic)):
         return scalar(x.item() if isinstance(x, np.generic) else x, code)
-    if type(x).__name__ == "SymInt":
+    if type(x) is SymInt:
         return cast(x.tensor(), code)
     raise DTypeError(f"operand: a tensor or a number is required, got {type(x).__name__}.")
 
 
 def is_number(x: Any) -> bool:
     """Whether it can stand beside a tensor as a Python scalar."""
-    return isinstance(x, (bool, int, float, np.generic)) or type(x).__name__ == "SymInt"
+    return isinstance(x, (bool, int, float, np.generic)) or type(x) is SymInt
 
 
 def binary(h: Handle, a: Any, b: Any, at_least: int = 0) -> Any:
@@ -113,9 +115,19 @@ def binary(h: Handle, a: Any, b: Any, at_least: int = 0) -> Any:
         if code == b._value.dtype and not at_least:
             return apply2(h, a, b)
         code = result_code(a, b)
-    elif isinstance(a, TensorBase) and type(b) is float and a._value.dtype in FLOATS:
-        return apply2(h, a, scalar(b, a._value.dtype))
+    elif isinstance(a, TensorBase):
+        code = a._value.dtype
+        kind = type(b)
+        if code in FLOATS:
+            if kind is float or kind is int:
+                return apply2(h, a, scalar(b, code))
+        elif kind is int and code in INTS and not at_least:
+            return apply2(h, a, scalar(b, code))
+        code = result_code(a, b)
     else:
+        code = b._value.dtype
+        if (type(a) is float or type(a) is int) and code in FLOATS:
+            return apply2(h, scalar(a, code), b)
         code = result_code(a, b)
     if at_least and _category(code) < _category(at_least):
         code = at_least

@@ -11,7 +11,7 @@ from toolkit._tensor.consts import index, vector
 from toolkit._tensor.promote import cast, floating
 from toolkit._tensor.views import SQUEEZE, _symbolic, normalize_dim
 from toolkit.errors import DTypeError, InvalidArgumentError, ShapeError
-from toolkit.ops.dispatch import apply1, apply2, apply_many, handle
+from toolkit.ops.dispatch import apply1, apply2, apply_many, handle, quick
 
 if TYPE_CHECKING:
     from toolkit.tensor import Tensor
@@ -24,7 +24,8 @@ class ValuesIndices(NamedTuple):
     indices: Any
 
     def __repr__(self) -> str:
-        return f"toolkit.return_types.{type(self).__name__}(\nvalues={self.values!r},\nindices={self.indices!r})"
+        name = f"toolkit.return_types.{type(self).__name__}"
+        return f"{name}(\nvalues={self.values!r},\nindices={self.indices!r})"
 
 
 class max(ValuesIndices):
@@ -48,8 +49,10 @@ class median(ValuesIndices):
 
 
 def _axes(x: Any, dim: Any) -> tuple[int, ...]:
-    dims = dim if isinstance(dim, (tuple, list)) else (dim,)
     rank = x.dim()
+    if type(dim) is int:
+        return (normalize_dim(dim, rank),) if rank else ()
+    dims = dim if isinstance(dim, (tuple, list)) else (dim,)
     axes = tuple(normalize_dim(d, rank) for d in dims)
     if len(set(axes)) != len(axes):
         raise InvalidArgumentError(f"dim {axes[0]} appears multiple times in the list of dims")
@@ -58,15 +61,12 @@ def _axes(x: Any, dim: Any) -> tuple[int, ...]:
 
 def reduce(op_type: str, x: Any, dim: Any, keepdim: bool, label: str | None = None) -> Any:
     """An ONNX reduction over `dim` (None or (): everything)."""
-    h = handle(op_type, keepdims=int(keepdim))
+    h = quick(op_type, "keepdims", 1 if keepdim else 0)
     if dim is None or (isinstance(dim, (tuple, list)) and not dim):
         out = apply1(h, x)
     else:
         axes = _axes(x, dim)
-        if not axes:
-            out = apply1(h, x)
-        else:
-            out = apply2(h, x, vector(axes))
+        out = apply2(h, x, vector(axes)) if axes else apply1(h, x)
         if label in ("Sum", "Mean", "Prod"):
             label = label + "1"
     if label and out._node is not None:
@@ -97,7 +97,7 @@ class Reductions(TensorBase):
         self, dim: Any = None, keepdim: bool = False, *, dtype: dtypes.DType | None = None
     ) -> Tensor:
         """The sum; integers and bools add up as int64."""
-        return reduce("ReduceSum", _summable(self, dtype), dim, keepdim, "Sum")  # type: ignore[no-any-return]
+        return reduce("ReduceSum", _summable(self, dtype), dim, keepdim, "Sum")
 
     def mean(
         self, dim: Any = None, keepdim: bool = False, *, dtype: dtypes.DType | None = None
@@ -113,21 +113,21 @@ class Reductions(TensorBase):
                 "mean(): could not infer output dtype. Input dtype must be either a floating "
                 f"point or complex dtype. Got: {self.dtype.name}"
             )
-        return reduce("ReduceMean", x, dim, keepdim, "Mean")  # type: ignore[no-any-return]
+        return reduce("ReduceMean", x, dim, keepdim, "Mean")
 
     def prod(
         self, dim: Any = None, keepdim: bool = False, *, dtype: dtypes.DType | None = None
     ) -> Tensor:
         """The product."""
-        return reduce("ReduceProd", _summable(self, dtype), dim, keepdim, "Prod")  # type: ignore[no-any-return]
+        return reduce("ReduceProd", _summable(self, dtype), dim, keepdim, "Prod")
 
     def amax(self, dim: Any = None, keepdim: bool = False) -> Tensor:
         """The maximum; gradients are shared among equal maxima."""
-        return reduce("ReduceMax", self, dim, keepdim, "Amax")  # type: ignore[no-any-return]
+        return reduce("ReduceMax", self, dim, keepdim, "Amax")
 
     def amin(self, dim: Any = None, keepdim: bool = False) -> Tensor:
         """The minimum; gradients are shared among equal minima."""
-        return reduce("ReduceMin", self, dim, keepdim, "Amin")  # type: ignore[no-any-return]
+        return reduce("ReduceMin", self, dim, keepdim, "Amin")
 
     def _extreme(self, op_type: str, kind: Any, dim: Any, keepdim: bool) -> Any:
         if isinstance(dim, TensorBase):
@@ -143,7 +143,7 @@ class Reductions(TensorBase):
         d = normalize_dim(dim, self.dim())
         x: Any = self if self.dim() else self.reshape(1)  # type: ignore[attr-defined]
         where = apply1(handle("Arg" + label, axis=d, keepdims=1, select_last_index=0), x)
-        values = apply2(handle("GatherElements", axis=d), x, where)
+        values = apply2(quick("GatherElements", "axis", d), x, where)
         if not keepdim or not self.dim():
             axes = vector((d,))
             values, where = apply2(SQUEEZE, values, axes), apply2(SQUEEZE, where, axes)
@@ -152,11 +152,11 @@ class Reductions(TensorBase):
         return kind(values, where)
 
     def max(self, dim: Any = None, keepdim: bool = False) -> Any:
-        """The maximum of all elements, (values, indices) along `dim`, or elementwise with a tensor."""
+        """The maximum of all, (values, indices) along `dim`, or elementwise with a tensor."""
         return self._extreme("ReduceMax", max, dim, keepdim)
 
     def min(self, dim: Any = None, keepdim: bool = False) -> Any:
-        """The minimum of all elements, (values, indices) along `dim`, or elementwise with a tensor."""
+        """The minimum of all, (values, indices) along `dim`, or elementwise with a tensor."""
         return self._extreme("ReduceMin", min, dim, keepdim)
 
     def _arg(self, op_type: str, dim: int | None, keepdim: bool) -> Tensor:
@@ -177,12 +177,12 @@ class Reductions(TensorBase):
 
     def any(self, dim: Any = None, keepdim: bool = False) -> Tensor:
         """Whether an element is not zero."""
-        return cast(reduce("ReduceMax", cast(cast(self, BOOL), 6), dim, keepdim), BOOL)  # type: ignore[no-any-return]
+        return cast(reduce("ReduceMax", cast(cast(self, BOOL), 6), dim, keepdim), BOOL)
 
     def all(self, dim: Any = None, keepdim: bool = False) -> Tensor:
         """Whether no element is zero."""
         x: Any = cast(cast(self, BOOL), 6)
-        return reduce("ReduceProd", x, dim, keepdim) != 0  # type: ignore[no-any-return]
+        return reduce("ReduceProd", x, dim, keepdim) != 0
 
     def var(
         self,
@@ -199,13 +199,13 @@ class Reductions(TensorBase):
             correction = 1 if unbiased is None else int(unbiased)
         if self._value.dtype not in FLOATS:
             raise DTypeError("std and var only support floating point and complex dtypes")
-        centered: Any = self - reduce("ReduceMean", self, dim, True)  # type: ignore[operator]
+        centered: Any = self - reduce("ReduceMean", self, dim, True)
         total = reduce("ReduceSum", centered * centered, dim, keepdim)
         rest = _count(self, dim) - correction
         out = total / (rest if _symbolic(rest) or rest > 0 else 0)
         if out.grad_fn is not None:
             out.grad_fn.label = "Var"
-        return out  # type: ignore[no-any-return]
+        return out
 
     def std(
         self,
@@ -219,46 +219,46 @@ class Reductions(TensorBase):
         out: Any = Reductions.var(self, dim, unbiased, keepdim, correction=correction).sqrt()
         if out.grad_fn is not None:
             out.grad_fn.label = "Std"
-        return out  # type: ignore[no-any-return]
+        return out
 
     def norm(self, p: Any = "fro", dim: Any = None, keepdim: bool = False) -> Tensor:
         """The p-norm of all elements or along `dim`."""
         if p in ("fro", None, 2, 2.0):
-            return reduce("ReduceL2", self, dim, keepdim)  # type: ignore[no-any-return]
+            return reduce("ReduceL2", self, dim, keepdim)
         if p in (1, 1.0):
-            return reduce("ReduceL1", self, dim, keepdim)  # type: ignore[no-any-return]
+            return reduce("ReduceL1", self, dim, keepdim)
         x: Any = self.abs()  # type: ignore[attr-defined]
         if p == float("inf"):
-            return reduce("ReduceMax", x, dim, keepdim)  # type: ignore[no-any-return]
+            return reduce("ReduceMax", x, dim, keepdim)
         if p == -float("inf"):
-            return reduce("ReduceMin", x, dim, keepdim)  # type: ignore[no-any-return]
+            return reduce("ReduceMin", x, dim, keepdim)
         if p == 0:
-            return reduce("ReduceSum", cast(x != 0, self._value.dtype), dim, keepdim)  # type: ignore[no-any-return]
-        return reduce("ReduceSum", x**p, dim, keepdim) ** (1.0 / p)  # type: ignore[no-any-return]
+            return reduce("ReduceSum", cast(x != 0, self._value.dtype), dim, keepdim)
+        return reduce("ReduceSum", x**p, dim, keepdim) ** (1.0 / p)
 
     def logsumexp(self, dim: Any, keepdim: bool = False) -> Tensor:
         """log(sum(exp(x))), without overflow."""
-        return reduce("ReduceLogSumExp", floating(self), dim, keepdim)  # type: ignore[no-any-return]
+        return reduce("ReduceLogSumExp", floating(self), dim, keepdim)
 
     def softmax(self, dim: int, dtype: dtypes.DType | None = None) -> Tensor:
         """exp(x) divided by its sum along `dim`."""
         x = self if dtype is None else cast(self, dtype.onnx)
         if not self.dim():
-            return x.reshape(1).softmax(0).reshape(())  # type: ignore[no-any-return,union-attr]
-        return apply1(handle("Softmax", axis=normalize_dim(dim, self.dim())), x)
+            return x.reshape(1).softmax(0).reshape(())  # type: ignore[union-attr]
+        return apply1(quick("Softmax", "axis", normalize_dim(dim, self.dim())), x)
 
     def log_softmax(self, dim: int, dtype: dtypes.DType | None = None) -> Tensor:
         """The logarithm of `softmax`."""
         x = self if dtype is None else cast(self, dtype.onnx)
         if not self.dim():
-            return x.reshape(1).log_softmax(0).reshape(())  # type: ignore[no-any-return,union-attr]
-        return apply1(handle("LogSoftmax", axis=normalize_dim(dim, self.dim())), x)
+            return x.reshape(1).log_softmax(0).reshape(())  # type: ignore[union-attr]
+        return apply1(quick("LogSoftmax", "axis", normalize_dim(dim, self.dim())), x)
 
     def cumsum(self, dim: int, *, dtype: dtypes.DType | None = None) -> Tensor:
         """The running sum along `dim`."""
         x = _summable(self, dtype)
         if not self.dim():
-            return x.clone()  # type: ignore[no-any-return]
+            return x.clone()
         return apply2(handle("CumSum"), x, index(normalize_dim(dim, self.dim())))
 
     def topk(self, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
@@ -288,7 +288,7 @@ class Reductions(TensorBase):
 
     def argsort(self, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
         """The indices that sort along `dim`."""
-        return self.sort(dim, descending).indices  # type: ignore[no-any-return]
+        return self.sort(dim, descending).indices
 
     def median(self, dim: int | None = None, keepdim: bool = False) -> Any:
         """The (lower) median of all elements, or (values, indices) along `dim`."""
@@ -336,11 +336,11 @@ class Reductions(TensorBase):
         unit = eye(n, dtype=self.dtype)
         rows = unit.narrow(0, builtins.max(-diagonal, 0), self.shape[0])
         columns = unit.narrow(0, builtins.max(diagonal, 0), self.shape[0])
-        return rows.t() @ (self.unsqueeze(-1) * columns)  # type: ignore[attr-defined,no-any-return]
+        return rows.t() @ (self.unsqueeze(-1) * columns)  # type: ignore[attr-defined]
 
     def trace(self) -> Tensor:
         """The sum of the diagonal."""
-        return self.diagonal().sum()  # type: ignore[no-any-return]
+        return self.diagonal().sum()
 
     def dot(self, other: Any) -> Tensor:
         """The inner product of two vectors."""
@@ -348,6 +348,6 @@ class Reductions(TensorBase):
             raise ShapeError(
                 f"1D tensors expected, but got {self.dim()}D and {other.dim()}D tensors"
             )
-        return self.matmul(other)  # type: ignore[attr-defined,no-any-return]
+        return self.matmul(other)  # type: ignore[attr-defined]
 
     inner = dot

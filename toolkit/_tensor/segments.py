@@ -135,7 +135,8 @@ class Segment:
         self.links = links
         self.at = at
         self.key = (
-            tuple(parts), tuple(links), tuple((at[n], slot) for n, slot in roots), tuple(self.wanted),
+            tuple(parts), tuple(links), tuple((at[n], slot) for n, slot in roots),
+            tuple(self.wanted),
         )  # fmt: skip
 
     def run(self, cotangents: list[Any], create_graph: bool) -> list[tuple[Edge, Any]]:

@@ -21,7 +21,7 @@ from toolkit._tensor.views import (
     shape_operand,
 )
 from toolkit.errors import InvalidArgumentError, OutOfBoundsError, ShapeError
-from toolkit.ops.dispatch import apply2, handle
+from toolkit.ops.dispatch import apply2, handle, quick
 
 if TYPE_CHECKING:
     from toolkit.tensor import Tensor
@@ -45,7 +45,7 @@ class Shaping(TensorBase):
         shape = self.shape
         if not shape:
             raise TypeError("len() of a 0-d tensor")
-        return shape[0]  # type: ignore[no-any-return]
+        return shape[0]
 
     def stride(self, dim: int | None = None) -> Any:
         """PyTorch's strides in elements; our memory itself is always row-major."""
@@ -70,7 +70,7 @@ class Shaping(TensorBase):
 
     def contiguous(self) -> Tensor:
         """Itself if contiguous, else a copy."""
-        return self if self.is_contiguous() else self.clone()  # type: ignore[attr-defined,no-any-return,return-value]
+        return self if self.is_contiguous() else self.clone()  # type: ignore[attr-defined,return-value]
 
     def view(self, *shape: Any) -> Tensor:
         """The same elements under another shape, sharing them; -1 is inferred.
@@ -78,11 +78,11 @@ class Shaping(TensorBase):
         Raises:
             ShapeError: the sizes do not fit, or PyTorch's tensor could not share its memory.
         """
-        return reshape(self, as_shape(shape), only_view=True)  # type: ignore[no-any-return]
+        return reshape(self, as_shape(shape), only_view=True)
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements under another shape: a view where PyTorch gives one, else a copy."""
-        return reshape(self, as_shape(shape))  # type: ignore[no-any-return]
+        return reshape(self, as_shape(shape))
 
     def view_as(self, other: Any) -> Tensor:
         """`view(other.shape)`."""
@@ -178,7 +178,8 @@ class Shaping(TensorBase):
         """The last two dimensions swapped."""
         if self.dim() < 2:
             raise ShapeError(
-                f"tensor.mT is only supported on matrices or batches of matrices. Got {self.dim()}-D tensor."
+                "tensor.mT is only supported on matrices or batches of matrices. "
+                f"Got {self.dim()}-D tensor."
             )
         return self.transpose(-2, -1)
 
@@ -286,7 +287,7 @@ class Shaping(TensorBase):
         if not self.dim():
             raise OutOfBoundsError("select() cannot be applied to a 0-dim tensor.")
         d = normalize_dim(dim, self.dim())
-        return self[(slice(None),) * d + (operator.index(index),)]  # type: ignore[index,no-any-return]
+        return self[(slice(None),) * d + (operator.index(index),)]  # type: ignore[index]
 
     def unbind(self, dim: int = 0) -> tuple[Tensor, ...]:
         """All indices of a dimension, which is removed."""
@@ -337,9 +338,9 @@ class Shaping(TensorBase):
         rank = self.dim()
         axes = tuple(normalize_dim(d, rank) for d in as_shape(dims))
         if not axes:
-            return self.clone()  # type: ignore[attr-defined,no-any-return]
+            return self.clone()  # type: ignore[attr-defined]
         low = -(2**62)
-        return slice_of(self, axes, (-1,) * len(axes), (low,) * len(axes), (-1,) * len(axes))  # type: ignore[no-any-return]
+        return slice_of(self, axes, (-1,) * len(axes), (low,) * len(axes), (-1,) * len(axes))
 
     def fliplr(self) -> Tensor:
         """Reverses the second dimension."""
@@ -363,8 +364,8 @@ class Shaping(TensorBase):
             k = shift % n if n else 0
             if k:
                 x = cat([x.narrow(dim, n - k, k), x.narrow(dim, 0, n - k)], dim)
-        return x.clone() if x is self else x  # type: ignore[no-any-return]
+        return x.clone() if x is self else x  # type: ignore[attr-defined]
 
     def index_select(self, dim: int, index: Any) -> Tensor:
         """The indices `index` (1-D) of a dimension."""
-        return apply2(handle("Gather", axis=normalize_dim(dim, self.dim())), self, index)
+        return apply2(quick("Gather", "axis", normalize_dim(dim, self.dim())), self, index)

@@ -34,15 +34,12 @@ class SymInt:
         return wrap(_trace().recorder.builder.Squeeze(self.value(), [0]))
 
     def _with(self, op: str, sign: str, other: Any, swap: bool = False) -> Any:
-        if isinstance(other, float) or not isinstance(other, (int, SymInt)):
-            if swap:
-                return NotImplemented
+        if not isinstance(other, (int, SymInt)):
             return NotImplemented
-        if not isinstance(other, SymInt):
-            if (other == 0 and op in ("Add", "Sub") and not swap) or (other == 1 and op in ("Mul", "Div") and not swap):  # fmt: skip
-                return self
-            if op in ("Add", "Mul") and other == (0 if op == "Add" else 1):
-                return self
+        if not swap and other == (0 if op in ("Add", "Sub") else 1):
+            return self
+        if swap and op in ("Add", "Mul") and other == (0 if op == "Add" else 1):
+            return self
         b = _trace().recorder.builder
         mine = self.value()
         theirs = other.value() if isinstance(other, SymInt) else b.ints([other])
@@ -117,13 +114,13 @@ class SymInt:
         return True  # Sizes in graphs are taken as positive.
 
     def __int__(self) -> int:
-        return self._refuse("int()")  # type: ignore[no-any-return]
+        return self._refuse("int()")
 
     def __index__(self) -> int:
-        return self._refuse("index")  # type: ignore[no-any-return]
+        return self._refuse("index")
 
     def __float__(self) -> float:
-        return self._refuse("float()")  # type: ignore[no-any-return]
+        return self._refuse("float()")
 
     def __repr__(self) -> str:
         return self.name

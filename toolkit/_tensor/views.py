@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from toolkit._tensor.base import wrap
-from toolkit._tensor.consts import vector
+from toolkit._tensor.base import INT64, wrap
+from toolkit._tensor.consts import scalar, vector
 from toolkit._tensor.state import STATE
+from toolkit._tensor.symint import SymInt
 from toolkit.errors import InvalidArgumentError, OutOfBoundsError, ShapeError
-from toolkit.ops.dispatch import apply, apply1, apply2, handle
+from toolkit.ops.dispatch import apply, apply1, apply2, handle, quick
+from toolkit.runtime import _core
 
 if TYPE_CHECKING:
     from toolkit.tensor import Tensor
@@ -65,7 +67,7 @@ class Alias(View):
         return value
 
     def strides(self, base: Any) -> tuple[int, ...] | None:
-        return base.stride()  # type: ignore[no-any-return]
+        return base.stride()
 
 
 class Reshaped(View):
@@ -99,11 +101,11 @@ class Permuted(View):
         self.perm = perm
 
     def run(self, base: Any) -> Any:
-        return apply1(handle("Transpose", perm=self.perm), base)
+        return apply1(quick("Transpose", "perm", self.perm), base)
 
     def put(self, base: Any, value: Any) -> Any:
         inverse = tuple(self.perm.index(i) for i in range(len(self.perm)))
-        return apply1(handle("Transpose", perm=inverse), value)
+        return apply1(quick("Transpose", "perm", inverse), value)
 
     def strides(self, base: Any) -> tuple[int, ...] | None:
         strides = base.stride()
@@ -177,6 +179,29 @@ class Unsqueezed(View):
             strides.insert(axis, shape[axis] * strides[axis] if axis < len(shape) else 1)
             shape.insert(axis, 1)
         return tuple(strides)
+
+
+class Selected(View):
+    """One index of an axis, which is removed."""
+
+    __slots__ = ("axis", "index")
+
+    def __init__(self, axis: int, index: int) -> None:
+        super().__init__("Select")
+        self.axis, self.index = axis, index
+
+    def run(self, base: Any) -> Any:
+        return apply2(quick("Gather", "axis", self.axis), base, scalar(self.index, INT64))
+
+    def put(self, base: Any, value: Any) -> Any:
+        row = apply2(UNSQUEEZE, value, vector((self.axis,)))
+        i = self.index
+        end = _FAR if i == -1 else i + 1
+        return put_slices(base, row, (self.axis,), (i,), (end,), (1,))
+
+    def strides(self, base: Any) -> tuple[int, ...] | None:
+        strides = base.stride()
+        return (*strides[: self.axis], *strides[self.axis + 1 :])
 
 
 class Sliced(View):
@@ -267,16 +292,14 @@ def make_view(base: Any, view: View) -> Tensor:
         out._node.label = view.label
     out._base = base
     out._view = view
-    out._seen = base._root()._version
-    return out  # type: ignore[no-any-return]
+    out._seen = (base if base._base is None else base._root())._version
+    return out
 
 
 def shape_operand(shape: Any) -> Any:
     """A shape as an int64 vector: constant, or built from symbolic dimensions."""
     for d in shape:
-        if type(d) is not int:
-            if hasattr(d, "__index__") and not _symbolic(d):
-                return shape_operand(tuple(v if _symbolic(v) else int(v) for v in shape))
+        if type(d) is SymInt:
             from toolkit.tracing import shape_vector
 
             return shape_vector(shape)
@@ -284,14 +307,23 @@ def shape_operand(shape: Any) -> Any:
 
 
 def _symbolic(d: Any) -> bool:
-    return type(d).__name__ == "SymInt"
+    return type(d) is SymInt
+
+
+def dims(x: Any) -> Any:
+    """The shape as a plain tuple where the value is concrete."""
+    value = x._value
+    return value.shape if type(value) is _core.Tensor else x.shape
 
 
 def as_shape(args: Any) -> tuple[Any, ...]:
     """`f(2, 3)`, `f((2, 3))` and `f(Size([2, 3]))` alike."""
     if len(args) == 1 and isinstance(args[0], (tuple, list)):
         args = args[0]
-    return tuple(d if type(d) is int or _symbolic(d) else int(d) for d in args)
+    for d in args:
+        if type(d) is not int:
+            return tuple(d if type(d) is int or type(d) is SymInt else int(d) for d in args)
+    return tuple(args)
 
 
 def normalize_dim(dim: int, rank: int, extra: int = 0) -> int:
@@ -347,8 +379,9 @@ def resolve_shape(shape: tuple[Any, ...], old: Any) -> tuple[Any, ...]:
     Raises:
         ShapeError: the elements do not fit, or -1 is not determined.
     """
-    if any(_symbolic(d) for d in (*shape, *old)):
-        return shape
+    for d in (*shape, *old):
+        if type(d) is SymInt:
+            return shape
     n = 1
     for d in old:
         n *= d
@@ -375,17 +408,18 @@ def resolve_shape(shape: tuple[Any, ...], old: Any) -> tuple[Any, ...]:
 
 def reshape(x: Any, shape: tuple[Any, ...], label: str = "View", only_view: bool = False) -> Any:
     """A view where PyTorch gives one, else a copy (or an error when `only_view`)."""
-    old = x.shape
+    old = dims(x)
     target = resolve_shape(shape, old)
-    operand = shape_operand(simplify(target, old))
-    if not x.is_contiguous() and not any(_symbolic(d) for d in (*old, *target)):
-        if view_strides(old, x.stride(), target) is None:
-            if only_view:
-                raise ShapeError(
-                    "view size is not compatible with input tensor's size and stride (at least "
-                    "one dimension spans across two contiguous subspaces). Use .reshape(...) "
-                    "instead."
-                )
+    eager = STATE.trace is None
+    operand = vector(target) if eager else shape_operand(simplify(target, old))
+    if x._base is not None and not x.is_contiguous() and not any(map(_symbolic, (*old, *target))):
+        shared = view_strides(old, x.stride(), target) is not None
+        if not shared and only_view:
+            raise ShapeError(
+                "view size is not compatible with input tensor's size and stride (at least one "
+                "dimension spans across two contiguous subspaces). Use .reshape(...) instead."
+            )
+        if not shared:
             return apply2(RESHAPE, x, operand)
     return make_view(x, Reshaped(label, operand))
 

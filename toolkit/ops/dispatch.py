@@ -72,9 +72,24 @@ def handle(op_type: str, domain: str = "", /, **attributes: Any) -> Handle:
     return found
 
 
+_quick: dict[Any, Handle] = {}
+
+
+def quick(op_type: str, name: str, value: Any) -> Handle:
+    """`handle` with one attribute that is an int or a tuple of ints, without the general key."""
+    found = _quick.get((op_type, name, value))
+    if found is None:
+        if len(_quick) >= _MAX_HANDLES:
+            _quick.clear()
+        found = _quick[op_type, name, value] = handle(op_type, **{name: value})
+    return found
+
+
 def record(h: Handle, inputs: tuple[Any, ...], outputs: tuple[Any, ...]) -> Record:
     """Puts an executed operation on the tape."""
-    nodes, slots, values = [], [], []
+    nodes: list[Any] = []
+    slots: list[int] = []
+    values: list[Any] = []
     for t in inputs:
         if t is None:
             nodes.append(None)
@@ -90,20 +105,20 @@ def record(h: Handle, inputs: tuple[Any, ...], outputs: tuple[Any, ...]) -> Reco
 def apply1(h: Handle, x: Any) -> Tensor:
     """One input, one output."""
     if STATE.trace is not None:
-        return STATE.trace.apply(h, (x,), 1)[0]  # type: ignore[no-any-return]
+        return STATE.trace.apply(h, (x,), 1)[0]
     if x._base is not None:
         x._sync()
     r = _new(base.tensor_class)
     r._value = value = h.op(x._value)
     if x._node is not None and STATE.grad and value.dtype in FLOATS:
         r._node = Record(h, (x._node,), (x._out,), (x._value,), (value,))
-    return r  # type: ignore[no-any-return]
+    return r
 
 
 def apply2(h: Handle, a: Any, b: Any) -> Tensor:
     """Two inputs, one output."""
     if STATE.trace is not None:
-        return STATE.trace.apply(h, (a, b), 1)[0]  # type: ignore[no-any-return]
+        return STATE.trace.apply(h, (a, b), 1)[0]
     if a._base is not None:
         a._sync()
     if b._base is not None:
@@ -112,11 +127,12 @@ def apply2(h: Handle, a: Any, b: Any) -> Tensor:
     r._value = value = h.op(a._value, b._value)
     if (a._node is not None or b._node is not None) and STATE.grad and value.dtype in FLOATS:
         r._node = record(h, (a, b), (value,))
-    return r  # type: ignore[no-any-return]
+    return r
 
 
 def _gather(inputs: tuple[Any, ...]) -> tuple[list[Any], bool]:
-    values, grad = [], False
+    values: list[Any] = []
+    grad = False
     for t in inputs:
         if t is None:
             values.append(None)
@@ -132,19 +148,19 @@ def _gather(inputs: tuple[Any, ...]) -> tuple[list[Any], bool]:
 def apply(h: Handle, *inputs: Any) -> Tensor:
     """Any number of inputs (`Tensor`, `Const` or None), one output."""
     if STATE.trace is not None:
-        return STATE.trace.apply(h, inputs, 1)[0]  # type: ignore[no-any-return]
+        return STATE.trace.apply(h, inputs, 1)[0]
     values, grad = _gather(inputs)
     r = _new(base.tensor_class)
     r._value = value = h.op(*values)
     if grad and STATE.grad and value.dtype in FLOATS:
         r._node = record(h, inputs, (value,))
-    return r  # type: ignore[no-any-return]
+    return r
 
 
 def apply_many(h: Handle, inputs: tuple[Any, ...], outputs: int) -> tuple[Any, ...]:
     """Any number of inputs and outputs; None where the kernel does not produce one."""
     if STATE.trace is not None:
-        return STATE.trace.apply(h, inputs, outputs)  # type: ignore[no-any-return]
+        return STATE.trace.apply(h, inputs, outputs)
     values, grad = _gather(inputs)
     produced = tuple(h.op.run(values, outputs))
     node = record(h, inputs, produced) if grad and STATE.grad else None

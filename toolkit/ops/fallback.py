@@ -1,5 +1,7 @@
-"""Operators without a kernel, run by the functions that define them: inlined and lowered once for
-each signature of inputs."""
+"""Operators without a kernel, run by the functions that define them.
+
+The function is inlined and lowered once for each signature of inputs.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,7 @@ class FallbackOp:
         self._programs: dict[Any, Any] = {}
 
     def __call__(self, *inputs: Any) -> Any:
+        """The first output."""
         return self.run(inputs, 1)[0]
 
     def run(self, inputs: Any, num_outputs: int) -> list[Any]:
@@ -30,7 +33,7 @@ class FallbackOp:
             if len(self._programs) >= _MAX_PROGRAMS:
                 self._programs.clear()
             program = self._programs[key] = self._compile(inputs, num_outputs)
-        return program.run([t for t in inputs if t is not None])  # type: ignore[no-any-return]
+        return program.run([t for t in inputs if t is not None])
 
     def _compile(self, inputs: Any, num_outputs: int) -> Any:
         from toolkit.graph.trace import Recorder

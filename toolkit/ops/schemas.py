@@ -30,9 +30,10 @@ def function(op_type: str) -> Any:
 
     def op(*inputs: Any, outputs: int | None = None, **attributes: Any) -> Any:
         if len(inputs) < least or (len(inputs) > len(names) and not more):
+            more_or = "" if len(names) == least and not more else " or more"
             raise InvalidArgumentError(
-                f"{op_type}: {least}{'' if len(names) == least and not more else ' or more'} inputs "
-                f"({', '.join(names)}) are required, got {len(inputs)}."
+                f"{op_type}: {least}{more_or} inputs ({', '.join(names)}) are required, got "
+                f"{len(inputs)}."
             )
         unknown = sorted(set(attributes) - known)
         if unknown:
