@@ -74,8 +74,9 @@ def test_reductions_with_ties_and_zeros(op, keep, dynamic):
 
 EQUATIONS = [
     ("ij,jk->ik", [(2, 3), (3, 4)]), ("bij,bjk", [(2, 3, 4), (2, 4, 5)]), ("ii->i", [(3, 3)]),
-    ("ii", [(3, 3)]), ("ij->", [(2, 3)]), ("iij,j->i", [(3, 3, 2), (2,)]), ("i,j->ij", [(2,), (3,)]),
-    ("...ij,...jk->...ik", [(2, 1, 3, 4), (1, 5, 4, 2)]), ("ij,ij,jk->ik", [(2, 3), (2, 3), (3, 4)]),
+    ("ii", [(3, 3)]), ("ij->", [(2, 3)]), ("iij,j->i", [(3, 3, 2), (2,)]),
+    ("i,j->ij", [(2,), (3,)]), ("ij,ij,jk->ik", [(2, 3), (2, 3), (3, 4)]),
+    ("...ij,...jk->...ik", [(2, 1, 3, 4), (1, 5, 4, 2)]),
     ("...i->...", [(2, 3, 4)]), ("ji", [(2, 3)]), ("iii->i", [(2, 2, 2)]),
 ]  # fmt: skip
 
@@ -258,11 +259,11 @@ def test_losses(reduction, ignore, weighted, dynamic):
     }
     for op, f in table.items():
         check(
-            node(op, ["x", "l", *weights], ["y"], reduction=reduction, **kind),
-            {"x": rand(2, 4, 3), "l": labels},
-            lambda x, l, f=f: f(
+            node(op, ["x", "t", *weights], ["y"], reduction=reduction, **kind),
+            {"x": rand(2, 4, 3), "t": labels},
+            lambda x, t, f=f: f(
                 x,
-                l,
+                t,
                 torch.tensor(weights["w"]) if weighted else None,
                 reduction=reduction,
                 ignore_index=-100 if ignore is None else ignore,

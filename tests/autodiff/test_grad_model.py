@@ -38,7 +38,7 @@ def small_net(dynamic: bool = False, dtype=np.float32) -> tuple[onnx.ModelProto,
 @pytest.mark.parametrize("inline", [True, False])
 @pytest.mark.parametrize("dynamic", [True, False])
 def test_inputs_and_outputs(dynamic, inline):
-    model, feeds = small_net(dynamic)
+    model, _ = small_net(dynamic)
     graded = grad_model(model, ["w", "x"], inline=inline)
     onnx.checker.check_model(graded, full_check=True)
     assert [v.name for v in graded.graph.input] == ["x", "w", "b", "k", "d_y", "d_p"]
@@ -149,5 +149,5 @@ def test_errors():
     with pytest.raises(InvalidModelError):
         grad_model(b"not a model", ["x"])
     taken = model_of([node("Add", ["x", "d_x"], ["y"])], {"x": rand(3), "d_x": rand(3)}, ["y"])
-    with pytest.raises(InvalidArgumentError, match="'d_x' is required .* Rename"):
+    with pytest.raises(InvalidArgumentError, match=r"'d_x' is required .* Rename"):
         grad_model(taken, ["x"])

@@ -88,9 +88,9 @@ CASES = {
         pads=[1, 1, 1, 1],
     ),
     "SoftmaxCrossEntropyLoss": (
-        [node("SoftmaxCrossEntropyLoss", ["x", "l"], ["y"])],
-        {"x": X, "l": ints(0, 3, 1)},
-        lambda x, l: F.cross_entropy(x, l),
+        [node("SoftmaxCrossEntropyLoss", ["x", "t"], ["y"])],
+        {"x": X, "t": ints(0, 3, 1)},
+        lambda x, t: F.cross_entropy(x, t),
         {},
     ),
     "LayerNormalization": (
