@@ -93,7 +93,7 @@ def test_registration():
         (lambda m: setattr(m, "w", tk.ones(2)), TypeError, "as parameter 'w'"),
         (lambda m: setattr(m, "child", 3), TypeError, "as child module 'child'"),
         (lambda m: setattr(m, "buf", 3), TypeError, "as buffer 'buf'"),
-        (lambda m: m.register_parameter("a.b", None), KeyError, "name can.*contain"),
+        (lambda m: m.register_parameter("a.b", None), KeyError, r"name can.*contain"),
         (lambda m: m.register_parameter("", None), KeyError, "empty string"),
         (lambda m: m.register_parameter("training", None), KeyError, "already exists"),
         (lambda m: m.register_parameter("v", tk.ones(1)), TypeError, "nn.Parameter or None"),
