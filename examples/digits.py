@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from toolkit.data import DataLoader, load
 
 import toolkit as tk
 from toolkit import models, nn, optim
+from toolkit.data import DataLoader, load
 from toolkit.runtime import InferenceSession
 from toolkit.train import Trainer, TrainStep
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
 import ml_dtypes
@@ -23,7 +24,7 @@ class DType:
         "onnx",
     )
 
-    def __init__(self, name: str, onnx: int, numpy: Any, kind: str) -> None:
+    def __init__(self, name: str, onnx: builtins.int, numpy: Any, kind: str) -> None:
         self.name = name
         self.onnx = onnx
         self.numpy = np.dtype(numpy)

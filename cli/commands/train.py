@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from toolkit.cli.context import Context, command, pass_context
@@ -9,15 +11,24 @@ from toolkit.cli.context import Context, command, pass_context
 
 @command()
 @click.argument("model")
-@click.option("--data", required=True, metavar="SPEC",
-              help="digits, mnist5k, fashion-mnist:DIR, npz:FILE, csv:FILE, text:FILE, topics.")  # fmt: skip
+@click.option(
+    "--data",
+    required=True,
+    metavar="SPEC",
+    help="digits, mnist5k, fashion-mnist:DIR, npz:FILE, csv:FILE, text:FILE, topics.",
+)
 @click.option("--loss", default=None, help="ce, nll, mse, l1, huber, bce; by the model if absent.")
 @click.option("--optim", default="adam", show_default=True, help="sgd, adam or adamw.")
 @click.option("--lr", type=float, default=None, help="Learning rate; 1e-3, or 1e-2 for sgd.")
 @click.option("--momentum", type=float, default=0.9, show_default=True, help="For sgd.")
 @click.option("--weight-decay", type=float, default=None, help="Weight decay.")
-@click.option("--schedule", type=click.Choice(["none", "cosine", "step", "onecycle"]),
-              default="none", show_default=True, help="Of the learning rate.")  # fmt: skip
+@click.option(
+    "--schedule",
+    type=click.Choice(["none", "cosine", "step", "onecycle"]),
+    default="none",
+    show_default=True,
+    help="Of the learning rate.",
+)
 @click.option("--epochs", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -27,7 +38,7 @@ from toolkit.cli.context import Context, command, pass_context
 @click.option("--resume", is_flag=True, help="Go on from the run folder's checkpoint.")
 @click.option("-o", "--output", "run_dir", default=None, help="Run folder; runs/MODEL if absent.")
 @pass_context
-def train(context: Context, model: str, data: str, **options: object) -> None:
+def train(context: Context, /, model: str, data: str, **options: Any) -> None:
     """Train MODEL: a name (mlp, digits_cnn, mnist_cnn, resnet18_cifar, char_gpt) or an .onnx file.
 
     The run folder gets last.onnx, best.onnx, log.csv and loss.png.
@@ -36,6 +47,6 @@ def train(context: Context, model: str, data: str, **options: object) -> None:
     from toolkit.models.training import run_training
 
     show = not context.as_json and context.verbosity >= 0
-    result = run_training(model, data, progress=show, **options)  # type: ignore[arg-type]
+    result = run_training(model, data, progress=show, **options)
     figures = "  ".join(f"{k} {v:.4g}" for k, v in result["metrics"].items())
     context.result(result, f"{figures}\nSaved {result['checkpoint']}.")

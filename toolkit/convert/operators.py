@@ -43,7 +43,7 @@ def operator_rows() -> list[OperatorRow]:
     from toolkit.autodiff import registry
 
     kernels = {(domain, op): types for domain, op, types in _core.kernels()}
-    schemas = {
+    schemas: dict[tuple[str, str], Any] = {
         ("", s.name): s for s in onnx.defs.get_all_schemas() if s.domain == "" and not s.deprecated
     }
     rows = []

@@ -39,7 +39,7 @@ class Mean:
 def _accuracy(output: Array, target: Array) -> Array:
     """Classes along axis 1 of (N, C, ...), against integer targets (N, ...)."""
     if target.dtype.kind == "f":
-        return (np.asarray(output) > 0) == (target > 0.5)
+        return np.asarray((output > 0) == (target > 0.5))
     return np.asarray(output.argmax(axis=1) == target)
 
 
@@ -49,7 +49,7 @@ def _token_accuracy(output: Array, target: Array) -> Array:
 
 
 def _error(output: Array, target: Array) -> Array:
-    return np.abs(output - target)
+    return np.asarray(np.abs(output - target))
 
 
 _METRICS: dict[str, tuple[Callable[[Array, Array], Array], bool]] = {

@@ -337,6 +337,6 @@ def export_train_step(
     for state in g.updates:
         tensor = g.states[state]
         graph.input.append(
-            onnx.helper.make_tensor_value_info(state.name, tensor.dtype, list(tensor.shape))
+            onnx.helper.make_tensor_value_info(state.name or "", tensor.dtype, list(tensor.shape))
         )
     write_proto(proto, path)

@@ -133,6 +133,7 @@ def _add_optimizer(
                 f"{tuple(p.shape)} that the model does not hold."
             )
     values = [trace.value_of(p) for _, p in groups]
+    assert result.loss.dtype is not None
     seed = b.const(np.ones((), result.loss.dtype.numpy()))
     grads = gradients(result.graph, [result.loss], [seed], values)
     for (_, p), grad in zip(groups, grads, strict=True):
@@ -141,8 +142,9 @@ def _add_optimizer(
                 f"TrainStep: the loss must depend on every parameter that trains, got none for "
                 f"'{named[id(p)]}'. Freeze it with requires_grad_(False)."
             )
+    found = [g for g in grads if g is not None]
     if clip_grad_norm is not None:
-        grads = _clip(b, [g for g in grads if g is not None], clip_grad_norm)
+        found = _clip(b, found, clip_grad_norm)
     for i in range(len(optimizer.param_groups)):
         name = "lr" if len(optimizer.param_groups) == 1 else f"lr.{i}"
         value = ir.Value(name=name, shape=ir.Shape([]), type=ir.TensorType(ir.DataType.FLOAT))
@@ -151,7 +153,7 @@ def _add_optimizer(
     step = _state(result, STEP, optimizer_step_array(optimizer))
     next_step = b.Add(step, 1)
     result.updates[step] = next_step
-    for (i, p), value, grad in zip(groups, values, grads, strict=True):
+    for (i, p), value, grad in zip(groups, values, found, strict=True):
         state = {}
         for key, array in optimizer.init_state(p).items():
             current = optimizer.state.get(p, {}).get(key)
@@ -189,7 +191,7 @@ def _state(
     return value
 
 
-def _clip(b: Builder, grads: list[ir.Value], largest: float) -> list[ir.Value | None]:
+def _clip(b: Builder, grads: list[ir.Value], largest: float) -> list[ir.Value]:
     """torch.nn.utils.clip_grad_norm_: g * min(1, largest / (norm + 1e-6))."""
     squares = [b.ReduceSumSquare(g, keepdims=0) for g in grads]
     norm = b.Sqrt(squares[0] if len(squares) == 1 else b.Sum(*squares))
