@@ -47,7 +47,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, L, D) to (N, L, D)."""
         x = x + self.attention(self.ln1(x))
-        return x + self.mlp(self.ln2(x))
+        return x + self.mlp(self.ln2(x))  # type: ignore[no-any-return]
 
 
 class CharGPT(nn.Module):

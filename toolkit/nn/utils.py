@@ -21,9 +21,9 @@ def get_total_norm(tensors: Iterable[Tensor], norm_type: float = 2.0) -> Tensor:
     if not tensors:
         return tensor(0.0)
     if norm_type == math.inf:
-        return stack([t.abs().max() for t in tensors]).max()
+        return stack([t.abs().max() for t in tensors]).max()  # type: ignore[no-any-return]
     if norm_type == 2.0:
-        return stack([(t * t).sum() for t in tensors]).sum().sqrt()
+        return stack([(t * t).sum() for t in tensors]).sum().sqrt()  # type: ignore[no-any-return]
     norms = stack([t.abs().pow(norm_type).sum() for t in tensors])
     return norms.sum().pow(1.0 / norm_type)
 

@@ -115,12 +115,12 @@ def _smooth_part(
     counts = target != ignore_index
     loss = where(counts, -log_p.sum(1), 0.0)
     if reduction != "mean":
-        return loss if reduction == "none" else loss.sum()
+        return loss if reduction == "none" else loss.sum()  # type: ignore[no-any-return]
     if weight is None:
-        return loss.sum() / counts.to(input.dtype).sum()
+        return loss.sum() / counts.to(input.dtype).sum()  # type: ignore[no-any-return]
     safe = where(counts, target, 0)
     chosen = apply(handle("Gather", axis=0), weight, safe)
-    return loss.sum() / (chosen * counts.to(input.dtype)).sum()
+    return loss.sum() / (chosen * counts.to(input.dtype)).sum()  # type: ignore[no-any-return]
 
 
 def _cross_entropy_probabilities(
@@ -235,7 +235,7 @@ def kl_div(
         log_t = apply1(_LOG, where(positive, target, 1.0))
         loss = target * (log_t - input)
     if reduction == "batchmean":
-        return loss.sum() / input.shape[0] if input.dim() else loss.sum()
+        return loss.sum() / input.shape[0] if input.dim() else loss.sum()  # type: ignore[no-any-return]
     return _reduce("kl_div", loss, reduction)
 
 
