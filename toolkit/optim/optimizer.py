@@ -145,19 +145,25 @@ class Optimizer:
 
     def _by_step(self, group: Group, params: list[Tensor]) -> list[tuple[Tensor, list[Tensor]]]:
         """The parameters by the tensor that counts their steps; new ones share a new count."""
-        fresh: Tensor | None = None
+        self._begin(group, params)
         buckets: dict[int, tuple[Tensor, list[Tensor]]] = {}
         for p in params:
-            state = self.state[p]
-            if "step" not in state:
-                fresh = from_numpy(np.zeros((), np.float32)) if fresh is None else fresh
-                state["step"] = fresh
-                for name, array in self.init_state(p, group).items():
-                    if state.get(name) is None:
-                        state[name] = from_numpy(array)
-            step = state["step"]
+            step = self.state[p]["step"]
             buckets.setdefault(id(step), (step, []))[1].append(p)
         return list(buckets.values())
+
+    def _begin(self, group: Group, params: Iterable[Tensor]) -> None:
+        """Makes the states of parameters that have none."""
+        fresh: Tensor | None = None
+        for p in params:
+            state = self.state[p]
+            if "step" in state:
+                continue
+            fresh = from_numpy(np.zeros((), np.float32)) if fresh is None else fresh
+            state["step"] = fresh
+            for name, array in self.init_state(p, group).items():
+                if state.get(name) is None:
+                    state[name] = from_numpy(array)
 
     def _run(self, i: int, number: int, group: Group, step: Tensor, params: list[Tensor]) -> None:
         names = self.state_names(group)
@@ -174,6 +180,16 @@ class Optimizer:
         program.run([p.grad for p in params], float(group["lr"]), int(count))
 
     # -- training graphs -----------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Makes the states of all parameters that train, for a program that updates them."""
+        for group in self.param_groups:
+            self._begin(group, [p for p in group["params"] if p.requires_grad])
+
+    def set_step_count(self, count: int) -> None:
+        """Says how many steps the parameters have had, after a program did them."""
+        for step in {id(s["step"]): s["step"] for s in self.state.values()}.values():
+            step._get().numpy()[...] = count
 
     def init_state(
         self, param: Tensor, group: Group | None = None

@@ -54,6 +54,7 @@ class TrainStep:
         self._graph: TrainingGraph | None = None
         self._programs: dict[str, CompiledProgram] = {}
         self._pending: TrainStep | None = None
+        self._step_state: _core.Tensor | None = None
 
     @staticmethod
     def from_graph(
@@ -215,6 +216,13 @@ class TrainStep:
 
     def _count_step(self) -> None:
         """Keeps the optimizer's own step counts true, for its `state_dict`."""
+        if self.model is None:
+            return
+        if self._step_state is None:
+            from toolkit.train.training_graph import STEP
+
+            self._step_state = next(t for v, t in self.graph.states.items() if v.name == STEP)
+        self.optimizer.set_step_count(int(to_numpy(self._step_state)))
 
 
 def _native(value: Any) -> _core.Tensor:

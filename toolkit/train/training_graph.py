@@ -150,6 +150,7 @@ def _add_optimizer(
         value = ir.Value(name=name, shape=ir.Shape([]), type=ir.TensorType(ir.DataType.FLOAT))
         result.graph.inputs.append(value)
         result.rates.append(value)
+    optimizer.begin()
     step = _state(result, STEP, optimizer_step_array(optimizer))
     next_step = b.Add(step, 1)
     result.updates[step] = next_step
