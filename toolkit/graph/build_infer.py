@@ -474,6 +474,24 @@ _FOLD: dict[str, Callable[..., Any]] = {
 }
 
 
+def _part_of_shape(inputs: Sequence[ir.Value | None]) -> Array | None:
+    """Slice(x, starts, ends) of a vector: also where x is the Shape of a partly known shape."""
+    starts, ends = _ints(inputs, 1), _ints(inputs, 2)
+    if starts is None or ends is None or inputs[0] is None:
+        return None
+    vector = constant_of(inputs[0])
+    node = inputs[0].producer()
+    if vector is None and node is not None and node.op_type == "Shape" and not node.domain:
+        dims = known_dims(node.inputs[0])
+        if dims is None or node.attributes:
+            return None
+        part = dims[starts[0] : ends[0]]
+        return np.array(part, np.int64) if all(isinstance(d, int) for d in part) else None
+    if vector is None or vector.size > MAX_FOLDED_SIZE:
+        return None
+    return _slice(vector, np.array(starts), np.array(ends), None, None)
+
+
 def fold(
     op_type: str, inputs: Sequence[ir.Value | None], attributes: Mapping[str, Any]
 ) -> Array | None:
@@ -496,6 +514,8 @@ def fold(
     rule = _FOLD.get(op_type)
     if rule is None:
         return None
+    if op_type == "Slice" and len(inputs) == 3:
+        return _part_of_shape(inputs)
     arrays: list[Array | None] = []
     for value in inputs:
         array = None if value is None else constant_of(value)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from toolkit.graph.build import Builder
+from toolkit.graph.build import Builder, constant_of, known_dims
 from toolkit.graph.functions.registry import Attributes, composite
 
 V = Any  # An ir.Value under `arithmetic`.
@@ -55,10 +55,21 @@ def _head_pads(b: Builder, w: Window, inputs: V, reach: V) -> V:
     return total / 2 if w.auto_pad == "SAME_UPPER" else total - total / 2
 
 
-def _place(b: Builder, w: Window, full: V, head: V, inputs: V, reach: V) -> V:
-    """Of values over the padded input, those over the input: crop, or extend by zeros."""
-    axes = list(range(2, 2 + w.space))
-    return b.Pad(full, b.Concat(-head, inputs + head - reach, axis=0), None, axes)
+def _spread(b: Builder, w: Window, dy: V, weight: V, group: int, head: V, inputs: V, reach: V) -> V:
+    """ConvTranspose to the input's size.
+
+    Sizes known here become its pads; else what it gives for the padded input is cropped, or
+    extended by zeros.
+    """
+    how = {"strides": w.strides, "dilations": w.dilations, "group": group}
+    tail = reach - head - inputs
+    before, after = constant_of(head), constant_of(tail)
+    if before is not None and after is not None and (-after < w.strides).all():
+        pads = [*before.tolist(), *np.maximum(after, 0).tolist()]
+        extra = np.maximum(-after, 0).tolist()
+        return b.ConvTranspose(dy, weight, pads=pads, output_padding=extra, **how)
+    full = b.ConvTranspose(dy, weight, **how)
+    return b.Pad(full, b.Concat(-head, -tail, axis=0), None, list(range(2, 2 + w.space)))
 
 
 @composite("toolkit.grad", "ConvGradInput", "dy w x_shape", "dx")
@@ -69,10 +80,7 @@ def conv_grad_input(b: Builder, a: Attributes, dy: V, w: V, x_shape: V) -> V:
     reach = _reach(b, window, b.Shape(dy, start=2), b.Shape(w, start=2))
     inputs = b.Slice(x_shape, [2], [2 + space])
     head = _head_pads(b, window, inputs, reach)
-    full = b.ConvTranspose(
-        dy, w, strides=window.strides, dilations=window.dilations, group=a.get("group", 1)
-    )
-    return _place(b, window, full, head, inputs, reach)
+    return _spread(b, window, dy, w, a.get("group", 1), head, inputs, reach)
 
 
 @composite("toolkit.grad", "ConvGradWeight", "x dy w_shape", "dw")
@@ -113,7 +121,11 @@ def conv_grad_weight(b: Builder, a: Attributes, x: V, dy: V, w_shape: V) -> V:
         group=group,
     )
     dw = b.Transpose(wide, perm=[1, 0, *rest])
-    return b.Slice(dw, [0] * space, b.Slice(w_shape, [2], [2 + space]), rest)
+    kernel = b.Slice(w_shape, [2], [2 + space])
+    known, have = constant_of(kernel), known_dims(dw)
+    if known is not None and have is not None and list(have[2:]) == known.tolist():
+        return dw
+    return b.Slice(dw, [0] * space, kernel, rest)
 
 
 @composite("toolkit.grad", "MaxPoolGrad", "x dy", "dx")
@@ -134,24 +146,31 @@ def average_pool_grad(b: Builder, a: Attributes, dy: V, x_shape: V) -> V:
     kernel = [int(k) for k in a["kernel_shape"]]
     space = len(kernel)
     window = _window(a, space)
-    rest = list(range(2, 2 + space))
     outputs = b.Shape(dy, start=2)
     inputs = b.Slice(x_shape, [2], [2 + space])
     reach = _reach(b, window, outputs, b.ints(kernel))
     head = _head_pads(b, window, inputs, reach)
     ones = b.const(np.ones([1, 1, *kernel]), dy.dtype)
-    counted = inputs
+    sizes = _window_sizes(b, a, window, ones, head, inputs, reach)
+    share = b.Reshape(dy / sizes, b.Concat([-1, 1], outputs, axis=0))
+    return b.Reshape(_spread(b, window, share, ones, 1, head, inputs, reach), x_shape, allowzero=1)
+
+
+def _window_sizes(
+    b: Builder, a: Attributes, window: Window, ones: V, head: V, inputs: V, reach: V
+) -> V:
+    """How many elements each window counts: a convolution of ones with ones."""
+    if window.pads is not None and not any(window.pads) and not a.get("ceil_mode", 0):
+        return float(np.prod(a["kernel_shape"]))
+    counted, before = inputs, head
     if a.get("count_include_pad", 0):
+        before = b.ints([0] * window.space)
         if window.pads is None:
             counted = reach
         else:
-            counted = inputs + b.ints(
-                [window.pads[i] + window.pads[i + space] for i in range(space)]
-            )
-    before = b.ints([0] * space) if a.get("count_include_pad", 0) else head
-    plane = b.zeros(b.Concat([1, 1], counted, axis=0), dy.dtype) + 1.0
-    plane = b.Pad(plane, b.Concat(before, reach - counted - before, axis=0), None, rest)
-    sizes = b.Conv(plane, ones, strides=window.strides, dilations=window.dilations)
-    share = b.Reshape(dy / sizes, b.Concat([-1, 1], outputs, axis=0))
-    full = b.ConvTranspose(share, ones, strides=window.strides, dilations=window.dilations)
-    return b.Reshape(_place(b, window, full, head, inputs, reach), x_shape, allowzero=1)
+            heads, tails = window.pads[: window.space], window.pads[window.space :]
+            counted = inputs + b.ints([h + t for h, t in zip(heads, tails, strict=True)])
+    plane = b.zeros(b.Concat([1, 1], counted, axis=0), ones.dtype) + 1.0
+    around = b.Concat(before, reach - counted - before, axis=0)
+    plane = b.Pad(plane, around, None, list(range(2, 2 + window.space)))
+    return b.Conv(plane, ones, strides=window.strides, dilations=window.dilations)

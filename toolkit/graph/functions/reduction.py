@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from toolkit.graph.build import Builder, static_dims
+from toolkit.graph.build import Builder, constant_of, static_dims
 from toolkit.graph.functions.registry import Attributes, composite
 
 V = Any  # An ir.Value under `arithmetic`.
@@ -31,6 +31,10 @@ def sum_to_shape(b: Builder, a: Attributes, dy: V, shape: V) -> V:
 
 def _sum_ones(b: Builder, dy: V, shape: V) -> V:
     """The sum over the axes where `shape`, as long as the rank of dy, has a one."""
+    known = constant_of(shape)
+    if known is not None:
+        ones = [i for i, n in enumerate(known.tolist()) if n == 1]
+        return b.ReduceSum(dy, ones, keepdims=1) if ones else dy
     axes = b.Reshape(b.NonZero(b.Equal(shape, 1)), [-1])
     return b.ReduceSum(dy, axes, keepdims=1, noop_with_empty_axes=1)
 
