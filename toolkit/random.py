@@ -13,8 +13,8 @@ import numpy as np
 
 from toolkit._tensor.base import TensorBase, wrap
 from toolkit._tensor.consts import core_array
+from toolkit._tensor.shapes import shape_operand
 from toolkit._tensor.state import STATE
-from toolkit._tensor.views import shape_operand
 from toolkit.errors import InvalidArgumentError
 from toolkit.ops.dispatch import apply1, apply2, apply_many, handle
 

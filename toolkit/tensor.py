@@ -12,11 +12,21 @@ from toolkit._tensor import base, factories
 from toolkit._tensor.arithmetic import Arithmetic
 from toolkit._tensor.base import Size, wrap
 from toolkit._tensor.conversion import Conversion
+from toolkit._tensor.draws import (
+    bernoulli,
+    multinomial,
+    normal,
+    rand,
+    rand_like,
+    randint,
+    randn,
+    randn_like,
+    randperm,
+)
 from toolkit._tensor.elementwise import Elementwise
 from toolkit._tensor.factories import (
     arange,
     as_tensor,
-    bernoulli,
     cat,
     empty,
     empty_like,
@@ -27,16 +37,8 @@ from toolkit._tensor.factories import (
     full_like,
     linspace,
     logspace,
-    multinomial,
-    normal,
     ones,
     ones_like,
-    rand,
-    rand_like,
-    randint,
-    randn,
-    randn_like,
-    randperm,
     stack,
     tensor,
     zeros,

@@ -68,8 +68,8 @@ def test_binary(expression):
 
 @pytest.mark.parametrize(
     "expression",
-    ["x ** 3", "x.exp()", "x.sin() * x", "x.tanh()", "x.sigmoid()", "x * x.sum()", "x / (x * x + 1)",
-     "x @ x.t()", "x.softmax(1)", "x[1:] ** 2", "x.t().reshape(-1) ** 2", "x.log_softmax(1)",
+    ["x ** 3", "x.exp()", "x.sin() * x", "x.tanh()", "x.sigmoid()", "x * x.sum()",
+     "x / (x * x + 1)", "x @ x.t()", "x.softmax(1)", "x[1:] ** 2", "x.t().reshape(-1) ** 2", "x.log_softmax(1)",
      "m.cat([x, x ** 2])", "x.mean(0) ** 2", "(x * x).sum().sqrt()", "x.relu() ** 2"],
 )  # fmt: skip
 def test_second_order(expression):

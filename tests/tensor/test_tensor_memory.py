@@ -116,3 +116,48 @@ def test_pickle():
     t = tk.tensor(data(2, 3), requires_grad=True)
     back = pickle.loads(pickle.dumps(t))
     assert back.requires_grad and back.equal(t)
+
+
+@pytest.mark.parametrize(
+    "view",
+    ["x[1]", "x[:, 1:3]", "x.t()", "x[::2, 1]", "x.view(-1)", "x[None]", "x.detach()",
+     "x[:, :1].expand(3, 4)",
+     "x.t()[1:]", "x.data", "x.unsqueeze(0).squeeze(0)", "x.flatten()[2:5]"],
+)  # fmt: skip
+def test_numpy_of_a_view_shares_the_base(view):
+    def run(m):
+        x = m.tensor(data(3, 4))
+        v = eval(view, {"x": x})
+        array = v.numpy()
+        x.add_(1)
+        seen = array.copy()
+        if array.flags.writeable and "expand" not in view:
+            array[...] = 5
+        other = np.from_dlpack(v)
+        assert np.shares_memory(other, array)
+        return [x, v, seen, array.strides, array.shape]
+
+    compare(run)
+
+
+def test_narrow_types_compute_in_wider_ones():
+    def run(m):
+        h = m.tensor(data(3, 4)).half()
+        b = m.tensor(data(3, 4)).bfloat16()
+        u = m.tensor([[1, 250], [3, 4]], dtype=m.uint8)
+        return [
+            (h @ h.t()).float(), h.softmax(1).float(), (b @ b.t()).float(), -u, u @ u, u + u,
+            u.sum(),
+            h.argmax(1), h.sort(1)[0].float(), (h * 2 + 1).float(), u.relu(), u.float().mean(),
+        ]  # fmt: skip
+
+    compare(run, rtol=1e-2, atol=1e-2)
+
+
+def test_half_precision_gradients():
+    def run(m):
+        w = m.tensor(data(4, 4)).half().requires_grad_()
+        ((w @ w).softmax(1).float() ** 2).sum().backward()
+        return w.grad.float()
+
+    compare(run, rtol=2e-2, atol=2e-2)

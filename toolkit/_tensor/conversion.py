@@ -81,8 +81,8 @@ class Conversion(TensorBase):
     def numpy(self, *, force: builtins.bool = False) -> np.ndarray[Any, Any]:
         """An array that shares the memory of this tensor.
 
-        Writes to a tensor reach the arrays taken from it. An array of a view that is not row-major
-        in its base (a transpose, an inner slice) is a copy.
+        Writes to a tensor reach the arrays taken from it, and the other way round; of a view it is
+        numpy's view of the same memory.
 
         Raises:
             InvalidArgumentError: the tensor requires grad (and not `force`), or is symbolic.
@@ -92,13 +92,17 @@ class Conversion(TensorBase):
                 "Can't call numpy() on Tensor that requires grad. "
                 "Use tensor.detach().numpy() instead."
             )
-        array = self._array()
-        self._share()
-        return array
+        return self._shared_array()
 
-    def _share(self) -> None:
-        """From now on the memory is seen by others, so writes must go into it."""
-        self._root()._shared = True
+    def _shared_array(self) -> np.ndarray[Any, Any]:
+        """The memory itself; from now on it is seen by others, so writes go into it."""
+        if self._base is None:
+            self._shared = True
+            return self._array()
+        self._concrete("numpy")
+        base = self._base._shared_array()
+        array: np.ndarray[Any, Any] = self._view.array(base)
+        return array
 
     def __array__(
         self, dtype: Any = None, copy: builtins.bool | None = None
@@ -113,7 +117,9 @@ class Conversion(TensorBase):
         if self.requires_grad:
             raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
         value = self._concrete("__dlpack__")
-        self._share()
+        array = self._shared_array()
+        if self._base is not None:
+            return array.__dlpack__(**kwargs)
         return value.to_dlpack().__dlpack__(**kwargs)
 
     def __dlpack_device__(self) -> tuple[builtins.int, builtins.int]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit import dtypes, random
+from toolkit import dtypes
 from toolkit._tensor import promote
 from toolkit._tensor.base import INT64, TensorBase, wrap
 from toolkit._tensor.consts import core_array, scalar
 from toolkit._tensor.promote import cast, promote_codes
-from toolkit._tensor.views import _symbolic, as_shape, normalize_dim, shape_operand
+from toolkit._tensor.shapes import _symbolic, as_shape, normalize_dim, shape_operand
 from toolkit.device import device as as_device
 from toolkit.errors import DTypeError, InvalidArgumentError, ShapeError
 from toolkit.ops.dispatch import apply, apply2, handle, quick
@@ -22,13 +21,13 @@ if TYPE_CHECKING:
     from toolkit.tensor import Tensor
 
 
-def _finish(t: Any, requires_grad: bool = False, device: Any = None) -> Any:
+def finish(t: Any, requires_grad: bool = False, device: Any = None) -> Any:
     if device is not None:
         as_device(device)
     return t.requires_grad_() if requires_grad else t
 
 
-def _code(dtype: dtypes.DType | None, otherwise: int | None = None) -> int:
+def code_of(dtype: dtypes.DType | None, otherwise: int | None = None) -> int:
     if dtype is None:
         return promote.default_code if otherwise is None else otherwise
     if not isinstance(dtype, dtypes.DType):
@@ -106,7 +105,7 @@ def tensor(
     """
     if isinstance(data, TensorBase):
         out: Any = data.detach().clone()  # type: ignore[attr-defined]
-        return _finish(out if dtype is None else out.to(dtype), requires_grad, device)
+        return finish(out if dtype is None else out.to(dtype), requires_grad, device)
     array = _data_array(data)
     if dtype is not None:
         array = array.astype(dtype.numpy)
@@ -114,7 +113,7 @@ def tensor(
         array = array.astype(dtypes.BY_ONNX[promote.default_code].numpy)
     dtypes.from_numpy(array.dtype)
     copy = np.array(array, order="C", copy=True)
-    return _finish(wrap(core_array(copy)), requires_grad, device)
+    return finish(wrap(core_array(copy)), requires_grad, device)
 
 
 def as_tensor(data: Any, dtype: dtypes.DType | None = None, device: Any = None) -> Tensor:
@@ -136,7 +135,7 @@ def full(
     """A tensor of one value everywhere."""
     if isinstance(fill_value, TensorBase):
         fill_value = fill_value.item()  # type: ignore[attr-defined]
-    code = _code(dtype, promote.scalar_code(fill_value))
+    code = code_of(dtype, promote.scalar_code(fill_value))
     shape = as_shape((size,))
     if any(_symbolic(d) for d in shape):
         return apply2(handle("Expand"), scalar(fill_value, code), shape_operand(shape))
@@ -148,7 +147,7 @@ def full(
         array = np.zeros(shape, dtypes.BY_ONNX[code].numpy)
     else:
         array = np.full(shape, fill_value, dtypes.BY_ONNX[code].numpy)
-    return _finish(wrap(core_array(array)), requires_grad, device)
+    return finish(wrap(core_array(array)), requires_grad, device)
 
 
 def zeros(
@@ -158,7 +157,7 @@ def zeros(
     return full(
         as_shape(size),
         0,
-        dtype=dtypes.BY_ONNX[_code(dtype)],
+        dtype=dtypes.BY_ONNX[code_of(dtype)],
         device=device,
         requires_grad=requires_grad,
     )
@@ -171,7 +170,7 @@ def ones(
     return full(
         as_shape(size),
         1,
-        dtype=dtypes.BY_ONNX[_code(dtype)],
+        dtype=dtypes.BY_ONNX[code_of(dtype)],
         device=device,
         requires_grad=requires_grad,
     )
@@ -184,10 +183,10 @@ def empty(
     shape = as_shape(size)
     if any(_symbolic(d) for d in shape):
         return zeros(shape, dtype=dtype)
-    return _finish(wrap(_core.Tensor.empty(_code(dtype), list(shape))), requires_grad, device)
+    return finish(wrap(_core.Tensor.empty(code_of(dtype), list(shape))), requires_grad, device)
 
 
-def _like(make: Any) -> Any:
+def like(make: Any) -> Any:
     def factory(
         input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
     ) -> Any:
@@ -224,7 +223,7 @@ def arange(
     if end is None:
         start, end = 0, start
     if any(_symbolic(v) for v in (start, end, step)):
-        code = _code(dtype, INT64)
+        code = code_of(dtype, INT64)
         bounds = [v.tensor() if _symbolic(v) else scalar(v, INT64) for v in (start, end, step)]
         return cast(apply(handle("Range"), *bounds), code)
     if step == 0:
@@ -235,9 +234,9 @@ def arange(
             f"start {start}, end {end}, step {step}."
         )
     whole = all(isinstance(v, (int, np.integer)) for v in (start, end, step))
-    code = _code(dtype, INT64 if whole else None)
+    code = code_of(dtype, INT64 if whole else None)
     array = np.arange(start, end, step).astype(dtypes.BY_ONNX[code].numpy)
-    return _finish(wrap(core_array(array)), requires_grad, device)
+    return finish(wrap(core_array(array)), requires_grad, device)
 
 
 def linspace(
@@ -245,15 +244,15 @@ def linspace(
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """`steps` numbers from `start` to `end`, both included."""
-    array = np.linspace(start, end, steps).astype(dtypes.BY_ONNX[_code(dtype)].numpy)
-    return _finish(wrap(core_array(array)), requires_grad, device)
+    array = np.linspace(start, end, steps).astype(dtypes.BY_ONNX[code_of(dtype)].numpy)
+    return finish(wrap(core_array(array)), requires_grad, device)
 
 
 def logspace(
     start: float, end: float, steps: int, base: float = 10.0, *, dtype: Any = None
 ) -> Tensor:
     """`steps` numbers from base^start to base^end."""
-    array = np.logspace(start, end, steps, base=base).astype(dtypes.BY_ONNX[_code(dtype)].numpy)
+    array = np.logspace(start, end, steps, base=base).astype(dtypes.BY_ONNX[code_of(dtype)].numpy)
     return wrap(core_array(array))
 
 
@@ -262,103 +261,8 @@ def eye(
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Ones on the diagonal, zeros elsewhere."""
-    array = np.eye(n, m, dtype=dtypes.BY_ONNX[_code(dtype)].numpy)
-    return _finish(wrap(core_array(array)), requires_grad, device)
-
-
-# -- random ------------------------------------------------------------------------------------
-
-
-def rand(
-    *size: Any,
-    dtype: Any = None,
-    device: Any = None,
-    requires_grad: bool = False,
-    generator: Any = None,
-) -> Tensor:
-    """Uniform numbers in [0, 1)."""
-    return _finish(random.uniform(as_shape(size), _code(dtype), generator), requires_grad, device)
-
-
-def randn(
-    *size: Any,
-    dtype: Any = None,
-    device: Any = None,
-    requires_grad: bool = False,
-    generator: Any = None,
-) -> Tensor:
-    """Numbers of the standard normal distribution."""
-    return _finish(random.normal(as_shape(size), _code(dtype), generator), requires_grad, device)
-
-
-def randint(
-    low: Any,
-    high: Any = None,
-    size: Any = None,
-    *,
-    dtype: Any = None,
-    device: Any = None,
-    requires_grad: bool = False,
-    generator: Any = None,
-) -> Tensor:
-    """Integers in [low, high); `randint(high, size)` starts at 0."""
-    if size is None:
-        low, high, size = 0, low, high
-    if high <= low:
-        raise InvalidArgumentError(
-            f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
-        )
-    u: Any = random.uniform(as_shape((size,)), dtypes.float64.onnx, generator)
-    out = cast((u * float(high - low)).floor() + float(low), _code(dtype, INT64))
-    return _finish(out, requires_grad, device)
-
-
-def randperm(n: int, *, dtype: Any = None, device: Any = None, generator: Any = None) -> Tensor:
-    """The integers below n in random order."""
-    u: Any = random.uniform((n,), dtypes.float64.onnx, generator)
-    return _finish(cast(u.argsort(0), _code(dtype, INT64)), device=device)
-
-
-def normal(
-    mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Any = None, dtype: Any = None
-) -> Tensor:
-    """Normal numbers of a mean and a standard deviation (numbers or tensors)."""
-    if size is None:
-        size = next(v.shape for v in (mean, std) if isinstance(v, TensorBase))
-    return randn(size, generator=generator, dtype=dtype) * std + mean
-
-
-def bernoulli(input: Any, p: float | None = None, *, generator: Any = None) -> Tensor:
-    """1 with the probability of each element (or `p`), else 0."""
-    u: Any = random.uniform(input.shape, promote.default_code, generator)
-    return cast(u < (input if p is None else p), input._value.dtype)
-
-
-def multinomial(
-    input: Any, num_samples: int, replacement: bool = False, *, generator: Any = None
-) -> Tensor:
-    """Indices drawn with the probabilities of the rows (not necessarily normalized)."""
-    p: Any = input if input.dim() == 2 else input.unsqueeze(0)
-    if not replacement:
-        if num_samples > int((p != 0).sum(1).min().item()):
-            raise InvalidArgumentError(
-                "invalid multinomial distribution (with replacement=False, not enough non-negative "
-                "category to sample)"
-            )
-        u: Any = random.uniform(p.shape, p._value.dtype, generator)
-        keys = (1 - u).log() / p  # The k largest are k draws without replacement (Efraimidis 2006).
-        keys = keys.masked_fill(p == 0, -math.inf)
-        out = keys.topk(num_samples, 1).indices
-    else:
-        edges = p.cumsum(1)
-        u = random.uniform((p.shape[0], num_samples), p._value.dtype, generator)
-        total = edges.narrow(1, p.shape[1] - 1, 1)
-        below = edges.unsqueeze(1) <= (u * total).unsqueeze(2)
-        out = below.sum(2).clamp(max=p.shape[1] - 1)
-    return out if input.dim() == 2 else out.squeeze(0)
-
-
-# -- joins -------------------------------------------------------------------------------------
+    array = np.eye(n, m, dtype=dtypes.BY_ONNX[code_of(dtype)].numpy)
+    return finish(wrap(core_array(array)), requires_grad, device)
 
 
 def cat(tensors: Any, dim: int = 0) -> Tensor:
@@ -403,5 +307,4 @@ def stack(tensors: Any, dim: int = 0) -> Tensor:
     return cat([t.unsqueeze(d) for t in parts], d)
 
 
-zeros_like, ones_like, empty_like = _like(zeros), _like(ones), _like(empty)
-rand_like, randn_like = _like(rand), _like(randn)
+zeros_like, ones_like, empty_like = like(zeros), like(ones), like(empty)

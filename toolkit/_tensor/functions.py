@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from toolkit import dtypes
-from toolkit._tensor import factories, products, promote
+from toolkit._tensor import draws, factories, products, promote
 from toolkit._tensor.base import TensorBase
 from toolkit._tensor.elementwise import where
 from toolkit._tensor.promote import result_code
@@ -245,7 +245,7 @@ def find(name: str) -> Any:
     if name in _OTHERS:
         return _OTHERS[name]
     if name in _FACTORIES:
-        return getattr(factories, name)
+        return getattr(draws if hasattr(draws, name) else factories, name)
     if name in _METHODS:
         return _method(name)
     raise AttributeError(f"module 'toolkit' has no attribute {name!r}")

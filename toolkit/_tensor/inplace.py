@@ -9,9 +9,10 @@ from toolkit import random
 from toolkit._tensor.base import BOOL, FLOATS, INTS, TensorBase
 from toolkit._tensor.indexing import broadcast
 from toolkit._tensor.promote import cast, operand
+from toolkit._tensor.shapes import normalize_dim
 from toolkit._tensor.state import STATE
 from toolkit._tensor.tape import Leaf, Record
-from toolkit._tensor.views import Alias, normalize_dim
+from toolkit._tensor.views import Alias
 from toolkit.errors import DTypeError, InvalidArgumentError, ShapeError
 from toolkit.ops.dispatch import apply, handle
 from toolkit.runtime import _core
@@ -235,7 +236,7 @@ class Inplace(TensorBase):
 
     def random_(self, low: int = 0, high: int | None = None) -> Tensor:
         """Integers in [low, high)."""
-        from toolkit._tensor.factories import randint
+        from toolkit._tensor.draws import randint
 
         if high is None:
             low, high = (0, low) if low else (0, 2**24)

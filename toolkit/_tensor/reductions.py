@@ -9,7 +9,8 @@ from toolkit import dtypes
 from toolkit._tensor.base import BOOL, FLOATS, INT64, TensorBase
 from toolkit._tensor.consts import index, vector
 from toolkit._tensor.promote import cast, floating
-from toolkit._tensor.views import SQUEEZE, _symbolic, normalize_dim
+from toolkit._tensor.shapes import _symbolic, normalize_dim
+from toolkit._tensor.views import SQUEEZE
 from toolkit.errors import DTypeError, InvalidArgumentError, ShapeError
 from toolkit.ops.dispatch import apply1, apply2, apply_many, handle, quick
 

@@ -6,19 +6,15 @@ import operator
 from typing import TYPE_CHECKING, Any
 
 from toolkit._tensor.base import TensorBase
+from toolkit._tensor.shapes import _symbolic, as_shape, normalize_dim, row_major, shape_operand
 from toolkit._tensor.views import (
     Expanded,
     Permuted,
     Sliced,
     Squeezed,
     Unsqueezed,
-    _symbolic,
-    as_shape,
     make_view,
-    normalize_dim,
     reshape,
-    row_major,
-    shape_operand,
 )
 from toolkit.errors import InvalidArgumentError, OutOfBoundsError, ShapeError
 from toolkit.ops.dispatch import apply2, handle, quick
@@ -333,7 +329,7 @@ class Shaping(TensorBase):
 
     def flip(self, *dims: Any) -> Tensor:
         """Reverses the order along dimensions."""
-        from toolkit._tensor.views import slice_of
+        from toolkit._tensor.slices import slice_of
 
         rank = self.dim()
         axes = tuple(normalize_dim(d, rank) for d in as_shape(dims))

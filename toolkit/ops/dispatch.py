@@ -102,6 +102,26 @@ def record(h: Handle, inputs: tuple[Any, ...], outputs: tuple[Any, ...]) -> Reco
     return Record(h, tuple(nodes), tuple(slots), tuple(values), outputs)
 
 
+# Types without a kernel of their own are computed in a wider one, as PyTorch's CPU kernels do.
+_WIDER = {10: 1, 16: 1, 2: 6, 3: 6, 4: 6, 5: 6, 12: 7, 13: 7}
+
+
+def _widened(h: Handle, inputs: tuple[Any, ...], outputs: int, error: DTypeError) -> Any:
+    """Runs `h` between casts to a wider type; the error again where that cannot help."""
+    codes = [None if t is None else t._value.dtype for t in inputs]
+    narrow = next((c for c in codes if c in _WIDER), None)
+    if narrow is None or h.op_type == "Cast":
+        raise error
+    wide = [
+        t if c not in _WIDER else apply1(quick("Cast", "to", _WIDER[c]), t)
+        for t, c in zip(inputs, codes, strict=True)
+    ]
+    made = apply_many(h, tuple(wide), outputs) if outputs > 1 else (apply(h, *wide),)
+    back = quick("Cast", "to", narrow)
+    target = _WIDER[narrow]
+    return tuple(apply1(back, t) if t is not None and t._value.dtype == target else t for t in made)
+
+
 def apply1(h: Handle, x: Any) -> Tensor:
     """One input, one output."""
     if STATE.trace is not None:
@@ -109,7 +129,10 @@ def apply1(h: Handle, x: Any) -> Tensor:
     if x._base is not None:
         x._sync()
     r = _new(base.tensor_class)
-    r._value = value = h.op(x._value)
+    try:
+        r._value = value = h.op(x._value)
+    except DTypeError as error:
+        return _widened(h, (x,), 1, error)[0]
     if x._node is not None and STATE.grad and value.dtype in FLOATS:
         r._node = Record(h, (x._node,), (x._out,), (x._value,), (value,))
     return r
@@ -124,7 +147,10 @@ def apply2(h: Handle, a: Any, b: Any) -> Tensor:
     if b._base is not None:
         b._sync()
     r = _new(base.tensor_class)
-    r._value = value = h.op(a._value, b._value)
+    try:
+        r._value = value = h.op(a._value, b._value)
+    except DTypeError as error:
+        return _widened(h, (a, b), 1, error)[0]
     if (a._node is not None or b._node is not None) and STATE.grad and value.dtype in FLOATS:
         r._node = record(h, (a, b), (value,))
     return r
@@ -151,7 +177,10 @@ def apply(h: Handle, *inputs: Any) -> Tensor:
         return STATE.trace.apply(h, inputs, 1)[0]
     values, grad = _gather(inputs)
     r = _new(base.tensor_class)
-    r._value = value = h.op(*values)
+    try:
+        r._value = value = h.op(*values)
+    except DTypeError as error:
+        return _widened(h, inputs, 1, error)[0]
     if grad and STATE.grad and value.dtype in FLOATS:
         r._node = record(h, inputs, (value,))
     return r
@@ -162,7 +191,10 @@ def apply_many(h: Handle, inputs: tuple[Any, ...], outputs: int) -> tuple[Any, .
     if STATE.trace is not None:
         return STATE.trace.apply(h, inputs, outputs)
     values, grad = _gather(inputs)
-    produced = tuple(h.op.run(values, outputs))
+    try:
+        produced = tuple(h.op.run(values, outputs))
+    except DTypeError as error:
+        return _widened(h, inputs, outputs, error)
     node = record(h, inputs, produced) if grad and STATE.grad else None
     results: list[Any] = []
     for i, value in enumerate(produced):
