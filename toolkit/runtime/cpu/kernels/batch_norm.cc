@@ -1,7 +1,8 @@
 // BatchNormalization in inference and training, BatchNormTraining, and the gradient.
 // x is [N, C, D]. With long spans (D) a unit of work is one span; with short ones the rows of
-// C D elements are walked as columns. Statistics: two passes (mean, squares around it), partial
-// sums by span or by fixed blocks of rows, added up in double. One pass more for the result.
+// C D elements are walked as columns. Statistics: one pass over spans, or two over columns (mean,
+// squares around it), as partial sums of fixed blocks, added up in double. One pass more for the
+// result.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -47,29 +48,36 @@ struct BatchNorm {
   const T* x;
   const NormalizeFunctions<T>& fn;
 
-  // Sums k quantities of every channel: span(out, offset) of one span or rows(out, first, count)
-  // of a block of samples, out with one array of `width()` after another.
-  template <class Span, class Rows>
-  const double* Sums(int k, Span span, Rows rows) const {
+  // Sums k quantities of every channel over long spans: fn(out, channel, first sample, samples).
+  template <class Fn>
+  const double* SpanTotals(int k, Fn fn) const {
+    const int64_t block = std::max<int64_t>(1, kSpanGrain / v.d);
+    const int64_t blocks = (v.n + block - 1) / block;
+    double* parts = Zeros(v.c * blocks * k);
+    c.pool().ParallelFor(v.c * blocks, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t at = i % blocks * block;
+        fn(parts + i * k, i / blocks, at, std::min(block, v.n - at));
+      }
+    });
     double* total = Zeros(k * v.c);
-    if (v.d >= kLongSpan) {
-      double* parts = c.Scratch<double>(v.n * v.c * k);
-      const int64_t grain = std::max<int64_t>(1, kSpanGrain / v.d);
-      c.pool().ParallelFor(v.n * v.c, grain, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) span(parts + i * k, i);
-      });
-      for (int64_t i = 0; i < v.n * v.c; ++i)
-        for (int j = 0; j < k; ++j) total[j * v.c + i % v.c] += parts[i * k + j];
-      return total;
-    }
+    for (int64_t i = 0; i < v.c * blocks; ++i)
+      for (int j = 0; j < k; ++j) total[j * v.c + i / blocks] += parts[i * k + j];
+    return total;
+  }
+  // The same over short spans: fn(out, first sample, samples), out with one array of `width()`
+  // after another.
+  template <class Fn>
+  const double* RowTotals(int k, Fn fn) const {
     const int64_t width = v.width();
     const int64_t block = std::max<int64_t>(32, kSpanGrain / std::max<int64_t>(width, 1));
     const int64_t blocks = (v.n + block - 1) / block;
     double* parts = Zeros(blocks * k * width);
     c.pool().ParallelFor(blocks, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i)
-        rows(parts + i * k * width, i * block, std::min(block, v.n - i * block));
+        fn(parts + i * k * width, i * block, std::min(block, v.n - i * block));
     });
+    double* total = Zeros(k * v.c);
     for (int64_t i = 0; i < blocks * k; ++i)
       for (int64_t j = 0; j < width; ++j) total[i % k * v.c + j / v.d] += parts[i * width + j];
     return total;
@@ -88,31 +96,70 @@ struct BatchNorm {
     return out;
   }
 
-  void Moments(double* mean, double* variance) const {
+  // Mean and biased variance, and with dy: sums[c] = sum(dy), dots[c] = sum(dy (x - mean)).
+  void Statistics(double* mean, double* variance, const T* dy = nullptr, double* sums = nullptr,
+                  double* dots = nullptr) const {
+    v.d >= kLongSpan ? SpanStatistics(mean, variance, dy, sums, dots)
+                     : RowStatistics(mean, variance, dy, sums, dots);
+  }
+
+  // One pass around the mean of the first span. Where that is no fair sample of its channel, the
+  // correction would cancel digits, and a second pass goes around the true mean.
+  void SpanStatistics(double* mean, double* variance, const T* dy, double* sums,
+                      double* dots) const {
     const auto count = static_cast<double>(v.count());
+    const int k = dy ? 4 : 2;
+    for (int64_t i = 0; i < v.c; ++i) mean[i] = v.n ? fn.sum(x + i * v.d, v.d) / v.d : 0;
+    for (int attempt = 0; attempt < 2; ++attempt) {
+      const double* total =
+          SpanTotals(k, [&](double* out, int64_t channel, int64_t first, int64_t samples) {
+            const int64_t at = (first * v.c + channel) * v.d;
+            const T shift = static_cast<T>(mean[channel]);
+            if (dy)
+              fn.span_grad_sums(out, x + at, dy + at, samples, v.width(), v.d, shift);
+            else
+              fn.span_moments(out, x + at, samples, v.width(), v.d, shift);
+          });
+      bool again = false;
+      for (int64_t i = 0; i < v.c; ++i) {
+        const double off = total[i] / count;
+        mean[i] = static_cast<double>(static_cast<T>(mean[i])) + off;
+        variance[i] = std::max(0.0, total[v.c + i] / count - off * off);
+        again |= off * off > 4 * variance[i];
+        if (!dy) continue;
+        sums[i] = total[2 * v.c + i];
+        dots[i] = total[3 * v.c + i] - off * sums[i];
+      }
+      if (!again) return;
+    }
+  }
+
+  void RowStatistics(double* mean, double* variance, const T* dy, double* sums,
+                     double* dots) const {
+    const auto count = static_cast<double>(v.count());
+    const int64_t width = v.width();
     const ReduceColumnsFn add =
         Reductions().columns[static_cast<int>(ReduceOp::kSum)]
                             [static_cast<int>(ElementOf(DTypeOf<T>::kValue))];
-    const double* sums = Sums(
-        1, [&](double* out, int64_t i) { *out = fn.sum(x + i * v.d, v.d); },
-        [&](double* out, int64_t row, int64_t rows) {
-          // An accumulator of floats is a double.
-          add(reinterpret_cast<Accumulator*>(out), x + row * v.width(), rows, v.width(), v.width());
-        });
-    for (int64_t i = 0; i < v.c; ++i) mean[i] = sums[i] / count;
-    const T* shift = v.d >= kLongSpan ? nullptr : Spread(mean);
-    const double* squares = Sums(
-        1,
-        [&](double* out, int64_t i) {
-          *out = fn.sum_square(x + i * v.d, v.d, static_cast<T>(mean[i % v.c]));
-        },
-        [&](double* out, int64_t row, int64_t rows) {
-          fn.column_squares(out, x + row * v.width(), shift, rows, v.width());
-        });
+    const double* total = RowTotals(1, [&](double* out, int64_t row, int64_t rows) {
+      // An accumulator of floats is a double.
+      add(reinterpret_cast<Accumulator*>(out), x + row * width, rows, width, width);
+    });
+    for (int64_t i = 0; i < v.c; ++i) mean[i] = total[i] / count;
+    const T* shift = Spread(mean);
+    const double* squares = RowTotals(1, [&](double* out, int64_t row, int64_t rows) {
+      fn.column_squares(out, x + row * width, shift, rows, width);
+    });
     for (int64_t i = 0; i < v.c; ++i) {
       const double off = mean[i] - static_cast<double>(static_cast<T>(mean[i]));
       variance[i] = std::max(0.0, squares[i] / count - off * off);
     }
+    if (!dy) return;
+    const double* both = RowTotals(2, [&](double* out, int64_t row, int64_t rows) {
+      fn.column_dot_sums(out, out + width, dy + row * width, x + row * width, shift, rows, width);
+    });
+    std::copy_n(both, v.c, sums);
+    std::copy_n(both + v.c, v.c, dots);
   }
 
   // y = (x - mean) scale + shift.
@@ -179,7 +226,7 @@ class BatchNormKernel : public Kernel {
     const double* variance = ReadChannels(c, c.input(4), channels);
     if (training_) {
       double *m = c.Scratch<double>(channels), *s = c.Scratch<double>(channels);
-      bn.Moments(m, s);
+      bn.Statistics(m, s);
       Running(c, 1, c.input(3).dtype(), mean, m, 1, channels);
       const auto count = static_cast<double>(bn.v.count());
       const double unbiased = torch_rule_ ? count / std::max(count - 1, 1.0) : 1;
@@ -224,28 +271,17 @@ class BatchNormGradKernel : public Kernel {
     const T* dy = dy_tensor.data<T>();
     const double* scale = ReadChannels(c, c.input(1), v.c);
     double *mean = c.Scratch<double>(v.c), *variance = c.Scratch<double>(v.c);
-    bn.Moments(mean, variance);
+    double *sums = c.Scratch<double>(v.c), *dots = c.Scratch<double>(v.c);
+    bn.Statistics(mean, variance, dy, sums, dots);
     const bool spans = v.d >= kLongSpan;
     const int64_t width = v.width();
-    const T* shift = spans ? nullptr : bn.Spread(mean);
-    const double* sums = bn.Sums(
-        2,
-        [&](double* out, int64_t i) {
-          out[0] = out[1] = 0;
-          bn.fn.dot_sums(dy + i * v.d, bn.x + i * v.d, v.d, static_cast<T>(mean[i % v.c]), out,
-                         out + 1);
-        },
-        [&](double* out, int64_t row, int64_t rows) {
-          bn.fn.column_dot_sums(out, out + width, dy + row * width, bn.x + row * width, shift, rows,
-                                width);
-        });
     // dx = a dy + b (x - mean) + k.
     double *dscale = c.Scratch<double>(v.c), *a = c.Scratch<double>(v.c),
            *b = c.Scratch<double>(v.c), *k = c.Scratch<double>(v.c);
     const auto count = static_cast<double>(v.count());
     for (int64_t i = 0; i < v.c; ++i) {
       const double rstd = 1 / std::sqrt(variance[i] + epsilon_);
-      dscale[i] = sums[v.c + i] * rstd;
+      dscale[i] = dots[i] * rstd;
       a[i] = scale[i] * rstd;
       b[i] = -a[i] * dscale[i] * rstd / count;
       k[i] = -a[i] * sums[i] / count;
@@ -265,7 +301,7 @@ class BatchNormGradKernel : public Kernel {
       });
       return;
     }
-    const T *as = bn.Spread(a), *bs = bn.Spread(b), *ks = bn.Spread(k);
+    const T *as = bn.Spread(a), *bs = bn.Spread(b), *ks = bn.Spread(k), *shift = bn.Spread(mean);
     const int64_t grain = std::max<int64_t>(1, kSpanGrain / std::max<int64_t>(width, 1));
     c.pool().ParallelFor(v.n, grain, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i)

@@ -28,9 +28,7 @@ TK_INLINE double BlockSum(int64_t n, Term term, Tail tail) {
     for (; i + L <= end; i += L) a += term(i);
     if (i < end) b += tail(i, end - i);
     a = (a + b) + (c + d);
-    for (int half = L / 2; half > 0; half /= 2)
-      for (int k = 0; k < half; ++k) a[k] += a[k + half];
-    total += static_cast<double>(a[0]);
+    total += SumLanes<T>(a);
   }
   return total;
 }
@@ -73,37 +71,61 @@ void Moments(const T* x, int64_t n, double* mean, double* variance) {
   if (*variance < 0) *variance = 0;
 }
 
-template <class T>
-void DotSums(const T* x, const T* y, int64_t n, T shift, double* sum, double* dot) {
+// Adds kSums quantities over `spans` spans of n elements, `stride` apart; term(i) gives them for
+// the vector at i, tail(i, m) for the last m elements of a span. Sums leave T every kBlock
+// elements.
+template <class T, int kSums, class Term, class Tail>
+TK_INLINE void SpanSums(double* out, int64_t spans, int64_t stride, int64_t n, Term term,
+                        Tail tail) {
   constexpr int L = kLanes<T>;
-  for (int64_t begin = 0; begin < n; begin += kBlock) {
-    const int64_t end = begin + kBlock < n ? begin + kBlock : n;
-    Vec<T> s0 = {}, s1 = {}, d0 = {}, d1 = {};
-    int64_t i = begin;
-    for (; i + 2 * L <= end; i += 2 * L) {
-      const Vec<T> u = Load(x + i), v = Load(x + i + L);
-      s0 += u;
-      s1 += v;
-      d0 += u * (Load(y + i) - shift);
-      d1 += v * (Load(y + i + L) - shift);
+  Vec<T> acc[kSums] = {};
+  int64_t pending = 0;
+  const auto flush = [&]() TK_LAMBDA_INLINE {
+    for (int k = 0; k < kSums; ++k) {
+      out[k] += SumLanes<T>(acc[k]);
+      acc[k] = Vec<T>{};
     }
-    for (; i + L <= end; i += L) {
-      const Vec<T> u = Load(x + i);
-      s0 += u;
-      d0 += u * (Load(y + i) - shift);
+    pending = 0;
+  };
+  for (int64_t r = 0; r < spans; ++r)
+    for (int64_t begin = 0; begin < n; begin += kBlock) {
+      const int64_t end = begin + kBlock < n ? begin + kBlock : n;
+      int64_t i = begin;
+      for (; i + L <= end; i += L) term(acc, r * stride + i);
+      if (i < end) tail(acc, r * stride + i, end - i);
+      pending += end - begin;
+      if (pending >= kBlock) flush();
     }
-    if (const int64_t m = end - i; m > 0) {
-      const Vec<T> u = LoadPart(x + i, m);
-      s1 += u;
-      d1 += u * (LoadPartOr(y + i, m, shift) - shift);
-    }
-    s0 += s1;
-    d0 += d1;
-    double s = 0, d = 0;
-    for (int k = 0; k < L; ++k) s += static_cast<double>(s0[k]), d += static_cast<double>(d0[k]);
-    *sum += s;
-    *dot += d;
-  }
+  flush();
+}
+
+template <class T>
+void SpanMoments(double* out, const T* x, int64_t spans, int64_t stride, int64_t n, T shift) {
+  const auto add = [](Vec<T>* acc, Vec<T> d) TK_LAMBDA_INLINE {
+    acc[0] += d;
+    acc[1] += d * d;
+  };
+  SpanSums<T, 2>(
+      out, spans, stride, n,
+      [=](Vec<T>* acc, int64_t i) TK_LAMBDA_INLINE { add(acc, Load(x + i) - shift); },
+      [=](Vec<T>* acc, int64_t i, int64_t m)
+          TK_LAMBDA_INLINE { add(acc, LoadPartOr(x + i, m, shift) - shift); });
+}
+
+template <class T>
+void SpanGradSums(double* out, const T* x, const T* dy, int64_t spans, int64_t stride, int64_t n,
+                  T shift) {
+  const auto add = [](Vec<T>* acc, Vec<T> d, Vec<T> g) TK_LAMBDA_INLINE {
+    acc[0] += d;
+    acc[1] += d * d;
+    acc[2] += g;
+    acc[3] += g * d;
+  };
+  SpanSums<T, 4>(
+      out, spans, stride, n,
+      [=](Vec<T>* acc, int64_t i) TK_LAMBDA_INLINE { add(acc, Load(x + i) - shift, Load(dy + i)); },
+      [=](Vec<T>* acc, int64_t i, int64_t m)
+          TK_LAMBDA_INLINE { add(acc, LoadPartOr(x + i, m, shift) - shift, LoadPart(dy + i, m)); });
 }
 
 template <class T>
@@ -216,7 +238,8 @@ void LayerNormGrad(T* dx, T* dscale, T* dbias, const T* x, const T* scale, const
       if (dscale) StorePart(dscale + i, LoadPart(dscale + i, m) + v * h, m);
       if (dbias) StorePart(dbias + i, LoadPart(dbias + i, m) + v, m);
     }
-    for (int k = 0; k < L; ++k) sum += static_cast<double>(s[k]), dot += static_cast<double>(d[k]);
+    sum += SumLanes<T>(s);
+    dot += SumLanes<T>(d);
   }
   const T ms = static_cast<T>(sum / static_cast<double>(n));
   const T md = static_cast<T>(dot / static_cast<double>(n));
@@ -287,10 +310,10 @@ void LogSoftmaxGrad(T* dx, const T* y, const T* dy, int64_t n, int64_t columns, 
 
 }  // namespace
 
-#define TK_NORMALIZE(T)                                                                \
-  {SoftmaxGrad<T>, LogSoftmaxGrad<T>, Moments<T>,       Sum<T>,          SumSquare<T>, \
-   DotSums<T>,     Affine<T>,         AffineVector<T>,  AffineEach<T>,   Combine<T>,   \
-   CombineEach<T>, ColumnDotSums<T>,  ColumnSquares<T>, LayerNormGrad<T>}
+#define TK_NORMALIZE(T)                                                                  \
+  {SoftmaxGrad<T>, LogSoftmaxGrad<T>, Moments<T>,       Sum<T>,           SumSquare<T>,  \
+   SpanMoments<T>, SpanGradSums<T>,   Affine<T>,        AffineVector<T>,  AffineEach<T>, \
+   Combine<T>,     CombineEach<T>,    ColumnDotSums<T>, ColumnSquares<T>, LayerNormGrad<T>}
 extern const NormalizeTable normalize_table = {TK_NORMALIZE(float), TK_NORMALIZE(double)};
 
 }  // namespace toolkit::TOOLKIT_ISA_NS

@@ -17,8 +17,11 @@ struct NormalizeFunctions {
   // sum(x), and sum((x - shift)^2), of a row.
   double (*sum)(const T* x, int64_t n);
   double (*sum_square)(const T* x, int64_t n, T shift);
-  // sum(x), sum(x (y - shift)).
-  void (*dot_sums)(const T* x, const T* y, int64_t n, T shift, double* sum, double* dot);
+  // Over `spans` spans of n elements, `stride` apart, with d = x - shift:
+  // out += {sum(d), sum(d^2)}, and {sum(d), sum(d^2), sum(dy), sum(dy d)}.
+  void (*span_moments)(double* out, const T* x, int64_t spans, int64_t stride, int64_t n, T shift);
+  void (*span_grad_sums)(double* out, const T* x, const T* dy, int64_t spans, int64_t stride,
+                         int64_t n, T shift);
   // y = (x - mean) scale + shift, by one of each, or by one for each element.
   void (*affine)(T* y, const T* x, int64_t n, T mean, T scale, T shift);
   void (*affine_vector)(T* y, const T* x, int64_t n, const T* mean, const T* scale, const T* shift);

@@ -19,6 +19,25 @@ TK_INLINE void StorePart(T* p, Vec<T> v, int64_t n) {
   memcpy(p, &v, static_cast<size_t>(n) * sizeof(T));
 }
 
+// The sum of the lanes, halves first.
+template <class T, int N>
+TK_INLINE T SumLanes(typename VecOf<T, N>::type v) {
+  if constexpr (N == 2) {
+    return v[0] + v[1];
+  } else if constexpr (N == 4 && sizeof(T) == 4) {
+    return (v[0] + v[2]) + (v[1] + v[3]);
+  } else {
+    typename VecOf<T, N / 2>::type low, high;
+    memcpy(&low, &v, sizeof(low));
+    memcpy(&high, reinterpret_cast<const char*>(&v) + sizeof(low), sizeof(high));
+    return SumLanes<T, N / 2>(low + high);
+  }
+}
+template <class T>
+TK_INLINE double SumLanes(Vec<T> v) {
+  return static_cast<double>(SumLanes<T, kLanes<T>>(v));
+}
+
 // Calls whole(i) for each vector of L elements and part(i, m) for the m elements left over.
 template <class T, class Whole, class Part>
 TK_INLINE void ForVectors(int64_t n, Whole whole, Part part) {
