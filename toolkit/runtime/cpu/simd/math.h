@@ -59,8 +59,8 @@ TK_INLINE ExpParts ReduceExp(F32 x) {
   const F32 r = x - n * 0.693359375f;
   return {r - n * -2.12194440e-4f, sum};
 }
-// e^x without the ends: right for -87.33 < x < 88.72.
-TK_INLINE F32 ExpInside(F32 x) {
+// 2^scale e^x, where the result is a normal number.
+TK_INLINE F32 ExpScaled(F32 x, int32_t scale) {
   const ExpParts e = ReduceExp(x);
   F32 p = 1.9875691500e-4f * e.r + 1.3981999507e-3f;
   p = p * e.r + 8.3334519073e-3f;
@@ -68,8 +68,10 @@ TK_INLINE F32 ExpInside(F32 x) {
   p = p * e.r + 1.6666665459e-1f;
   p = p * e.r + 5.0000001201e-1f;
   p = p * (e.r * e.r) + e.r + 1.0f;
-  return FromBits(Bits(p) + (Bits(e.sum) << 23));  // n goes to the exponent.
+  return FromBits(Bits(p) + (Bits(e.sum) << 23) + (scale * (1 << 23)));  // n joins the exponent.
 }
+// e^x without the ends: right for -87.33 < x < 88.72.
+TK_INLINE F32 ExpInside(F32 x) { return ExpScaled(x, 0); }
 
 TK_INLINE F32 Exp(F32 x) {
   F32 y = ExpInside(x);
