@@ -100,6 +100,20 @@ def test_state_is_updated_in_place():
             np.testing.assert_array_equal(state.numpy(), want)
 
 
+def test_attributes_from_a_file_mean_their_decimal():
+    """0.999 and its float32, which is what a file holds, give the same bits."""
+    rng = np.random.default_rng(0)
+    p, g, m = (rng.normal(size=33) for _ in range(3))
+    v = rng.random(33)
+    values = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.1}
+    rounded = {name: float(np.float32(value)) for name, value in values.items()}
+    inputs = (p, g, m, v, np.float32(0.01), np.int64(3))
+    want = run("AdamW", *inputs, outputs=3, **values)
+    for a, b in zip(run("AdamW", *inputs, outputs=3, **rounded), want, strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_allclose(want[2], v * 0.999 + 0.001 * g * g, rtol=1e-13)
+
+
 def test_errors():
     p = np.zeros(3, np.float32)
     lr, step = np.float32(0.1), np.int64(1)

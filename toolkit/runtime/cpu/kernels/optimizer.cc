@@ -2,6 +2,7 @@
 // elements. Step size and bias corrections are computed in double.
 #include "simd/optimizer.h"
 
+#include <charconv>
 #include <cmath>
 #include <cstring>
 
@@ -16,6 +17,18 @@ const OptimizerFunctions<T>& FunctionsOf() {
     return Optimizers().f32;
   else
     return Optimizers().f64;
+}
+
+// An attribute as the decimal that was meant: a file holds it as float32, and 1 - 0.999f is off by
+// 1e-5. So a step read back from a file equals the step before it was saved.
+double Decimal(const Attributes& a, const char* name, double fallback) {
+  const auto rounded = static_cast<float>(a.Float(name, fallback));
+  if (!std::isfinite(rounded)) return rounded;
+  char text[32];
+  const char* end = std::to_chars(text, text + sizeof(text), rounded).ptr;
+  double value = 0;
+  std::from_chars(text, end, value);
+  return value;
 }
 
 double LearningRate(const Tensor& t) {
@@ -47,9 +60,9 @@ class SgdKernel : public Kernel {
  public:
   explicit SgdKernel(const Attributes& a)
       : step_{0,
-              a.Float("momentum", 0),
-              a.Float("dampening", 0),
-              a.Float("weight_decay", 0),
+              Decimal(a, "momentum", 0),
+              Decimal(a, "dampening", 0),
+              Decimal(a, "weight_decay", 0),
               a.Int("nesterov", 0) != 0,
               false} {}
   void Run(KernelContext& c) const override {
@@ -89,10 +102,10 @@ class SgdKernel : public Kernel {
 class AdamKernel : public Kernel {
  public:
   AdamKernel(const Attributes& a, bool decoupled)
-      : beta1_(a.Float("beta1", 0.9f)),
-        beta2_(a.Float("beta2", 0.999f)),
-        epsilon_(a.Float("epsilon", 1e-8f)),
-        weight_decay_(a.Float("weight_decay", 0)),
+      : beta1_(Decimal(a, "beta1", 0.9)),
+        beta2_(Decimal(a, "beta2", 0.999)),
+        epsilon_(Decimal(a, "epsilon", 1e-8)),
+        weight_decay_(Decimal(a, "weight_decay", decoupled ? 0.01 : 0.0)),
         amsgrad_(a.Int("amsgrad", 0) != 0),
         decoupled_(decoupled) {}
   void Run(KernelContext& c) const override {
