@@ -69,8 +69,9 @@ def test_binary(expression):
 @pytest.mark.parametrize(
     "expression",
     ["x ** 3", "x.exp()", "x.sin() * x", "x.tanh()", "x.sigmoid()", "x * x.sum()",
-     "x / (x * x + 1)", "x @ x.t()", "x.softmax(1)", "x[1:] ** 2", "x.t().reshape(-1) ** 2", "x.log_softmax(1)",
-     "m.cat([x, x ** 2])", "x.mean(0) ** 2", "(x * x).sum().sqrt()", "x.relu() ** 2"],
+     "x / (x * x + 1)", "x @ x.t()", "x.softmax(1)", "x[1:] ** 2", "x.t().reshape(-1) ** 2",
+     "x.log_softmax(1)", "m.cat([x, x ** 2])", "x.mean(0) ** 2", "(x * x).sum().sqrt()",
+     "x.relu() ** 2"],
 )  # fmt: skip
 def test_second_order(expression):
     def run(m):
@@ -82,6 +83,35 @@ def test_second_order(expression):
         return [g.detach(), h]
 
     compare(run, rtol=1e-3, atol=1e-4)
+
+
+LAYERS = {
+    "conv": "F.conv2d(x, w, padding=1) ** 2",
+    "max_pool": "F.max_pool2d(x * x, 2)",
+    "avg_pool": "F.avg_pool2d(x, 2) ** 2",
+    "layer_norm": "F.layer_norm(x, (6,)) ** 2",
+    "batch_norm": "F.batch_norm(x, m.zeros(3), m.ones(3), training=True) ** 2",
+    "cross_entropy": "F.cross_entropy(x.flatten(1), m.tensor([1, 2]))",
+    "gelu": "F.gelu(x)",
+    "gather": "x.flatten(1)[:, m.tensor([1, 1, 3])] ** 2",
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_second_order_of_composites(name):
+    import toolkit.nn.functional as ours
+
+    def run(m):
+        x, w = leaf(m, 2, 3, 6, 6, seed=1), leaf(m, 4, 3, 3, 3, seed=2)
+        functional = torch.nn.functional if m is torch else ours
+        y = eval(LAYERS[name], {"F": functional, "m": m, "x": x, "w": w}).sum()
+        first = m.autograd.grad(y, [x, w], create_graph=True, allow_unused=True)
+        first = [g for g in first if g is not None]
+        total = sum((g**2).sum() for g in first)
+        second = m.autograd.grad(total, [x, w], allow_unused=True)
+        return [*(g.detach() for g in first), *(g for g in second if g is not None)]
+
+    compare(run, rtol=1e-3, atol=1e-3)
 
 
 def test_third_order_and_gradient_penalty():
