@@ -15,6 +15,14 @@ def options(**choices):
     return [dict(zip(choices, v, strict=True)) for v in itertools.product(*choices.values())]
 
 
+def decimals(sample: Sample) -> dict:
+    """The attributes, floats as the decimal that their float32 stands for."""
+    return {
+        k: float(str(np.float32(v))) if isinstance(v, float) else v
+        for k, v in sample.attributes.items()
+    }
+
+
 def sgd_samples(d):
     for shape in ((65,), (3, 17), (), (0,)):
         yield S(d(*shape), d(*shape), None, LR, np.int64(1))
@@ -48,7 +56,7 @@ def sgd(sample: Sample) -> list[np.ndarray | None]:
     import torch
 
     p, g, buf, lr, step = sample.inputs
-    attrs = dict(sample.attributes)
+    attrs = decimals(sample)
     attrs["nesterov"] = bool(attrs.get("nesterov", 0))
     state = None if buf is None or step == 1 else {"momentum_buffer": buf}
     new, after = torch_step(torch.optim.SGD, p, g, state, lr=float(lr), **attrs)
@@ -76,7 +84,7 @@ def adam(name: str):
         import torch
 
         p, g, m, v, lr, step, vmax = (*sample.inputs, None)[:7]
-        attrs = sample.attributes
+        attrs = decimals(sample)
         state = {"step": np.float64(step - 1), "exp_avg": m, "exp_avg_sq": v}
         if vmax is not None:
             state["max_exp_avg_sq"] = vmax
