@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.known_failures import KNOWN
+
 settings.register_profile(
     "toolkit",
     max_examples=50,
@@ -17,6 +19,14 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("toolkit")
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """Tests that are known to fail are expected to, each with its reason."""
+    for item in items:
+        reason = KNOWN.get(item.nodeid.removeprefix("tests/"))
+        if reason:
+            item.add_marker(pytest.mark.xfail(reason=reason, run="hang" not in reason))
 
 
 @pytest.fixture

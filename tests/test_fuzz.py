@@ -13,14 +13,8 @@ from tests.opinfo import FAMILIES
 ROOT = Path(__file__).parent.parent
 
 
-# Family: reason. Empty when issue 2 is done.
-KNOWN = {"shape": "Pad of -2^63 crashes", "pool": "a kernel_shape of 2^31 is a loop of hours"}
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_malformed_calls(family):
-    if family in KNOWN:
-        pytest.xfail(KNOWN[family])
     command = [sys.executable, "-m", "tests.fuzz_ops", family]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)

