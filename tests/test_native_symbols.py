@@ -16,7 +16,18 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CPU = ROOT / "toolkit" / "runtime" / "cpu"
-C_HEADERS = {"math.h", "stddef.h", "stdint.h", "string.h", "float.h", "limits.h", "stdbool.h"}
+# Intrinsics are always inlined.
+C_HEADERS = {
+    "immintrin.h",
+    "arm_neon.h",
+    "math.h",
+    "stddef.h",
+    "stdint.h",
+    "string.h",
+    "float.h",
+    "limits.h",
+    "stdbool.h",
+}
 # C++ headers of types and constants only: they define no function that could be emitted.
 TYPE_HEADERS = {"cstddef", "cstdint", "climits", "cfloat", "type_traits"}
 SIMD = sorted([*(CPU / "simd").glob("*.cc"), *(CPU / "simd").glob("*.h")])
