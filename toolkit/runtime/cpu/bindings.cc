@@ -186,6 +186,9 @@ void Translate(const std::exception_ptr& p, void*) {
     const nb::object type =
         nb::module_::import_("toolkit.errors").attr(kClasses[static_cast<int>(e.kind())]);
     PyErr_SetString(type.ptr(), e.what());
+  } catch (const std::bad_alloc&) {
+    const nb::object type = nb::module_::import_("toolkit.errors").attr("OutOfMemoryError");
+    PyErr_SetString(type.ptr(), "out of memory: a kernel's working memory could not be allocated");
   }
 }
 

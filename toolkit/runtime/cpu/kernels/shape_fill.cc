@@ -111,18 +111,24 @@ class EyeLike : public Kernel {
                x.shape().ToString());
     const DType dtype = dtype_ ? static_cast<DType>(dtype_) : x.dtype();
     const int64_t rows = x.dim(0), cols = x.dim(1);
-    const auto fill = [&](auto tag) {
-      using T = typename decltype(tag)::type;
+    const auto fill_with = [&](auto one) {
+      using T = decltype(one);
       Tensor& y = c.Output(0, dtype, x.shape());
       FillZero(c.pool(), y);
       const int64_t k = std::clamp(k_, -rows, cols);
       for (int64_t r = std::max<int64_t>(0, -k); r < rows && r + k < cols; ++r)
-        y.data<T>()[r * cols + r + k] = T(1);
+        y.data<T>()[r * cols + r + k] = one;
     };
-    if (dtype == DType::kBool)
-      fill(TypeTag<bool>{});
-    else
-      DispatchNumbers(dtype, fill);
+    switch (dtype) {
+      case DType::kBool:
+        return fill_with(true);
+      case DType::kFloat16:
+        return fill_with(uint16_t{0x3C00});  // The bits of 1.
+      case DType::kBFloat16:
+        return fill_with(uint16_t{0x3F80});
+      default:
+        DispatchNumbers(dtype, [&](auto tag) { fill_with(typename decltype(tag)::type(1)); });
+    }
   }
 
  private:
@@ -256,7 +262,9 @@ class ReverseSequence : public Kernel {
 
 static const bool kFills =
     Register<Constant>("Constant") && Register<ConstantOfShape>("ConstantOfShape") &&
-    RegisterFn("Range", Range).Types(kNumbers) && Register<EyeLike>("EyeLike") &&
+    RegisterFn("Range", Range).Types(kNumbers) &&
+    Register<EyeLike>("EyeLike").Types(kNumbers | kBools | Bit(DType::kFloat16) |
+                                       Bit(DType::kBFloat16)) &&
     Register<OneHot>("OneHot").Types(kNumbers) && Register<Trilu>("Trilu").Inplace(0, 0) &&
     Register<ReverseSequence>("ReverseSequence");
 

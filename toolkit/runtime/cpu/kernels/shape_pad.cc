@@ -35,7 +35,8 @@ int64_t Continue(int64_t i, int64_t n, PadMode mode) {
 // Negative pads crop first; the rest is padded by continuing what was left.
 PadAxis MakeAxis(int64_t dim, int64_t before, int64_t after, PadMode mode) {
   constexpr int64_t kLimit = int64_t{1} << 48;
-  TK_REQUIRE(std::abs(before) < kLimit && std::abs(after) < kLimit, ErrorKind::kShape,
+  const auto fits = [](int64_t pad) { return pad > -kLimit && pad < kLimit; };
+  TK_REQUIRE(fits(before) && fits(after), ErrorKind::kShape,
              "pads must be sizes that fit into memory, got ", before, " and ", after);
   const int64_t low = std::max<int64_t>(0, -before);
   const int64_t high = dim - std::max<int64_t>(0, -after);
