@@ -9,8 +9,6 @@ namespace {
 constexpr int64_t kMaxTaps = int64_t{1} << 31;
 constexpr int64_t kMaxExtent = int64_t{1} << 40;  // Keeps every product below far from overflow.
 
-constexpr int64_t kMaxTaps = int64_t{1} << 26;
-
 std::string ToString(const std::vector<int64_t>& v) {
   std::string s = "[";
   for (size_t i = 0; i < v.size(); ++i) s += (i ? ", " : "") + std::to_string(v[i]);
@@ -60,10 +58,6 @@ Window WindowAttributes::Begin(const Shape& input, const std::vector<int64_t>& k
   RequireList("strides", strides, rank, 1);
   RequireList("dilations", dilations, rank, 1);
   RequireList("pads", pads, 2 * rank, 0);
-  double taps = 1;
-  for (int64_t k : kernel) taps *= static_cast<double>(k);
-  TK_REQUIRE(taps <= kMaxTaps, ErrorKind::kInvalidArgument, "a kernel of at most ", kMaxTaps,
-             " elements is required, got kernel_shape ", ToString(kernel));
   Window w = {};
   w.rank = static_cast<int>(rank);
   int64_t taps = 1;
