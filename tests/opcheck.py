@@ -41,8 +41,33 @@ def kernel(op: OpInfo, attributes: dict[str, Any]) -> Any:
     return _core.Op(op.domain, op.op_type, values)
 
 
+def has_kernel(op: OpInfo) -> bool:
+    return (op.domain, op.op_type) in registered()
+
+
+def derived(op: OpInfo) -> bool:
+    """Whether the schema has a function body, by which the runtime runs what has no kernel."""
+    if op.domain:
+        return False
+    declared = schema(op.op_type)
+    return declared.has_function or declared.has_context_dependent_function
+
+
+def run_body(op: OpInfo, sample: Sample) -> Arrays:
+    """The outputs of a session, which expands the operator's function body."""
+    from toolkit.runtime import InferenceSession
+
+    outputs = [np.zeros((), sample.inputs[op.typed_by or 0].dtype)] * sample.outputs
+    proto = model(op, sample, outputs)
+    for y in proto.graph.output:
+        y.type.tensor_type.ClearField("shape")
+    return InferenceSession(proto.SerializeToString()).run(None, feed(sample))
+
+
 def run(op: OpInfo, sample: Sample) -> Arrays:
-    """Our kernel's outputs, as arrays of their own memory."""
+    """Our kernel's outputs (or the function body's), as arrays of their own memory."""
+    if not has_kernel(op) and derived(op):
+        return run_body(op, sample)
     outputs = kernel(op, sample.attributes).run([tensor(x) for x in sample.inputs], sample.outputs)
     return [None if t is None else array(t).copy() for t in outputs]
 

@@ -9,16 +9,11 @@ from tests import opcheck, tolerances
 from tests.opinfo import OPS, OpInfo, Sample
 from toolkit.runtime import _core
 
-# Rows whose kernel has not landed yet. Empty when issue 2 is done.
-PENDING: frozenset[str] = frozenset()
-
-LANDED = [op for op in OPS if (op.domain, op.op_type) in opcheck.registered()]
-by_name = pytest.mark.parametrize("op", LANDED, ids=lambda op: op.name)
 by_dtype = pytest.mark.parametrize(
     ("op", "dtype"),
     [
         pytest.param(op, dtype, id=f"{op.name}-{dtype}")
-        for op in LANDED
+        for op in OPS
         for dtype in opcheck.tested_dtypes(op)
     ],
 )
@@ -52,7 +47,7 @@ def test_forward(op, dtype):
     ("op", "dtype"),
     [
         pytest.param(op, dtype, id=f"{op.name}-{dtype}")
-        for op in LANDED
+        for op in OPS
         if op.special
         for dtype in op.dtypes
     ],
@@ -62,7 +57,7 @@ def test_special_values(op, dtype):
         check(op, sample)
 
 
-@pytest.mark.parametrize("op", [op for op in LANDED if op.big], ids=lambda op: op.name)
+@pytest.mark.parametrize("op", [op for op in OPS if op.big], ids=lambda op: op.name)
 def test_results_do_not_depend_on_threads(op):
     for dtype in op.dtypes:
         for sample in op.big(op.draw(dtype, "big")):
@@ -83,6 +78,11 @@ def test_every_row_asks_for_types_of_the_schema():
             beyond = set(op.dtypes) - opcheck.schema_types(op, op.typed_by)
             assert not beyond, f"{op.name}: the schema does not allow {beyond}"
             assert op.reference is None or op.why, f"{op.name}: give the reason for a reference"
+
+
+def test_every_row_has_a_kernel_or_a_body():
+    missing = [op.name for op in OPS if not opcheck.has_kernel(op) and not opcheck.derived(op)]
+    assert not missing, f"rows of the table without a kernel: {missing}"
 
 
 def test_every_kernel_has_a_row():

@@ -194,14 +194,6 @@ def suppression_samples(d):
     yield S(boxes[:1], scores[:1], i64(2), np.float32([0.0]), np.float32([0.0]), center_point_box=1)
 
 
-def tensor_scatter_samples(d):
-    yield S(d(2, 5, 3), d(2, 2, 3), i64(1, 3))
-    yield S(d(2, 3, 7, 4), d(2, 3, 2, 4), i64(0, 5))
-    yield S(d(2, 3, 7, 4), d(2, 3, 2, 4))
-    yield S(d(2, 5, 3), d(2, 2, 3), i64(4, 3), mode="circular")
-    yield S(d(2, 3, 5), d(2, 3, 2), i64(4, 0), mode="circular", axis=-1)
-
-
 INDEX = {"dtypes": ALL}
 ROWS = [
     OpInfo("Gather", gather_samples, **INDEX, big=lambda d: [S(d(1001, 65), d.index(1001, 999))]),
@@ -225,7 +217,6 @@ ROWS = [
            why="shapes of its extra outputs"),
     OpInfo("NonZero", non_zero_samples, dtypes=ALL),
     OpInfo("NonMaxSuppression", suppression_samples, dtypes=("float32",)),
-    OpInfo("TensorScatter", tensor_scatter_samples, **INDEX),
     OpInfo("GatherGrad", gather_grad_samples, "toolkit.grad", reference=gather_grad, grad=(0,),
            tolerance=4, big=lambda d: [S(d(999, 65), d.index(301, 999), i64(301, 65), axis=0)]),
 ]  # fmt: skip

@@ -6,6 +6,27 @@ namespace {
 
 void Identity(KernelContext& c) { c.Alias(0, c.input(0)); }
 
+// The same bits under another type of the same size; bool has only two values, so it is no target.
+class BitCast : public Kernel {
+ public:
+  explicit BitCast(const Attributes& a) : to_(static_cast<DType>(a.Int("to", 0))) {
+    const bool fits = a.Int("to", 0) > 0 && a.Int("to", 0) <= static_cast<int>(DType::kBFloat16);
+    TK_REQUIRE(fits && Contains(kFixedSize & ~kBools, to_), ErrorKind::kDType,
+               "attribute to must be a type of fixed size other than bool, got ", a.Int("to", 0));
+  }
+
+  void Run(KernelContext& c) const override {
+    const Tensor& x = c.input(0);
+    TK_REQUIRE(ItemSize(x.dtype()) == ItemSize(to_), ErrorKind::kDType, "a type of ",
+               ItemSize(x.dtype()), " bytes is required for ", toolkit::Name(x.dtype()), ", got ",
+               toolkit::Name(to_));
+    c.Alias(0, Tensor(to_, x.shape(), x.raw(), x.buffer()));
+  }
+
+ private:
+  DType to_;
+};
+
 class Reshape : public Kernel {
  public:
   explicit Reshape(const Attributes& a) : allow_zero_(a.Int("allowzero", 0) != 0) {}
@@ -132,6 +153,7 @@ void Size(KernelContext& c) {
 }
 
 static const bool kViews =
+    Register<BitCast>("BitCast").Types(kFixedSize & ~kBools).View() &&
     RegisterFn("Identity", Identity).View() && Register<Reshape>("Reshape").View() &&
     Register<Flatten>("Flatten").View() && RegisterFn("Squeeze", Squeeze).View() &&
     RegisterFn("Unsqueeze", Unsqueeze).View();
