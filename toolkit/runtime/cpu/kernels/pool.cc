@@ -1,14 +1,13 @@
-// MaxPool, AveragePool, LpPool, their global forms, and the gradients of the first two.
+// MaxPool, AveragePool and their gradients.
 //
 // A plane is one channel of one image. Planes are independent and run in parallel; inside a plane,
 // each output row is built tap by tap from the input rows under it.
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <vector>
 
-#include "core/kernel.h"
 #include "kernels/plane.h"
+#include "kernels/pool_common.h"
 
 namespace toolkit {
 namespace {
@@ -25,55 +24,6 @@ decltype(auto) DispatchMax(DType t, Fn&& fn) {
     default:
       return DispatchFloats(t, fn);
   }
-}
-
-struct PoolAttributes {
-  explicit PoolAttributes(const Attributes& attributes)
-      : window(attributes), ceil_mode(attributes.Int("ceil_mode", 0) != 0) {
-    TK_REQUIRE(!window.kernel_shape.empty(), ErrorKind::kInvalidArgument,
-               "attribute kernel_shape is required, got none");
-  }
-
-  Window Resolve(const Shape& x) const {
-    const Window w = window.Resolve(x, window.kernel_shape, ceil_mode);
-    for (int d = 0; d < w.rank; ++d)
-      TK_REQUIRE(std::max(w.pad_begin[d], w.pad_end[d]) < Extent(w, d), ErrorKind::kInvalidArgument,
-                 "pads must be smaller than the kernel, got padding ", w.pad_begin[d], " and ",
-                 w.pad_end[d], " for a kernel of extent ", Extent(w, d), " in spatial dimension ",
-                 d);
-    return w;
-  }
-
-  WindowAttributes window;
-  bool ceil_mode;
-};
-
-Shape OutputShape(const Shape& x, const Window& w) {
-  Shape y = {x[0], x[1]};
-  for (int d = 0; d < w.rank; ++d) y.push_back(w.out[d]);
-  return y;
-}
-
-// Calls fn(begin, end) for ranges of planes, in parallel. `work`: operations of a plane.
-template <class Fn>
-void ForEachPlane(KernelContext& c, int64_t planes, int64_t work, Fn&& fn) {
-  c.pool().ParallelFor(planes, 1 + 16384 / std::max<int64_t>(1, work), fn);
-}
-
-// Calls fn(length, first output column, first input offset) for each tap over each row of input
-// under output row `row`: that many columns from there, the window's stride apart in the input.
-template <class Fn>
-void ForEachTap(const Window& w, int64_t row, Fn&& fn) {
-  const int last = w.rank - 1;
-  ForEachRow(w, row, row + 1, [&](int64_t, int64_t in_row, int64_t) {
-    for (int64_t t = 0; t < w.kernel[last]; ++t) {
-      const Span span = InsideSpan(w, last, t);
-      if (span.begin == span.end) continue;
-      fn(span.end - span.begin, span.begin,
-         in_row * w.in[last] + span.begin * w.stride[last] + t * w.dilation[last] -
-             w.pad_begin[last]);
-    }
-  });
 }
 
 template <class T>
@@ -166,7 +116,7 @@ class MaxPool : public Kernel {
   void Run(KernelContext& c) const override {
     const Tensor& x = c.input(0);
     const Window w = pool_.Resolve(x.shape());
-    const Shape shape = OutputShape(x.shape(), w);
+    const Shape shape = PoolShape(x.shape(), w);
     Tensor& y = c.Output(0, x.dtype(), shape);
     int64_t* indices =
         c.has_output(1) ? c.Output(1, DType::kInt64, shape).data<int64_t>() : nullptr;
@@ -223,7 +173,7 @@ class MaxPoolGrad : public Kernel {
     TK_REQUIRE(x.dtype() == dy.dtype(), ErrorKind::kDType, "dy must have x's dtype ",
                Name(x.dtype()), ", got ", Name(dy.dtype()));
     const Window w = pool_.Resolve(x.shape());
-    CheckGradient(dy, OutputShape(x.shape(), w));
+    CheckGradient(dy, PoolShape(x.shape(), w));
     Tensor& dx = c.Output(0, x.dtype(), x.shape());
     if (dx.size() == 0) return;
     DispatchFloats(x.dtype(), [&](auto tag) {
@@ -291,7 +241,7 @@ class AveragePool : public Kernel {
   void Run(KernelContext& c) const override {
     const Tensor& x = c.input(0);
     const Window w = pool_.Resolve(x.shape());
-    Tensor& y = c.Output(0, x.dtype(), OutputShape(x.shape(), w));
+    Tensor& y = c.Output(0, x.dtype(), PoolShape(x.shape(), w));
     if (y.size() == 0) return;
     const Divisors divisors(w, include_pad_);
     DispatchFloats(x.dtype(), [&](auto tag) {
@@ -331,7 +281,7 @@ class AveragePoolGrad : public Kernel {
     const Shape x(dims.data<int64_t>(), static_cast<size_t>(dims.size()));
     CheckedBytes(dy.dtype(), x);
     const Window w = pool_.Resolve(x);
-    CheckGradient(dy, OutputShape(x, w));
+    CheckGradient(dy, PoolShape(x, w));
     Tensor& dx = c.Output(0, dy.dtype(), x);
     if (dx.size() == 0) return;
     const Divisors divisors(w, include_pad_);
@@ -359,110 +309,8 @@ class AveragePoolGrad : public Kernel {
   bool include_pad_;
 };
 
-int64_t ParseP(const Attributes& attributes) {
-  const int64_t p = attributes.Int("p", 2);
-  TK_REQUIRE(p >= 1, ErrorKind::kInvalidArgument, "p must be at least 1, got ", p);
-  return p;
-}
-
-template <class T>
-T AbsPower(T x, int64_t p) {
-  return p == 1 ? std::abs(x) : p == 2 ? x * x : std::pow(std::abs(x), static_cast<T>(p));
-}
-
-template <class T>
-T Root(T x, int64_t p) {
-  return p == 1 ? x : p == 2 ? std::sqrt(x) : std::pow(x, T(1) / static_cast<T>(p));
-}
-
-// (sum |x|^p)^(1/p); padding adds nothing.
-class LpPool : public Kernel {
- public:
-  explicit LpPool(const Attributes& attributes) : pool_(attributes), p_(ParseP(attributes)) {}
-
-  void Run(KernelContext& c) const override {
-    const Tensor& x = c.input(0);
-    const Window w = pool_.Resolve(x.shape());
-    Tensor& y = c.Output(0, x.dtype(), OutputShape(x.shape(), w));
-    if (y.size() == 0) return;
-    DispatchFloats(x.dtype(), [&](auto tag) {
-      using T = typename decltype(tag)::type;
-      const int64_t columns = w.out[w.rank - 1], rows = OutCount(w) / columns;
-      const int64_t stride = w.stride[w.rank - 1];
-      ForEachPlane(c, x.dim(0) * x.dim(1), OutCount(w) * TapCount(w),
-                   [&](int64_t begin, int64_t end) {
-                     for (int64_t plane = begin; plane < end; ++plane) {
-                       const T* from = x.data<T>() + plane * InCount(w);
-                       for (int64_t row = 0; row < rows; ++row) {
-                         T* to = y.data<T>() + plane * OutCount(w) + row * columns;
-                         std::fill(to, to + columns, T(0));
-                         ForEachTap(w, row, [&](int64_t n, int64_t column, int64_t at) {
-                           for (int64_t i = 0; i < n; ++i)
-                             to[column + i] += AbsPower(from[at + i * stride], p_);
-                         });
-                         for (int64_t i = 0; i < columns; ++i) to[i] = Root(to[i], p_);
-                       }
-                     }
-                   });
-    });
-  }
-
- private:
-  PoolAttributes pool_;
-  int64_t p_;
-};
-
-enum class Global { kAverage, kMax, kLp };
-
-// One value a plane: (N, C, *spatial) -> (N, C, 1, ...).
-class GlobalPool : public Kernel {
- public:
-  GlobalPool(const Attributes& attributes, Global kind) : kind_(kind), p_(ParseP(attributes)) {}
-
-  void Run(KernelContext& c) const override {
-    const Tensor& x = c.input(0);
-    TK_REQUIRE(x.rank() >= 3, ErrorKind::kShape,
-               "X must have a batch, a channel and at least one spatial dimension, got ",
-               x.shape().ToString());
-    const int64_t count = x.shape().Count(2, x.rank());
-    Shape shape = Shape::Filled(x.rank(), 1);
-    shape[0] = x.dim(0), shape[1] = x.dim(1);
-    Tensor& y = c.Output(0, x.dtype(), shape);
-    TK_REQUIRE(kind_ != Global::kMax || count > 0 || y.size() == 0, ErrorKind::kShape,
-               "a maximum requires at least one element, got ", x.shape().ToString());
-    DispatchFloats(x.dtype(), [&](auto tag) {
-      using T = typename decltype(tag)::type;
-      ForEachPlane(c, y.size(), count, [&](int64_t begin, int64_t end) {
-        for (int64_t plane = begin; plane < end; ++plane) {
-          y.data<T>()[plane] = Reduce(x.data<T>() + plane * count, count);
-        }
-      });
-    });
-  }
-
- private:
-  template <class T>
-  T Reduce(const T* x, int64_t count) const {
-    if (kind_ == Global::kAverage) return RowsOf(T()).row_sum(count, x) / static_cast<T>(count);
-    if (kind_ == Global::kMax) return RowsOf(T()).row_max(count, x);
-    if (p_ == 2) return std::sqrt(RowsOf(T()).dot(count, x, x, 1));
-    T sum = T(0);
-    for (int64_t i = 0; i < count; ++i) sum += AbsPower(x[i], p_);
-    return Root(sum, p_);
-  }
-
-  Global kind_;
-  int64_t p_;
-};
-
 static const bool kMaxPool = Register<MaxPool>("MaxPool").Types(kMaxTypes);
 static const bool kAveragePool = Register<AveragePool>("AveragePool").Types(kFloats);
-static const bool kLpPool = Register<LpPool>("LpPool").Types(kFloats);
-static const bool kGlobalAveragePool =
-    Register<GlobalPool>("GlobalAveragePool", Global::kAverage).Types(kFloats);
-static const bool kGlobalMaxPool =
-    Register<GlobalPool>("GlobalMaxPool", Global::kMax).Types(kFloats);
-static const bool kGlobalLpPool = Register<GlobalPool>("GlobalLpPool", Global::kLp).Types(kFloats);
 static const bool kMaxPoolGrad =
     Register<MaxPoolGrad>("MaxPoolGrad").Types(kFloats).Domain("toolkit.grad");
 static const bool kAveragePoolGrad =
