@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <vector>
 
 #include "core/gemm.h"
 #include "kernels/conv_sources.h"
@@ -240,6 +241,32 @@ void WeightGradientGemm(const ConvShape& s, const T* x, const T* dy, T* dw) {
   });
 }
 
+// A filter at a time: images and rows in order, each tap in `lanes` partial sums.
+template <class T>
+void WeightGradientDepthwise(const ConvShape& s, const T* x, const T* dy, T* dw) {
+  const int64_t out_count = s.out_count(), in_count = s.in_count(), taps = s.taps();
+  const int64_t filters = s.group * s.out_channels, columns = s.window.out[s.window.rank - 1];
+  const int lanes = RowsOf(T()).lanes;
+  ThreadPool::Global().ParallelFor(filters, 1, [&](int64_t begin, int64_t end) {
+    PlaneRows<T> rows(s.window, T(0));
+    std::vector<T> acc(taps * lanes);
+    for (int64_t o = begin; o < end; ++o) {
+      std::fill(acc.begin(), acc.end(), T(0));
+      for (int64_t n = 0; n < s.batch; ++n) {
+        rows.Load(x + (n * s.group + o / s.out_channels) * in_count);
+        const T* d = dy + (n * filters + o) * out_count;
+        for (int64_t row = 0; row < out_count / columns; ++row, d += columns)
+          RowsOf(T()).dot_taps(rows.Row(row), d, acc.data());
+      }
+      for (int64_t t = 0; t < taps; ++t) {
+        T sum = T(0);
+        for (int i = 0; i < lanes; ++i) sum += acc[t * lanes + i];
+        dw[o * taps + t] = sum;
+      }
+    }
+  });
+}
+
 }  // namespace
 
 ConvAlgorithm ChooseConv(const ConvShape& s) {
@@ -271,6 +298,7 @@ void ConvWeightGradient(const ConvShape& s, const T* x, const T* dy, T* dw) {
     std::fill(dw, dw + size, T(0));
     return;
   }
+  if (ChooseConv(s) == ConvAlgorithm::kDepthwise) return WeightGradientDepthwise(s, x, dy, dw);
   WeightGradientGemm(s, x, dy, dw);
 }
 

@@ -185,6 +185,43 @@ void ArgMaxTaps(const TapRow<T>& row, T* y, int32_t* tap) {
   RunTaps<FirstLargest>(row, T(0), y, tap);
 }
 
+template <class T, int W, int Stride>
+TK_INLINE int64_t DotWidth(const TapRow<T>& row, int64_t i, const T* x, const T* y, T* acc) {
+  if (i + W > row.n) return i;
+  VecW<T, W> sum, yv;
+  memcpy(&sum, acc, sizeof(sum));
+  for (; i + W <= row.n; i += W) {
+    memcpy(&yv, y + i, sizeof(yv));
+    sum += yv * LoadStep<T, W, Stride>(x + i * (Stride ? Stride : row.stride), row.stride);
+  }
+  memcpy(acc, &sum, sizeof(sum));
+  return i;
+}
+
+template <class T, int Stride>
+TK_INLINE void DotTapsStride(const TapRow<T>& row, const T* y, T* acc) {
+  constexpr int kWidth = kLanes<T>;
+  for (int r = 0; r < row.rows; ++r) {
+    for (int64_t t = 0; t < row.taps; ++t, acc += kWidth) {
+      const T* x = row.x[r] + t * row.dilation;
+      int64_t i = DotWidth<T, kWidth, Stride>(row, 0, x, y, acc);
+      if (kWidth > 8) i = DotWidth<T, 8, Stride>(row, i, x, y, acc);
+      if (kWidth > 4) i = DotWidth<T, 4, Stride>(row, i, x, y, acc);
+      for (; i < row.n; ++i) acc[0] += y[i] * x[i * row.stride];
+    }
+  }
+}
+
+template <class T>
+void DotTaps(const TapRow<T>& row, const T* y, T* acc) {
+  if (row.stride == 1)
+    DotTapsStride<T, 1>(row, y, acc);
+  else if (row.stride == 2)
+    DotTapsStride<T, 2>(row, y, acc);
+  else
+    DotTapsStride<T, 0>(row, y, acc);
+}
+
 template <class T>
 TK_INLINE T Larger(T a, T b) {
   return (b > a) | (b != b) ? b : a;
@@ -350,8 +387,8 @@ void Im2Col(const Window& w, const T* x, int64_t k0, int64_t kc, int64_t p0, int
 
 template <class T>
 constexpr WindowRows<T> Rows() {
-  return {AxpyBack<T>,   Dot<T>,    Taps<T>,   SumTaps<T>, MaxTaps<T>,
-          ArgMaxTaps<T>, RowSum<T>, RowMax<T>, Im2Col<T>};
+  return {AxpyBack<T>, Dot<T>,    Taps<T>,   SumTaps<T>, MaxTaps<T>, ArgMaxTaps<T>,
+          DotTaps<T>,  kLanes<T>, RowSum<T>, RowMax<T>,  Im2Col<T>};
 }
 
 }  // namespace

@@ -40,6 +40,10 @@ struct WindowRows {
   void (*max_taps)(const TapRow<T>& row, T* y);
   // The largest, and in `tap` the first r * taps + t that has it.
   void (*argmax_taps)(const TapRow<T>& row, T* y, int32_t* tap);
+  // acc[(r * taps + t) * lanes + l] += y[i] * x(r, t), for i < n: spread over `lanes` partial
+  // sums l.
+  void (*dot_taps)(const TapRow<T>& row, const T* y, T* acc);
+  int lanes;
   // The sum, and the largest (NaN wins; n > 0), of a row.
   T (*row_sum)(int64_t n, const T* x);
   T (*row_max)(int64_t n, const T* x);
