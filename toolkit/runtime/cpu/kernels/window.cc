@@ -6,7 +6,7 @@ namespace toolkit {
 
 namespace {
 
-constexpr int64_t kMaxTaps = int64_t{1} << 31;
+constexpr int64_t kMaxTaps = int64_t{1} << 26;
 constexpr int64_t kMaxExtent = int64_t{1} << 40;  // Keeps every product below far from overflow.
 
 std::string ToString(const std::vector<int64_t>& v) {
