@@ -84,19 +84,38 @@ void ThreadPool::SetNumThreads(int n) {
 void ThreadPool::Start(int n) {
   stop_ = false;
   num_threads_ = n;
-  [[maybe_unused]] const auto cpus = AllowedCpus();
+  const auto cpus = AllowedCpus();
+  // More threads than cores are left to float.
+  if (n <= static_cast<int>(cpus.size())) {
+    worker_cpus_.assign(cpus.begin() + 1, cpus.begin() + n);
+    free_cpu_ = cpus[0];
+  }
   for (int i = 1; i < n; ++i) {
     workers_.emplace_back([this, i] { Work(i); });
-#if defined(__linux__)
-    // Two workers on one core halve the throughput; more threads than cores are left to float.
-    if (n <= static_cast<int>(cpus.size())) {
-      cpu_set_t set;
-      CPU_ZERO(&set);
-      CPU_SET(cpus[i], &set);
-      pthread_setaffinity_np(workers_.back().native_handle(), sizeof(set), &set);
-    }
-#endif
+    if (!worker_cpus_.empty()) Pin(i - 1, worker_cpus_[i - 1]);
   }
+}
+
+void ThreadPool::Pin([[maybe_unused]] int worker, [[maybe_unused]] int cpu) {
+#if defined(__linux__)
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(cpu, &set);
+  pthread_setaffinity_np(workers_[worker].native_handle(), sizeof(set), &set);
+#endif
+}
+
+void ThreadPool::LeaveCallersCpu() {
+#if defined(__linux__)
+  const int cpu = sched_getcpu();
+  if (cpu == free_cpu_) return;
+  for (size_t i = 0; i < worker_cpus_.size(); ++i) {
+    if (worker_cpus_[i] != cpu) continue;
+    Pin(static_cast<int>(i), free_cpu_);
+    std::swap(worker_cpus_[i], free_cpu_);
+    return;
+  }
+#endif
 }
 
 void ThreadPool::Stop() {
@@ -108,6 +127,7 @@ void ThreadPool::Stop() {
   wake_.notify_all();
   for (auto& worker : workers_) worker.join();
   workers_.clear();
+  worker_cpus_.clear();
 }
 
 void ThreadPool::RunChunks() {
@@ -155,6 +175,7 @@ void ThreadPool::ParallelFor(int64_t n, int64_t grain, RangeFn fn) {
   std::unique_lock<std::mutex> job(job_mutex_, std::defer_lock);
   if (n <= grain || threads == 1 || in_worker || !job.try_lock()) return fn(0, n);
 
+  LeaveCallersCpu();
   fn_ = &fn;
   n_ = n;
   const int64_t share = (n + threads * 4 - 1) / (threads * 4);

@@ -54,10 +54,16 @@ class ThreadPool {
   void Start(int n);
   void Stop();
   void Work(int index);
+  void Pin(int worker, int cpu);
+  // Two threads on one core halve the throughput, and the system is slow to part them: a worker
+  // whose core the caller runs on changes to the free one. Under job_mutex_.
+  void LeaveCallersCpu();
   void RunChunks();
 
   std::mutex job_mutex_;  // Held by the caller whose job runs.
   std::vector<std::thread> workers_;
+  std::vector<int> worker_cpus_;  // Empty when the workers are not pinned.
+  int free_cpu_ = -1;
   std::atomic<int> num_threads_{1};
 
   // The current job; written only while open_ is false and inside_ is 0.
