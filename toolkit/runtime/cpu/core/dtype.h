@@ -46,7 +46,10 @@ constexpr DTypeSet kFixedSize = kNumbers | kBools | Bit(DType::kFloat16) | Bit(D
 
 size_t ItemSize(DType t);   // Bytes of one element.
 const char* Name(DType t);  // "float32", as numpy writes it.
-inline bool Contains(DTypeSet set, DType t) { return (set & Bit(t)) != 0; }
+// Any number may stand for `t`: files hold what they like.
+inline bool Contains(DTypeSet set, DType t) {
+  return static_cast<uint32_t>(t) < 64 && (set & Bit(t)) != 0;
+}
 
 template <class T>
 struct DTypeOf;

@@ -13,7 +13,7 @@ Shape::Shape(const int64_t* dims, size_t rank) {
   TK_REQUIRE(rank <= kMaxRank, ErrorKind::kShape, "rank must be at most ", kMaxRank, ", got ",
              rank);
   rank_ = static_cast<int>(rank);
-  std::memcpy(dims_, dims, rank * sizeof(int64_t));
+  if (rank) std::memcpy(dims_, dims, rank * sizeof(int64_t));
 }
 
 Shape Shape::Filled(int rank, int64_t fill) {

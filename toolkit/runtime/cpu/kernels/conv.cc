@@ -54,7 +54,7 @@ struct ConvAttributes {
   ConvShape Resolve(const Shape& x, const Shape& w) const {
     ConvShape s;
     s.window = window.Resolve(x, KernelOf(w, window.kernel_shape), false);
-    TK_REQUIRE(x[1] == w[1] * group, ErrorKind::kShape,
+    TK_REQUIRE(x[1] % group == 0 && x[1] / group == w[1], ErrorKind::kShape,
                "X's channels must be group x W's second dimension, got X ", x.ToString(), ", W ",
                w.ToString(), " and group ", group);
     TK_REQUIRE(w[0] % group == 0, ErrorKind::kShape,

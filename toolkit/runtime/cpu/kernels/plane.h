@@ -77,6 +77,7 @@ class PlaneRows {
     const Window &w = padding_.window(), &from = window;
     const int outer = w.rank - 1;
     const int64_t tap_rows = TapCount(w) / w.kernel[outer];
+    if (padding_.needed()) space_ = padding_.template Allocate<T>(1);  // Refuses what overflows.
     pointers_.resize(tap_rows);
     for (int64_t r = 0; r < tap_rows; ++r) {
       int64_t rest = r, offset = 0, source = 0, stride = w.in[outer], from_stride = from.in[outer];
@@ -92,7 +93,6 @@ class PlaneRows {
       sources_.push_back(source - from.pad_begin[outer]);
     }
     from_ = from;
-    if (padding_.needed()) space_ = padding_.template Allocate<T>(1);
   }
 
   // Takes up another plane; `weights`: of its taps, or null.
