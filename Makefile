@@ -24,7 +24,9 @@ test: setup
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/mypy
+	# The wheel puts cli/ and models/ under toolkit/; mypy sees them there by links.
+	ln -sfn ../cli toolkit/cli && ln -sfn ../models toolkit/models
+	$(BIN)/mypy; status=$$?; rm -f toolkit/cli toolkit/models; exit $$status
 	$(BIN)/clang-format --dry-run -Werror $$(git ls-files '*.cc' '*.h')
 
 format: setup
