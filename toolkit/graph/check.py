@@ -82,18 +82,41 @@ def check_tensors(model: ir.Model, where: str) -> None:
     """Each initializer and tensor attribute holds as many bytes as its shape says.
 
     Raises:
-        InvalidModelError: One holds fewer or more.
+        InvalidModelError: One holds fewer or more, or a name is no text.
     """
+    for graph in model.graphs():
+        for value in (*graph.inputs, *(v for node in graph for v in node.outputs)):
+            if not isinstance(value.name or "", str):
+                raise invalid(where, f"the name {value.name!r} is not UTF-8")
     for name, tensor in _tensors(model):
-        if tensor.dtype in (ir.DataType.STRING, ir.DataType.UNDEFINED):
+        try:
+            kind = tensor.dtype
+        except ValueError as error:
+            raise invalid(where, f"tensor '{name}': {error}") from None
+        if kind in (ir.DataType.STRING, ir.DataType.UNDEFINED):
             continue
         if isinstance(tensor, ir.ExternalTensor):
             _check_external(name, tensor, where)
-        elif isinstance(tensor, ir.serde.TensorProtoTensor) and tensor.raw.HasField("raw_data"):
-            got = len(tensor.raw.raw_data)
-            if got != tensor.nbytes:
-                text = f"tensor '{name}' of shape {tuple(tensor.shape)} needs {tensor.nbytes}"
-                raise invalid(where, f"{text} bytes and holds {got}")
+        elif isinstance(tensor, ir.serde.TensorProtoTensor):
+            unit, need, got = _amounts(tensor)
+            if got != need:
+                text = f"tensor '{name}' of shape {tuple(tensor.shape)} needs {need} {unit}"
+                raise invalid(where, f"{text} and holds {got}")
+
+
+def _amounts(tensor: ir.serde.TensorProtoTensor) -> tuple[str, int, int]:
+    """The unit that a tensor counts in, how many its shape needs, and how many it holds."""
+    proto = tensor.raw
+    if proto.HasField("raw_data"):
+        return "bytes", tensor.nbytes, len(proto.raw_data)
+    need = tensor.size
+    if tensor.dtype.bitwidth < 8:
+        need = -(-need * tensor.dtype.bitwidth // 8)
+    elif tensor.dtype in (ir.DataType.COMPLEX64, ir.DataType.COMPLEX128):
+        need *= 2
+    fields = (proto.float_data, proto.int32_data, proto.int64_data, proto.double_data,
+              proto.uint64_data)  # fmt: skip
+    return "elements", need, max(map(len, fields))
 
 
 def _check_external(name: str, tensor: ir.ExternalTensor, where: str) -> None:

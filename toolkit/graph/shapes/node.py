@@ -235,7 +235,7 @@ def _infer_by_schema(call: NodeCall, schema: onnx.defs.OpSchema, version: int) -
         _add_attribute(node, name, attr)
     try:
         found = _run_schema(schema, node.SerializeToString(), types, constants, version)
-    except shape_inference.InferenceError as error:
+    except (shape_inference.InferenceError, ValueError) as error:
         raise _explain(call, str(error)) from None
     return [
         _decode(found[key]) if (key := f"y{k}") in found else UNKNOWN for k in range(call.outputs)
