@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from toolkit.errors import InvalidArgumentError
+from toolkit.graph.atomic import write_atomically
 
 _NUMPY_NAMES = {"float": "float32", "double": "float64"}
 
@@ -94,14 +94,9 @@ def _read_image(
 
 def save_array(path: str, array: np.ndarray[Any, Any]) -> None:
     """Writes a `.npy` file; on failure nothing is left at `path`."""
-    handle, temporary = tempfile.mkstemp(suffix=".npy", dir=Path(path).parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            np.save(stream, array, allow_pickle=False)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=False)
+    write_atomically(Path(path), stream.getvalue())
 
 
 def describe(array: np.ndarray[Any, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from toolkit.errors import InvalidModelError
 
-__all__ = ["META_KEY", "TrainingInfo", "convert", "read", "strip", "write"]
+__all__ = ["META_KEY", "TrainingInfo", "convert", "read", "strip", "values_by_name", "write"]
 
 META_KEY = "training_info"
 
@@ -54,7 +54,7 @@ def read(model: ir.Model) -> list[TrainingInfo]:
             update_binding={e.key: e.value for e in proto.update_binding},
             initialization_binding={e.key: e.value for e in proto.initialization_binding},
         )
-        types = _types(model)
+        types = values_by_name(model)
         if proto.HasField("algorithm"):
             info.algorithm = _as_model(proto.algorithm, model.opset_imports, types).graph
         if proto.HasField("initialization"):
@@ -72,7 +72,7 @@ def write(model: ir.Model, infos: Sequence[TrainingInfo]) -> None:
             that value.
     """
     protos = []
-    outer = set(_types(model))
+    outer = set(values_by_name(model))
     for info in infos:
         proto = onnx.TrainingInfoProto()
         if info.algorithm is not None:
@@ -115,7 +115,7 @@ def convert(
     Raises:
         UnsupportedOperatorError: As `change` does.
     """
-    types = _types(model)
+    types = values_by_name(model)
     result = []
     for info in infos:
         new = onnx.TrainingInfoProto()
@@ -131,7 +131,7 @@ def convert(
     return result
 
 
-def _types(model: ir.Model) -> dict[str, ir.Value]:
+def values_by_name(model: ir.Model) -> dict[str, ir.Value]:
     """The values of the inference graph by name."""
     graph = model.graph
     values = [*graph.inputs, *graph.initializers.values()]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from toolkit.nn.module import Module
     from toolkit.tensor import Tensor
+    from toolkit.tracing import Trace
 
 Dynamic = Mapping[str, Mapping[int, str] | Sequence[str | int | None]] | None
 
@@ -37,8 +38,7 @@ def export(module: Module, inputs: Any, dynamic: Dynamic = None) -> ir.Model:
         raise InvalidArgumentError(
             "save: example inputs are required, got none. Pass inputs=x, or inputs=(x, y)."
         )
-    examples = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
-    tensors = [as_tensor(x) for x in examples]
+    tensors = [as_tensor(x) for x in as_tuple(inputs)]
     names = input_names(module, len(tensors))
     for name in dynamic or {}:
         if name not in names:
@@ -49,11 +49,9 @@ def export(module: Module, inputs: Any, dynamic: Dynamic = None) -> ir.Model:
         for name, tensor in (*module.named_parameters(), *module.named_buffers()):
             trace.name_tensor(tensor, name)
         symbols = [
-            trace.input(n, x.dtype, symbolic_shape(n, x, dynamic))
-            for n, x in zip(names, tensors, strict=True)
+            symbolic_input(trace, n, x, dynamic) for n, x in zip(names, tensors, strict=True)
         ]
-        result = module(*symbols)
-        outputs = tuple(result) if isinstance(result, (tuple, list)) else (result,)
+        outputs = as_tuple(module(*symbols))
         return trace.finish(
             {"output" if i == 0 else f"output_{i}": y for i, y in enumerate(outputs)}
         )
@@ -94,6 +92,16 @@ def input_names(module: Module, count: int) -> list[str]:
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     names += [f"input_{i}" for i in range(len(names), count)]
     return names[:count]
+
+
+def as_tuple(value: Any) -> tuple[Any, ...]:
+    """One value or several, as a tuple."""
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+
+
+def symbolic_input(trace: Trace, name: str, example: Tensor, dynamic: Dynamic = None) -> Tensor:
+    """A graph input like the example, with its dynamic dimensions named."""
+    return trace.input(name, example.dtype, symbolic_shape(name, example, dynamic))
 
 
 def symbolic_shape(name: str, example: Tensor, dynamic: Dynamic) -> list[int | str]:

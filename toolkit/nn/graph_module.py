@@ -130,6 +130,8 @@ class GraphModule(Module):
         import numpy as np
         import onnx
 
+        from toolkit.graph.training_info import strip
+
         assert self._source is not None
         proto = onnx.ModelProto()
         proto.CopyFrom(self._source)
@@ -141,7 +143,7 @@ class GraphModule(Module):
                 proto.graph.initializer[i].CopyFrom(
                     onnx.numpy_helper.from_array(np.ascontiguousarray(array), tensor.name)
                 )
-        del proto.training_info[:]  # It described the weights as they were.
+        strip(proto)  # It described the weights as they were.
         return proto
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 from pathlib import Path
+
+from toolkit.graph.atomic import write_atomically
 
 
 class CsvLog:
@@ -18,12 +20,11 @@ class CsvLog:
         if not rows:
             self._path.unlink(missing_ok=True)
             return
-        temporary = self._path.with_suffix(".tmp")
-        with temporary.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, rows[0].keys())
-            writer.writeheader()
-            writer.writerows(rows)
-        os.replace(temporary, self._path)
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self._path, stream.getvalue().encode())
 
     def append(self, row: dict[str, float]) -> None:
         """Adds a line."""
@@ -55,7 +56,7 @@ def plot_history(rows: list[dict[str, float]], path: Path) -> bool:
         if rows and name in rows[0]:
             axes.plot(epochs, [row[name] for row in rows], marker="o", label=name)
     axes.legend()
-    temporary = path.with_suffix(".tmp")
-    figure.savefig(temporary, format="png", dpi=120)
-    os.replace(temporary, path)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=120)
+    write_atomically(path, stream.getvalue())
     return True

@@ -20,6 +20,7 @@ import onnx_ir as ir
 from toolkit.errors import InvalidArgumentError, InvalidModelError
 from toolkit.graph.build import mark_variable
 from toolkit.graph.io import load_model, read_proto, to_proto, write_proto
+from toolkit.graph.training_info import strip, values_by_name
 from toolkit.train.step import TrainStep
 from toolkit.train.training_graph import TrainingGraph
 
@@ -94,7 +95,7 @@ def split_training(proto: onnx.ModelProto, g: TrainingGraph, roles: Mapping[str,
     kept = needed | inference
     _partition(graph.value_info, algorithm.value_info, lambda v: v.name in kept)
     for state, value in g.updates.items():
-        _bind(info.update_binding, state.name, value.name)
+        info.update_binding.add(key=state.name, value=value.name)
     _add_initialization(info, g)
 
 
@@ -120,11 +121,6 @@ def _ancestors(graph: onnx.GraphProto, names: Sequence[str]) -> set[str]:
     return seen
 
 
-def _bind(bindings: Any, key: str | None, value: str | None) -> None:
-    entry = bindings.add()
-    entry.key, entry.value = key, value
-
-
 def _add_initialization(info: onnx.TrainingInfoProto, g: TrainingGraph) -> None:
     """What starts a training anew: zeros for the optimizer's states and the step count."""
     graph = info.initialization
@@ -143,7 +139,7 @@ def _add_initialization(info: onnx.TrainingInfoProto, g: TrainingGraph) -> None:
         graph.output.append(
             onnx.helper.make_tensor_value_info(output, tensor.dtype, list(tensor.shape))
         )
-        _bind(info.initialization_binding, name, output)
+        info.initialization_binding.add(key=name, value=output)
 
 
 def save(
@@ -207,7 +203,7 @@ def load_training(path: str | os.PathLike[str]) -> TrainStep:
     bindings = [(entry.key, entry.value) for entry in info.update_binding]
     _join(proto)
     model = load_model(proto)
-    values = _values_by_name(model.graph)
+    values = values_by_name(model)
     return TrainStep.from_graph(
         _training_graph(model, roles, bindings, values), list(roles["rates"].values()), props
     )
@@ -242,13 +238,7 @@ def _join(proto: onnx.ModelProto) -> None:
         getattr(graph, field).extend(
             x for x in getattr(algorithm, field) if getattr(x, "name", "") not in known
         )
-    del proto.training_info[:]
-
-
-def _values_by_name(graph: ir.Graph) -> dict[str, ir.Value]:
-    values = {v.name or "": v for v in (*graph.inputs, *graph.initializers.values())}
-    values.update({v.name or "": v for node in graph for v in node.outputs})
-    return values
+    strip(proto)
 
 
 def _training_graph(

@@ -6,7 +6,6 @@ optimizer. Parameters, buffers, optimizer state, step count and random state are
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ import onnx_ir as ir
 from toolkit.autodiff.backward import gradients
 from toolkit.errors import InvalidArgumentError
 from toolkit.graph.build import Builder, mark_variable
+from toolkit.nn.export import as_tuple, input_names, symbolic_input
 from toolkit.runtime import _core
 from toolkit.runtime.values import to_native
 
@@ -76,17 +76,17 @@ def build(
             named[id(tensor)] = name
         trace.name_tensor(random.default_generator.state, RANDOM_STATE)
         inputs = [
-            _input(trace, name, x)
-            for name, x in zip(_names(model, features), features, strict=True)
+            symbolic_input(trace, name, x)
+            for name, x in zip(input_names(model, len(features)), features, strict=True)
         ]
-        goal = _input(trace, _fresh("target", inputs), target)
+        goal = symbolic_input(trace, _fresh("target", inputs), target)
         was_training = model.training
         try:
             model.eval()
-            predictions = _as_tuple(model(*inputs))
+            predictions = as_tuple(model(*inputs))
             eval_loss = loss_fn(predictions[0], goal)
             model.train()
-            outputs = _as_tuple(model(*inputs))
+            outputs = as_tuple(model(*inputs))
             loss = loss_fn(outputs[0], goal)
         finally:
             model.train(was_training)
@@ -200,31 +200,11 @@ def _clip(b: Builder, grads: list[ir.Value], largest: float) -> list[ir.Value]:
     return [b.Mul(g, scale) for g in grads]
 
 
-def _input(trace: Any, name: str, example: Tensor) -> Tensor:
-    shape: list[int | str] = list(example.shape)
-    if shape:
-        shape[0] = "batch"
-    value: Tensor = trace.input(name, example.dtype, shape)
-    return value
-
-
-def _names(model: Module, features: Sequence[Any]) -> list[str]:
-    """The parameter names of `forward`, as PyTorch's exporter takes them."""
-    parameters = inspect.signature(model.forward).parameters.values()
-    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    names += [f"input_{i}" for i in range(len(names), len(features))]
-    return names[: len(features)]
-
-
 def _fresh(name: str, inputs: Sequence[Tensor]) -> str:
     taken = {x._value.name for x in inputs}
     while name in taken:
         name += "_"
     return name
-
-
-def _as_tuple(value: Any) -> tuple[Tensor, ...]:
-    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
 
 
 def _name_outputs(result: TrainingGraph) -> None:
