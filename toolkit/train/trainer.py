@@ -6,6 +6,7 @@ epoch, so a run that was killed goes on to the same bits as one that was not.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import time
@@ -132,7 +133,7 @@ class Trainer:
         """Trains until `epochs` epochs are done in all, earlier (resumed) ones counted in.
 
         Args:
-            train: a `DataLoader`; its `set_epoch` is called when it has one.
+            train: a `DataLoader`, or any sized iterable of batches in the same order each time.
             val: batches for evaluation after each epoch.
             epochs: how many in all.
 
@@ -158,14 +159,9 @@ class Trainer:
 
     def _epoch(self, train: Any, val: Iterable[Any] | None, bar: Progress) -> dict[str, float]:
         at = self._position
-        if hasattr(train, "set_epoch"):
-            train.set_epoch(at.epoch)
         bar.start_epoch(at.epoch, len(train), at.batch)
         started = time.perf_counter()
-        # Batches that an interrupted run had done are drawn again and dropped.
-        for index, batch in enumerate(train):
-            if index < at.batch:
-                continue
+        for index, batch in enumerate(_remaining(train, at.epoch, at.batch), at.batch):
             self._train_batch(batch, bar, index, len(train))
         row = {"epoch": float(at.epoch), "loss": at.loss_sum / max(at.samples, 1)}
         row["lr"] = float(self.step.learning_rates()[0])
@@ -241,6 +237,14 @@ class Trainer:
         if self.scheduler is not None:
             self._position.scheduler = self.scheduler.state_dict()
         self.step.save(path, metadata={METADATA_KEY: json.dumps(asdict(self._position))})
+
+
+def _remaining(train: Any, epoch: int, done: int) -> Iterable[Any]:
+    """An epoch's batches without those that an interrupted run had done."""
+    if hasattr(train, "batches"):
+        batches: Iterable[Any] = train.batches(epoch, done)
+        return batches
+    return itertools.islice(train, done, None)
 
 
 def _advance(scheduler: Any, row: dict[str, float]) -> None:
