@@ -1,16 +1,21 @@
-"""Speed of MatMul against onnxruntime: one process, runs interleaved, median of the ratios.
+"""Speed of MatMul with a constant weight, beside onnxruntime's.
 
-Usage: python benchmarks/gemm.py [threads] [rounds]
+python benchmarks/gemm.py [--threads 2] [--seconds 3]
 """
 
+import argparse
 import sys
-import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.harness import compare
 from toolkit.runtime import _core
 
 # (M, K, N); B is a constant weight.
@@ -54,34 +59,25 @@ def theirs(b: np.ndarray, threads: int) -> Callable[[np.ndarray], None]:
     return lambda a: session.run(None, {"a": a})
 
 
-def seconds(run: Callable[[np.ndarray], None], a: np.ndarray, repeats: int) -> float:
-    time.sleep(0.01)  # The other side's workers stop spinning.
-    run(a)
-    start = time.perf_counter()
-    for _ in range(repeats):
-        run(a)
-    return (time.perf_counter() - start) / repeats
-
-
 def main() -> None:
-    threads = int(sys.argv[1]) if len(sys.argv) > 1 else 2
-    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 15
-    _core.set_num_threads(threads)
+    """Prints a Markdown table of rates in GFLOP/s."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=_core.get_num_threads())
+    parser.add_argument("--seconds", type=float, default=3.0)
+    options = parser.parse_args()
+    _core.set_num_threads(options.threads)
     rng = np.random.default_rng(0)
-    print(f"{_core.isa()}, {threads} threads; GFLOP/s, median of {rounds} interleaved rounds")
-    print(f"{'M x K x N':>18} {'toolkit':>9} {'ort':>9} {'ratio':>7}")
+    print(f"{_core.isa()}, {options.threads} threads, onnxruntime {onnxruntime.__version__}\n")
+    print("| M x K x N | ours GFLOP/s | onnxruntime GFLOP/s | ratio |\n|---|---|---|---|")
     for m, k, n in SHAPES:
         a = rng.standard_normal((m, k), dtype=np.float32)
         b = rng.standard_normal((k, n), dtype=np.float32)
-        pair = ours(b), theirs(b, threads)
-        flop = 2 * m * k * n
-        repeats = max(1, min(200, int(1e9 / flop)))
-        times = []
-        for _ in range(rounds + 1):  # The first warms up.
-            times.append([seconds(run, a, repeats) for run in pair])
-        own, ort = np.array(times[1:]).T
-        rates = [flop / np.median(t) / 1e9 for t in (own, ort)]
-        print(f"{f'{m}x{k}x{n}':>18} {rates[0]:9.1f} {rates[1]:9.1f} {np.median(ort / own):7.2f}")
+        own, ort = ours(b), theirs(b, options.threads)
+        name = f"{m}x{k}x{n}"
+        sides = {"ours": partial(own, a), "onnxruntime": partial(ort, a)}
+        row = compare(name, sides, options.seconds)
+        rates = [2e-9 * m * k * n / t for t in row.medians.values()]
+        print(f"| {name} | {rates[0]:.1f} | {rates[1]:.1f} | {row.ratio('onnxruntime'):.2f} |")
 
 
 if __name__ == "__main__":
