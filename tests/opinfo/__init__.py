@@ -2,43 +2,21 @@
 
 A row says what to call the operator with (`samples`), for which element types, and what is known of
 the answer; see `tests.opinfo.core.OpInfo`. The kernels, rules and GPU twins are checked against it.
+Each module of this package with a list `ROWS` is a family.
 """
 
 from __future__ import annotations
 
-from tests.opinfo import (
-    activation,
-    cast,
-    conv,
-    elementwise,
-    indexing,
-    logical,
-    loss,
-    matmul,
-    normalization,
-    optim,
-    pool,
-    random,
-    reduction,
-    shape,
-)
+import importlib
+import pkgutil
+
 from tests.opinfo.core import Draw, OpInfo, S, Sample
 
-FAMILIES = {
-    "activation": activation.ROWS,
-    "cast": cast.ROWS,
-    "conv": conv.ROWS,
-    "elementwise": elementwise.ROWS,
-    "indexing": indexing.ROWS,
-    "logical": logical.ROWS,
-    "loss": loss.ROWS,
-    "matmul": matmul.ROWS,
-    "normalization": normalization.ROWS,
-    "optim": optim.ROWS,
-    "pool": pool.ROWS,
-    "random": random.ROWS,
-    "reduction": reduction.ROWS,
-    "shape": shape.ROWS,
+_MODULES = {
+    m.name: importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__)
+}
+FAMILIES: dict[str, list[OpInfo]] = {
+    name: module.ROWS for name, module in _MODULES.items() if hasattr(module, "ROWS")
 }
 OPS: list[OpInfo] = [row for rows in FAMILIES.values() for row in rows]
 FAMILY = {row.name: family for family, rows in FAMILIES.items() for row in rows}

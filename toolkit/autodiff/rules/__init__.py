@@ -1,33 +1,7 @@
 """Gradient rules, one family a module; importing this package registers all of them."""
 
-from toolkit.autodiff.rules import (
-    activation,
-    composites,
-    conv,
-    einsum,
-    elementwise,
-    indexing,
-    logical,
-    matmul,
-    normalization,
-    pool,
-    random,
-    reduction,
-    shape,
-)
+import importlib
+import pkgutil
 
-__all__ = [
-    "activation",
-    "composites",
-    "conv",
-    "einsum",
-    "elementwise",
-    "indexing",
-    "logical",
-    "matmul",
-    "normalization",
-    "pool",
-    "random",
-    "reduction",
-    "shape",
-]
+for _family in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_family.name}")

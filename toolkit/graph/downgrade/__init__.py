@@ -10,14 +10,14 @@ For each node, from the newest version of its operator down to the one that the 
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Sequence
 
 import onnx
 import onnx_ir as ir
 
 from toolkit.errors import InvalidArgumentError, ToolkitError, UnsupportedOperatorError
-from toolkit.graph.downgrade import attributes as _attributes
-from toolkit.graph.downgrade import indexing, nn, pool, shape
 from toolkit.graph.downgrade.attributes import count_axes_from_front
 from toolkit.graph.downgrade.registry import before, rule_of
 from toolkit.graph.edit import Edit, Names, call_of, set_inputs, where
@@ -26,7 +26,9 @@ from toolkit.graph.schema_functions import inline_schema_function
 from toolkit.graph.shapes.node import check_inputs, check_outputs
 
 __all__ = ["MIN_EXPORT_OPSET", "before", "downgrade"]
-_FAMILIES = (_attributes, indexing, nn, pool, shape)  # Imported to register.
+
+for _family in pkgutil.iter_modules(__path__):  # Imported to register.
+    importlib.import_module(f"{__name__}.{_family.name}")
 
 MIN_EXPORT_OPSET = 9
 

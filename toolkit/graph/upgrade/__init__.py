@@ -8,6 +8,8 @@ experimental operators of opset 1, and the operators of `ai.onnx.ml`.
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Mapping
 
 import onnx_ir as ir
@@ -15,27 +17,12 @@ import onnx_ir as ir
 from toolkit.graph.edit import Edit, Names
 from toolkit.graph.infer import OPSET as CANONICAL_OPSET
 from toolkit.graph.infer import GraphInference
-from toolkit.graph.upgrade import (
-    activation,
-    control_flow,
-    elementwise,
-    image,
-    indexing,
-    matmul,
-    normalization,
-    pool,
-    random,
-    recurrent,
-    reduction,
-    shape,
-)
 from toolkit.graph.upgrade.registry import adapter, next_adapter
 
 __all__ = ["CANONICAL_OPSET", "adapter", "upgrade", "upgrade_function"]
-_FAMILIES = (
-    activation, control_flow, elementwise, image, indexing, matmul, normalization, pool, random,
-    recurrent, reduction, shape,
-)  # fmt: skip  # Imported to register.
+
+for _family in pkgutil.iter_modules(__path__):  # Imported to register.
+    importlib.import_module(f"{__name__}.{_family.name}")
 
 
 def upgrade(model: ir.Model) -> None:
