@@ -9,6 +9,8 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 
+from toolkit import dtypes
+
 # (rtol, atol): a few ulp of the type, for results of one operator.
 FORWARD = {
     "float64": (1e-12, 1e-12),
@@ -36,12 +38,19 @@ def of(dtype: np.dtype | str, scale: float = 1.0) -> tuple[float, float]:
 
 def assert_close(got, want, scale: float = 1.0, tolerance=None, message: str = "") -> None:
     """Same dtype, same shape, values within the type's tolerance; NaN equals NaN."""
+    if isinstance(want, list):
+        assert isinstance(got, list) and len(got) == len(want), f"{want}, got {got}. {message}"
+        for g, w in zip(got, want, strict=True):
+            assert_close(g, w, scale, tolerance, message)
+        return
     got, want = np.asarray(got), np.asarray(want)
     assert got.dtype == want.dtype, f"dtype {want.dtype} is required, got {got.dtype}. {message}"
     assert got.shape == want.shape, f"shape {want.shape} is required, got {got.shape}. {message}"
     rtol, atol = tolerance or of(want.dtype, scale)
     if want.dtype in (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)):
         got, want = got.astype(np.float32), want.astype(np.float32)
+    if dtypes.from_numpy(want.dtype) in dtypes.NARROW if want.dtype.kind != "O" else False:
+        got, want = got.view(np.uint8), want.view(np.uint8)
     if rtol == 0.0:
         np.testing.assert_array_equal(got, want, err_msg=message)
     else:

@@ -55,13 +55,31 @@ uint64 = DType("uint64", 13, np.uint64, "u")
 complex64 = DType("complex64", 14, np.complex64, "c")
 complex128 = DType("complex128", 15, np.complex128, "c")
 bfloat16 = DType("bfloat16", 16, ml_dtypes.bfloat16, "f")
+# Storage types: what computes on them converts them first. One byte an element in memory.
+float8_e4m3fn = DType("float8_e4m3fn", 17, ml_dtypes.float8_e4m3fn, "f")
+float8_e4m3fnuz = DType("float8_e4m3fnuz", 18, ml_dtypes.float8_e4m3fnuz, "f")
+float8_e5m2 = DType("float8_e5m2", 19, ml_dtypes.float8_e5m2, "f")
+float8_e5m2fnuz = DType("float8_e5m2fnuz", 20, ml_dtypes.float8_e5m2fnuz, "f")
+uint4 = DType("uint4", 21, ml_dtypes.uint4, "u")
+int4 = DType("int4", 22, ml_dtypes.int4, "i")
+float4_e2m1fn = DType("float4_e2m1fn", 23, ml_dtypes.float4_e2m1fn, "f")
+float8_e8m0fnu = DType("float8_e8m0fnu", 24, ml_dtypes.float8_e8m0fnu, "f")
+uint2 = DType("uint2", 25, ml_dtypes.uint2, "u")
+int2 = DType("int2", 26, ml_dtypes.int2, "i")
+float6_e2m3fn = DType("float6_e2m3fn", 27, ml_dtypes.float6_e2m3fn, "f")
+float6_e3m2fn = DType("float6_e3m2fn", 28, ml_dtypes.float6_e3m2fn, "f")
+string = DType("string", 8, np.object_, "s")  # Only in graphs: no Tensor holds strings.
 
 ALL = (
     float32, uint8, int8, uint16, int16, int32, int64, bool, float16, float64,
     uint32, uint64, complex64, complex128, bfloat16,
 )  # fmt: skip
-BY_ONNX = {t.onnx: t for t in ALL}
-_BY_NUMPY = {t.numpy: t for t in ALL}
+NARROW = (
+    float8_e4m3fn, float8_e4m3fnuz, float8_e5m2, float8_e5m2fnuz, float8_e8m0fnu,
+    float4_e2m1fn, float6_e2m3fn, float6_e3m2fn, uint4, int4, uint2, int2,
+)  # fmt: skip
+BY_ONNX = {t.onnx: t for t in (*ALL, *NARROW, string)}
+_BY_NUMPY = {t.numpy: t for t in (*ALL, *NARROW)}
 
 
 def from_numpy(dtype: Any) -> DType:

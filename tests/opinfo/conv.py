@@ -94,7 +94,8 @@ def transpose_reference(sample: Sample) -> list[np.ndarray]:
     import torch
 
     x, w, b = (
-        None if v is None else torch.from_numpy(v).double() for v in (*sample.inputs, None)[:3]
+        None if v is None else torch.from_numpy(v.astype(np.float64))
+        for v in (*sample.inputs, None)[:3]
     )
     attrs, n = sample.attributes, x.ndim - 2
     strides, dilations = attrs.get("strides", [1] * n), attrs.get("dilations", [1] * n)
@@ -128,18 +129,18 @@ def conv_reference(sample: Sample) -> list[np.ndarray]:
     import torch
 
     x, w, b = (*sample.inputs, None)[:3]
-    t = [None if v is None else torch.from_numpy(v).double() for v in (x, w, b)]
+    t = [None if v is None else torch.from_numpy(v.astype(np.float64)) for v in (x, w, b)]
     return [torch_conv(*t, sample.attributes).numpy().astype(x.dtype)]
 
 
 def conv_vjp(x, w, dy, attrs) -> tuple[np.ndarray, np.ndarray]:
     import torch
 
-    tx, tw = (torch.from_numpy(v).double().requires_grad_() for v in (x, w))
+    tx, tw = (torch.from_numpy(v.astype(np.float64)).requires_grad_() for v in (x, w))
     y = torch_conv(tx, tw, None, attrs)
     return tuple(
         g.numpy().astype(x.dtype)
-        for g in torch.autograd.grad(y, (tx, tw), torch.from_numpy(dy).double())
+        for g in torch.autograd.grad(y, (tx, tw), torch.from_numpy(dy.astype(np.float64)))
     )
 
 

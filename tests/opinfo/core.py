@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,8 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+
+from toolkit import dtypes
 
 FLOATS = ("float32", "float64")
 SIGNED = ("int32", "int64")
@@ -49,11 +52,19 @@ def i64(*values: int) -> np.ndarray:
     return np.array(values, np.int64)
 
 
+WORDS = np.array(["", "a", "B", "é", "word", "two words", "1", "-2.5", "1" * 40], object)
+
+
+def ml_bits(dtype: np.dtype) -> int:
+    """Bits of a narrow type's elements: the number in its name."""
+    return int(re.search(r"\d+", dtype.name)[0])
+
+
 class Draw:
     """Random arrays of one element type, away from the points where a gradient has a kink."""
 
     def __init__(self, dtype: str, seed: str, kinks: tuple[float, ...] = ()) -> None:
-        self.dtype = np.dtype(getattr(ml_dtypes, dtype, dtype))
+        self.dtype = np.dtype(object if dtype == "string" else getattr(ml_dtypes, dtype, dtype))
         self.rng = np.random.default_rng(zlib.crc32(f"{seed} {dtype}".encode()))
         self.kinks = kinks
         self.floating = self.dtype.kind == "f" or dtype == "bfloat16"
@@ -61,6 +72,11 @@ class Draw:
     def __call__(self, *shape: int, low: float = -3.0, high: float = 3.0) -> np.ndarray:
         if self.dtype.kind == "b":
             return np.asarray(self.rng.random(shape) < 0.5)
+        if self.dtype.kind == "O":
+            return np.asarray(self.rng.choice(WORDS, shape), object)
+        if dtypes.from_numpy(self.dtype) in dtypes.NARROW:
+            bits = self.rng.integers(0, 1 << ml_bits(self.dtype), shape, np.uint8)
+            return bits.view(self.dtype) if bits.ndim else bits[None].view(self.dtype)[0]
         if self.dtype.kind in "iu":
             bottom = 0 if self.dtype.kind == "u" else max(-9, int(low * 3))
             top = max(int(high * 3), bottom)
@@ -92,6 +108,8 @@ class Draw:
         return np.where(self.rng.random(shape) < 0.5, x, -x).astype(self.dtype)
 
     def scalar(self, value: Any) -> np.ndarray:
+        if self.dtype.kind == "O":
+            return np.array(str(value), object)
         return np.asarray(value).astype(self.dtype)
 
     def bools(self, *shape: int) -> np.ndarray:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from toolkit.runtime import python_kernels
+
 if TYPE_CHECKING:
     from toolkit.runtime.session import (
         InferenceSession,
@@ -37,3 +39,6 @@ def __getattr__(name: str) -> Any:
 
         return getattr(session, name)
     raise AttributeError(f"module 'toolkit.runtime' has no attribute {name!r}")
+
+
+python_kernels.register()

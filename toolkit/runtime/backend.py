@@ -29,7 +29,7 @@ class ToolkitBackendRep(BackendRep):
                 raise InvalidArgumentError(
                     f"backend.run: {len(names)} inputs are required, got {len(values)}."
                 )
-            feed = {n: np.asarray(v) for n, v in zip(names, values, strict=True)}
+            feed = dict(zip(names, values, strict=True))
         return tuple(self._session.run(None, feed))
 
 

@@ -12,12 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
 from toolkit.errors import InvalidModelError, ToolkitError, UnsupportedOperatorError
-from toolkit.runtime import _core
-from toolkit.runtime.values import to_native
+from toolkit.runtime import _core, subgraphs
+from toolkit.runtime.constants import constant_of, native_attributes, native_of
 
 Functions = Mapping[tuple[str, str, str], ir.Function]
 
@@ -71,7 +70,7 @@ def lower(
         InvalidModelError: a value is needed that nothing produces.
     """
     states, updates = states or {}, updates or {}
-    lowering = _Lowering(functions or {})
+    lowering = Lowering(functions or {})
     for value in inputs:
         lowering.slots[value] = lowering.program.add_input(value.name or "")
     for value, tensor in states.items():
@@ -79,7 +78,7 @@ def lower(
     for value, tensor in (constants or {}).items():
         lowering.add_constant(value, tensor)
     wanted = [*outputs, *updates.values()]
-    for node in _needed_nodes(wanted, lowering.slots):
+    for node in needed_nodes(wanted, lowering.slots):
         lowering.add_node(node)
     for value in outputs:
         lowering.program.add_output(lowering.slot_of(value))
@@ -94,59 +93,102 @@ def lower(
     )
 
 
-def _needed_nodes(wanted: Iterable[ir.Value], known: Mapping[ir.Value, int]) -> list[ir.Node]:
-    """Ancestors of `wanted` in their graph's order, stopping at `known` values."""
+def needed_nodes(
+    wanted: Iterable[ir.Value], known: Mapping[ir.Value, int], graph: ir.Graph | None = None
+) -> list[ir.Node]:
+    """Ancestors of `wanted` in their graph's order, stopping at `known` values.
+
+    With `graph`, only its own nodes, not those of the graphs around it.
+    """
     seen: set[ir.Node] = set()
     stack = [v for v in wanted if v not in known]
     graphs: list[Any] = []
     while stack:
         node = stack.pop().producer()
-        if node is None or node in seen:
+        if node is None or node in seen or (graph is not None and node.graph is not graph):
             continue
         seen.add(node)
         if node.graph is not None and node.graph not in graphs:
             graphs.append(node.graph)
-        stack.extend(v for v in node.inputs if v is not None and v not in known)
-    return [node for graph in graphs for node in graph if node in seen]
+        used = [*node.inputs, *subgraphs.captured(node)]
+        stack.extend(v for v in used if v is not None and v not in known)
+    return [node for g in graphs for node in g if node in seen]
 
 
 @dataclass
-class _Lowering:
+class Lowering:
+    """Builds one program; the body of an If, Loop or Scan is built by another with a `parent`.
+
+    `scope` is the function whose body is being written out, with the attributes of its call.
+    """
+
     functions: Functions
+    parent: Lowering | None = None
+    scope: tuple[ir.Function, Mapping[str, ir.Attr]] | None = None
+    depth: int = 0
     program: _core.Program = field(default_factory=_core.Program)
     slots: dict[ir.Value, int] = field(default_factory=dict)
     known: dict[int, _core.Tensor] = field(default_factory=dict)  # Constant slots.
-    depth: int = 0
+    captures: list[int] = field(default_factory=list)  # The parent's slots that become inputs.
 
     def add_constant(self, value: ir.Value, tensor: _core.Tensor) -> None:
+        """Gives `value` a slot that holds `tensor`."""
         slot = self.program.add_constant(tensor)
         self.slots[value] = slot
         self.known[slot] = tensor
 
     def slot_of(self, value: ir.Value | None) -> int:
-        if value is None:
+        """The slot of a value that is computed, given, constant, or captured from outside.
+
+        Raises:
+            InvalidModelError: nothing produces the value.
+        """
+        if value is None or value.name == "":
             return _NO_SLOT
-        if value not in self.slots:
-            if value.const_value is None:
-                raise InvalidModelError(
-                    f"graph: a producer, input or initializer is required for value "
-                    f"'{value.name}', got none."
-                )
-            self.add_constant(value, native_of(value.const_value))
+        if value not in self.slots and not self._find(value):
+            raise InvalidModelError(
+                f"graph: a producer, input or initializer is required for value "
+                f"'{value.name}', got none."
+            )
         return self.slots[value]
 
-    def add_node(self, node: ir.Node, attributes: Mapping[str, ir.Attr] | None = None) -> None:
-        attributes = node.attributes if attributes is None else attributes
-        if node.op_type == "Constant" and node.domain == "":
-            self.add_constant(node.outputs[0], _constant_of(attributes))
-            return
-        if not _core.has_kernel(node.domain, node.op_type):
+    def _find(self, value: ir.Value) -> bool:
+        """Gives a slot to a value of an outer program or a constant; False if it is neither."""
+        if self.parent is not None and (value in self.parent.slots or self.parent._find(value)):
+            outer = self.parent.slots[value]
+            constant = self.parent.known.get(outer)
+            if constant is not None:
+                self.add_constant(value, constant)
+            else:
+                self.slots[value] = self.program.add_input(value.name or "")
+                self.captures.append(outer)
+            return True
+        if value.const_value is None:
+            return False
+        self.add_constant(value, native_of(value.const_value))
+        return True
+
+    def add_node(self, node: ir.Node) -> None:
+        """Adds the instructions of one node, whose inputs have slots already.
+
+        Raises:
+            UnsupportedOperatorError: it has neither a kernel nor a function body.
+        """
+        attributes = node.attributes if self.scope is None else _bind(node, *self.scope)
+        if node.domain == "" and node.op_type == "Constant":
+            self.add_constant(node.outputs[0], constant_of(attributes))
+        elif node.domain == "" and node.op_type in subgraphs.OPERATORS:
+            subgraphs.add(self, node, attributes)
+        elif not _core.has_kernel(node.domain, node.op_type):
             self._add_body(node, attributes)
-            return
-        values = native_attributes(attributes.values())
-        inputs = [self.slot_of(v) for v in node.inputs]
-        if self._fold(node, values, inputs):
-            return
+        else:
+            inputs = [self.slot_of(v) for v in node.inputs]
+            values = native_attributes(attributes.values())
+            if not self._fold(node, values, inputs):
+                self.add_instruction(node, values, inputs)
+
+    def add_instruction(self, node: ir.Node, values: dict[str, Any], inputs: list[int]) -> None:
+        """Adds one instruction that makes the node's outputs."""
         outputs = [self._new_slot(v) for v in node.outputs]
         self.program.add_node(node.domain, node.op_type, node.name or "", values, inputs, outputs)
 
@@ -189,13 +231,15 @@ class _Lowering:
             )
         actual = [self.slot_of(v) for v in node.inputs]
         actual += [_NO_SLOT] * (len(function.inputs) - len(actual))
-        outer, self.slots = self.slots, dict(zip(function.inputs, actual, strict=True))
+        # The body's values are its own; a graph given as attribute still sees those outside.
+        self.slots.update(zip(function.inputs, actual, strict=True))
+        outer, self.scope = self.scope, (function, attributes)
         self.depth += 1
         for inner in function:
-            self.add_node(inner, _bind(inner, function, attributes))
+            self.add_node(inner)
         results = [self.slot_of(v) for v in function.outputs]
         self.depth -= 1
-        self.slots = outer
+        self.scope = outer
         self.slots.update(zip(node.outputs, results, strict=False))
 
 
@@ -224,51 +268,3 @@ def _body_of(node: ir.Node) -> ir.Function | None:
     from toolkit.graph.schema_functions import body_of_node
 
     return body_of_node(node)
-
-
-def native_of(tensor: ir.TensorProtocol) -> _core.Tensor:
-    """A constant of the graph as the core holds it."""
-    return to_native(tensor.numpy())
-
-
-def native_attributes(attributes: Iterable[ir.Attr]) -> dict[str, Any]:
-    """Attribute values as the core takes them.
-
-    Raises:
-        UnsupportedOperatorError: an attribute is of a kind that no kernel takes.
-    """
-    values: dict[str, Any] = {}
-    for attr in attributes:
-        kind = attr.type
-        if kind == ir.AttributeType.TENSOR:
-            values[attr.name] = native_of(attr.value)
-        elif kind in (ir.AttributeType.INT, ir.AttributeType.STRING):
-            values[attr.name] = attr.value
-        elif kind == ir.AttributeType.FLOAT:
-            values[attr.name] = _decimal(attr.value)
-        elif kind == ir.AttributeType.FLOATS:
-            values[attr.name] = [_decimal(x) for x in attr.value]
-        elif kind in (ir.AttributeType.INTS, ir.AttributeType.STRINGS):
-            values[attr.name] = list(attr.value)
-        else:
-            raise UnsupportedOperatorError(
-                f"attribute '{attr.name}': a number, string or tensor is required, got {kind.name}."
-            )
-    return values
-
-
-def _decimal(value: float) -> float:
-    """The double that a float attribute stands for: 0.999, not the 0.99900001287 nearest to it.
-
-    A file keeps float32; its shortest decimal is what was meant, in memory and from a file alike.
-    """
-    return float(str(np.float32(value)))
-
-
-def _constant_of(attributes: Mapping[str, ir.Attr]) -> _core.Tensor:
-    """The value of a Constant node."""
-    if "value" in attributes:
-        return native_of(attributes["value"].value)
-    result = _core.Op("", "Constant", native_attributes(attributes.values())).run([], 1)[0]
-    assert result is not None
-    return result

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 
@@ -21,7 +20,7 @@ from toolkit.graph.io import load_model
 from toolkit.graph.passes import optimize
 from toolkit.runtime import _core
 from toolkit.runtime.lowering import CompiledProgram, lower
-from toolkit.runtime.values import to_native, to_numpy
+from toolkit.runtime.values import to_native, value_from_native, value_to_native
 
 _CPU = "CPUExecutionProvider"
 _TYPE_STRINGS = {"float32": "float", "float64": "double"}
@@ -103,9 +102,9 @@ class OrtValue:
         """Wraps a numpy array without copying it."""
         return OrtValue(to_native(array))
 
-    def numpy(self) -> np.ndarray[Any, Any]:
-        """An array over the value's memory."""
-        return to_numpy(self._tensor)
+    def numpy(self) -> Any:
+        """An array over the value's memory; a list, dict or None for what is no tensor."""
+        return value_from_native(self._tensor)
 
     def shape(self) -> list[int]:
         """The dimensions."""
@@ -113,7 +112,7 @@ class OrtValue:
 
     def data_type(self) -> str:
         """Onnxruntime's type string, as "tensor(float)"."""
-        return _type_string(dtypes.BY_ONNX[self._tensor.dtype])
+        return _type_string(_described(self._tensor))
 
     def device_name(self) -> str:
         """Where the value lives."""
@@ -153,9 +152,9 @@ class IOBinding:
         """The results of the latest run, in the order of binding."""
         return [OrtValue(t) for t in self._results]
 
-    def copy_outputs_to_cpu(self) -> list[np.ndarray[Any, Any]]:
+    def copy_outputs_to_cpu(self) -> list[Any]:
         """The results of the latest run as arrays."""
-        return [to_numpy(t) for t in self._results]
+        return [value_from_native(t) for t in self._results]
 
 
 class InferenceSession:
@@ -237,8 +236,8 @@ class InferenceSession:
             if isinstance(value, OrtValue):
                 feed[name] = value._tensor
             else:
-                feed[name] = to_native(value)
-        return [to_numpy(t) for t in self._run(output_names, feed)]
+                feed[name] = value_to_native(value)
+        return [value_from_native(t) for t in self._run(output_names, feed)]
 
     def run_with_ort_values(
         self,
@@ -320,24 +319,40 @@ class InferenceSession:
         return self._options
 
 
-def _type_string(dtype: dtypes.DType) -> str:
-    return f"tensor({_TYPE_STRINGS.get(dtype.name, dtype.name)})"
+def _type_string(kind: ir.TypeProtocol | None) -> str:
+    """Onnxruntime's name of a type: "tensor(float)", "seq(tensor(int64))"."""
+    if isinstance(kind, ir.SequenceType):
+        return f"seq({_type_string(kind.elem_type)})"
+    if isinstance(kind, ir.OptionalType):
+        return f"optional({_type_string(kind.elem_type)})"
+    dtype = dtypes.BY_ONNX.get(int(kind.dtype)) if kind is not None else None
+    return f"tensor({_TYPE_STRINGS.get(dtype.name, dtype.name)})" if dtype else "tensor()"
+
+
+def _described(value: _core.Tensor) -> ir.TypeProtocol | None:
+    """The type of a value; None for an empty sequence's items, maps and missing optionals."""
+    if value.dtype == _core.SEQUENCE:
+        items = value.items()
+        inner = _described(items[0]) if items else None
+        return ir.SequenceType(inner or ir.TensorType(ir.DataType.UNDEFINED))
+    if value.dtype in (_core.MAP, _core.NONE):
+        return None
+    return ir.TensorType(ir.DataType(value.dtype))
 
 
 def _node_arg(value: ir.Value) -> NodeArg:
     shape: list[int | str | None] = [
         d if isinstance(d, int) else d.value for d in (value.shape or ())
     ]
-    dtype = dtypes.BY_ONNX.get(int(value.dtype)) if value.dtype is not None else None
-    return NodeArg(value.name or "", _type_string(dtype) if dtype else "tensor()", shape)
+    return NodeArg(value.name or "", _type_string(value.type), shape)
 
 
 def _check(declared: ir.Value, tensor: _core.Tensor) -> None:
-    """Refuses a fed tensor that the graph's declaration does not allow."""
-    if declared.dtype is not None and int(declared.dtype) != tensor.dtype:
-        need, got = dtypes.BY_ONNX[int(declared.dtype)], dtypes.BY_ONNX[tensor.dtype]
-        raise DTypeError(f"run: input '{declared.name}' must be {need.name}, got {got.name}.")
-    if declared.shape is None:
+    """Refuses a fed value that the graph's declaration does not allow."""
+    if not _fits(declared.type, tensor):
+        need, got = _type_string(declared.type), _type_string(_described(tensor))
+        raise DTypeError(f"run: input '{declared.name}' must be {need}, got {got}.")
+    if declared.shape is None or not isinstance(declared.type, ir.TensorType):
         return
     need_dims = list(declared.shape)
     fits = len(need_dims) == tensor.ndim and all(
@@ -348,3 +363,13 @@ def _check(declared: ir.Value, tensor: _core.Tensor) -> None:
         raise ShapeError(
             f"run: input '{declared.name}' must have shape ({text}), got {tensor.shape}."
         )
+
+
+def _fits(declared: ir.TypeProtocol | None, value: _core.Tensor) -> bool:
+    if isinstance(declared, ir.OptionalType):
+        return value.dtype == _core.NONE or _fits(declared.elem_type, value)
+    if isinstance(declared, ir.SequenceType):
+        return value.dtype == _core.SEQUENCE and all(
+            _fits(declared.elem_type, item) for item in value.items()
+        )
+    return declared is None or int(declared.dtype) in (0, value.dtype)

@@ -2,12 +2,14 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
+#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include "core/isa.h"
 #include "core/kernel.h"
 #include "core/program.h"
+#include "core/strings.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -32,7 +34,7 @@ nb::dlpack::dtype ToDlpack(DType t) {
 DType FromDlpack(nb::dlpack::dtype d) {
   for (int i = 1; i <= static_cast<int>(DType::kBFloat16); ++i) {
     const auto t = static_cast<DType>(i);
-    if (ItemSize(t) && ToDlpack(t) == d) return t;
+    if (t != DType::kString && ToDlpack(t) == d) return t;
   }
   Fail(ErrorKind::kDType, "array: no element type for DLPack code ", int(d.code), " with ",
        int(d.bits), " bits");
@@ -43,6 +45,8 @@ using AnyArray = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
 // Shares the array's memory; `dtype` reinterprets its elements (bfloat16 travels as uint16).
 Tensor FromArray(AnyArray array, int dtype) {
   const DType t = dtype ? static_cast<DType>(dtype) : FromDlpack(array.dtype());
+  TK_REQUIRE(Contains(kFixedSize, t), ErrorKind::kDType,
+             "array: a numeric or bool type is required, got ", Name(t));
   TK_REQUIRE(ItemSize(t) == array.itemsize(), ErrorKind::kDType, "array: elements of ", Name(t),
              " have ", ItemSize(t), " bytes, got ", array.itemsize());
   Shape shape;
@@ -61,12 +65,60 @@ template <class Framework>
 auto ToArray(const Tensor& t) {
   auto* owner = new Tensor(t);
   nb::capsule capsule(owner, [](void* p) noexcept { delete static_cast<Tensor*>(p); });
+  TK_REQUIRE(Contains(kFixedSize, t.dtype()), ErrorKind::kDType,
+             "array: a numeric or bool tensor is required, got ", Name(t.dtype()));
   size_t shape[kMaxRank];
   for (int i = 0; i < t.rank(); ++i) shape[i] = static_cast<size_t>(t.dim(i));
-  // bfloat16 leaves as uint16 for numpy; the Python side views it as ml_dtypes.bfloat16.
-  const bool as_bits = std::is_same_v<Framework, nb::numpy> && t.dtype() == DType::kBFloat16;
+  // What numpy lacks leaves as its bits; the Python side views them as a type of ml_dtypes.
+  DType as = t.dtype();
+  if (Contains(kNarrow, as)) as = DType::kUInt8;
+  if (std::is_same_v<Framework, nb::numpy> && as == DType::kBFloat16) as = DType::kUInt16;
   return nb::ndarray<Framework>(t.raw(), static_cast<size_t>(t.rank()), shape, capsule, nullptr,
-                                ToDlpack(as_bits ? DType::kUInt16 : t.dtype()));
+                                ToDlpack(as));
+}
+
+// str or bytes; other bytes than UTF-8 are kept as they are.
+Tensor FromStrings(nb::sequence items, const std::vector<int64_t>& dims) {
+  const Shape shape(dims.data(), dims.size());
+  TK_REQUIRE(static_cast<size_t>(shape.Count()) == nb::len(items), ErrorKind::kShape,
+             "strings: ", shape.Count(), " are required, got ", nb::len(items));
+  StringTable::Global().CollectIfLarge();
+  Tensor t = Tensor::Empty(DType::kString, shape);
+  uint64_t* out = t.data<uint64_t>();
+  StringMaker make;
+  for (nb::handle item : items) {
+    Py_ssize_t size = 0;
+    const char* text = nullptr;
+    if (PyBytes_Check(item.ptr())) {
+      text = PyBytes_AS_STRING(item.ptr());
+      size = PyBytes_GET_SIZE(item.ptr());
+    } else if (!PyUnicode_Check(item.ptr()) ||
+               !(text = PyUnicode_AsUTF8AndSize(item.ptr(), &size))) {
+      PyErr_Clear();
+      Fail(ErrorKind::kDType, "strings: str or bytes are required, got ",
+           Py_TYPE(item.ptr())->tp_name);
+    }
+    *out++ = make(std::string_view(text, static_cast<size_t>(size)));
+  }
+  return t;
+}
+
+nb::list ToStrings(const Tensor& t) {
+  TK_REQUIRE(t.dtype() == DType::kString, ErrorKind::kDType,
+             "strings: a tensor of strings is required, got ", Name(t.dtype()));
+  nb::list items;
+  for (int64_t i = 0; i < t.size(); ++i) {
+    const std::string& s = StringTable::Get(t.data<uint64_t>()[i]);
+    items.append(nb::steal(
+        PyUnicode_DecodeUTF8(s.data(), static_cast<Py_ssize_t>(s.size()), "surrogateescape")));
+  }
+  return items;
+}
+
+Tensor FromItems(const std::vector<Tensor>& items) {
+  std::vector<Tensor> owned;
+  for (const Tensor& t : items) owned.push_back(t.buffer() ? t : t.Clone());
+  return Tensor::Sequence(std::move(owned));
 }
 
 nb::tuple ShapeTuple(const Tensor& t) {
@@ -78,6 +130,7 @@ nb::tuple ShapeTuple(const Tensor& t) {
 
 Attributes::Value ToAttribute(nb::handle v) {
   if (nb::isinstance<Tensor>(v)) return nb::cast<Tensor>(v);
+  if (nb::isinstance<Program>(v)) return nb::cast<std::shared_ptr<Program>>(v);
   if (PyBool_Check(v.ptr()) || PyLong_Check(v.ptr())) return nb::cast<int64_t>(v);
   if (PyFloat_Check(v.ptr())) return nb::cast<double>(v);
   if (PyUnicode_Check(v.ptr())) return nb::cast<std::string>(v);
@@ -99,6 +152,96 @@ Attributes ToAttributes(const nb::dict& dict) {
   Attributes attributes;
   for (auto [name, value] : dict) attributes.Set(nb::cast<std::string>(name), ToAttribute(value));
   return attributes;
+}
+
+constexpr const char* kErrorClasses[] = {
+    "InvalidArgumentError", "ShapeError",       "DTypeError",      "UnsupportedOperatorError",
+    "InvalidModelError",    "OutOfBoundsError", "OutOfMemoryError"};
+
+nb::object ErrorClass(const char* name) {
+  return nb::module_::import_("toolkit.errors").attr(name);
+}
+
+// Throws the core's own error for one of toolkit's, so that the node is named; else returns.
+void FailAs(const nb::python_error& e) {
+  for (size_t kind = 0; kind < std::size(kErrorClasses); ++kind)
+    if (e.matches(ErrorClass(kErrorClasses[kind])))
+      Fail(static_cast<ErrorKind>(kind), nb::str(e.value()).c_str());
+}
+
+// A kernel written in Python: called with the inputs (None where absent) and the number of outputs,
+// it gives the outputs (None where not made).
+class PythonKernel : public Kernel {
+ public:
+  explicit PythonKernel(nb::object run) : run_(run.release().ptr()) {}
+  ~PythonKernel() override {
+    if (!Py_IsInitialized()) return;
+    nb::gil_scoped_acquire gil;
+    Py_DECREF(run_);
+  }
+  void Run(KernelContext& c) const override {
+    nb::gil_scoped_acquire gil;
+    nb::list inputs;
+    for (int i = 0; i < c.num_inputs(); ++i) {
+      if (!c.has_input(i)) {
+        inputs.append(nb::none());
+        continue;
+      }
+      const Tensor& x = c.input(i);  // Python may keep it longer than the arena does.
+      inputs.append(nb::cast(x.buffer() ? x : x.Clone()));
+    }
+    nb::list outputs;
+    try {
+      outputs = nb::list(nb::handle(run_)(inputs, c.num_outputs()));
+    } catch (const nb::python_error& e) {
+      FailAs(e);
+      throw;
+    }
+    TK_REQUIRE(static_cast<int>(nb::len(outputs)) >= c.num_outputs(), ErrorKind::kInvalidArgument,
+               c.num_outputs(), " outputs are required, got ", nb::len(outputs));
+    for (int i = 0; i < c.num_outputs(); ++i)
+      if (!outputs[i].is_none()) c.Give(i, nb::cast<Tensor>(outputs[i]));
+  }
+
+ private:
+  PyObject* run_;
+};
+
+nb::object FromAttribute(const Attributes::Value& value) {
+  return std::visit(
+      [](const auto& v) -> nb::object {
+        using T = std::decay_t<decltype(v)>;
+        if constexpr (std::is_same_v<T, std::string>) {
+          return nb::steal(
+              PyUnicode_DecodeUTF8(v.data(), static_cast<Py_ssize_t>(v.size()), "surrogateescape"));
+        } else if constexpr (std::is_same_v<T, std::vector<std::string>>) {
+          nb::list items;
+          for (const std::string& s : v) items.append(FromAttribute(Attributes::Value(s)));
+          return items;
+        } else {
+          return nb::cast(v);
+        }
+      },
+      value);
+}
+
+// `factory(attributes)` gives the callable of a PythonKernel.
+void AddPythonKernel(const std::string& domain, const std::string& op_type,
+                     const std::vector<int>& dtypes, nb::object factory) {
+  KernelDef def;
+  def.domain = domain;
+  def.op_type = op_type;
+  def.gives = true;
+  def.dtypes = 0;
+  for (int t : dtypes) def.dtypes |= Bit(static_cast<DType>(t));
+  PyObject* kept = factory.release().ptr();  // Lives as long as the registry: for ever.
+  def.create = [kept](const Attributes& attributes) -> std::unique_ptr<Kernel> {
+    nb::gil_scoped_acquire gil;
+    nb::dict values;
+    for (const auto& [name, value] : attributes.all()) values[name.c_str()] = FromAttribute(value);
+    return std::make_unique<PythonKernel>(nb::handle(kept)(values));
+  };
+  KernelRegistry::Global().Add(std::move(def));
 }
 
 // One operator with its attributes, ready to run eagerly.
@@ -168,7 +311,7 @@ nb::list Kernels() {
   nb::list rows;
   for (const KernelDef* def : KernelRegistry::Global().All()) {
     nb::list types;
-    for (int i = 1; i <= static_cast<int>(DType::kBFloat16); ++i)
+    for (int i = 1; i <= static_cast<int>(kLastElementType); ++i)
       if (Contains(def->dtypes, static_cast<DType>(i))) types.append(Name(static_cast<DType>(i)));
     rows.append(nb::make_tuple(def->domain, def->op_type, types));
   }
@@ -180,14 +323,10 @@ void Translate(const std::exception_ptr& p, void*) {
   try {
     std::rethrow_exception(p);
   } catch (const Error& e) {
-    static constexpr const char* kClasses[] = {
-        "InvalidArgumentError", "ShapeError",       "DTypeError",      "UnsupportedOperatorError",
-        "InvalidModelError",    "OutOfBoundsError", "OutOfMemoryError"};
-    const nb::object type =
-        nb::module_::import_("toolkit.errors").attr(kClasses[static_cast<int>(e.kind())]);
+    const nb::object type = ErrorClass(kErrorClasses[static_cast<int>(e.kind())]);
     PyErr_SetString(type.ptr(), e.what());
   } catch (const std::bad_alloc&) {
-    const nb::object type = nb::module_::import_("toolkit.errors").attr("OutOfMemoryError");
+    const nb::object type = ErrorClass("OutOfMemoryError");
     PyErr_SetString(type.ptr(), "out of memory: a kernel's working memory could not be allocated");
   }
 }
@@ -206,6 +345,16 @@ NB_MODULE(_core, m) {
                     return Tensor::Empty(static_cast<DType>(dtype),
                                          Shape(shape.data(), shape.size()));
                   })
+      .def_static("from_strings", FromStrings, "items"_a, "shape"_a)
+      .def_static("sequence", FromItems, "items"_a)
+      .def_static(
+          "map", [](const Tensor& k, const Tensor& v) { return Tensor::Map(k.Clone(), v.Clone()); },
+          "keys"_a, "values"_a)
+      .def_static("none", &Tensor::None, "An optional without a value.")
+      .def("strings", ToStrings)
+      .def(
+          "items", [](const Tensor& t) { return t.items(); },
+          "Of a sequence its items, of a map its keys and its values.")
       .def("numpy", ToArray<nb::numpy>, "Shares the memory.")
       .def("to_dlpack", ToArray<nb::array_api>, "An object with __dlpack__; shares the memory.")
       .def("clone", &Tensor::Clone)
@@ -268,6 +417,11 @@ NB_MODULE(_core, m) {
         return nb::make_tuple(profile.runs, rows);
       });
 
+  m.def("add_python_kernel", AddPythonKernel, "domain"_a, "op_type"_a, "dtypes"_a, "factory"_a);
+  m.attr("SEQUENCE") = static_cast<int>(DType::kSequence);
+  m.attr("MAP") = static_cast<int>(DType::kMap);
+  m.attr("NONE") = static_cast<int>(DType::kNone);
+  m.def("stored_strings", [] { return StringTable::Global().size(); });
   m.def("kernels", Kernels, "(domain, op_type, dtypes) of every kernel.");
   m.def("has_kernel", [](const std::string& domain, const std::string& op_type) {
     return KernelRegistry::Global().Find(domain, op_type) != nullptr;

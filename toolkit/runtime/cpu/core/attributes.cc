@@ -60,4 +60,10 @@ Tensor Attributes::TensorValue(const std::string& name) const {
   return v ? As<Tensor>(name, "a tensor", *v) : Tensor();
 }
 
+std::shared_ptr<Program> Attributes::Graph(const std::string& name) const {
+  const Value* v = Find(name);
+  TK_REQUIRE(v, ErrorKind::kInvalidModel, "attribute '", name, "' is required, got none");
+  return As<std::shared_ptr<Program>>(name, "a graph", *v);
+}
+
 }  // namespace toolkit

@@ -26,7 +26,25 @@ enum class DType : int32_t {
   kComplex64 = 14,
   kComplex128 = 15,
   kBFloat16 = 16,
+  // Narrow types: one byte an element in memory, the bits of narrower ones at its low end.
+  kFloat8E4M3FN = 17,
+  kFloat8E4M3FNUZ = 18,
+  kFloat8E5M2 = 19,
+  kFloat8E5M2FNUZ = 20,
+  kUInt4 = 21,
+  kInt4 = 22,
+  kFloat4E2M1 = 23,
+  kFloat8E8M0 = 24,
+  kUInt2 = 25,
+  kInt2 = 26,
+  kFloat6E2M3 = 27,
+  kFloat6E3M2 = 28,
+  // Kinds of values that are no tensors; see Tensor::items.
+  kSequence = 60,
+  kMap = 61,
+  kNone = 62,  // An optional without a value.
 };
+constexpr DType kLastElementType = DType::kFloat6E3M2;
 
 // A set of element types: bit i stands for the type of number i.
 using DTypeSet = uint64_t;
@@ -40,9 +58,17 @@ constexpr DTypeSet kUnsignedInts =
 constexpr DTypeSet kInts = kSignedInts | kUnsignedInts;
 constexpr DTypeSet kNumbers = kFloats | kInts;
 constexpr DTypeSet kBools = Bit(DType::kBool);
-// Every fixed-size element: what data movement accepts.
-constexpr DTypeSet kFixedSize = kNumbers | kBools | Bit(DType::kFloat16) | Bit(DType::kBFloat16) |
-                                Bit(DType::kComplex64) | Bit(DType::kComplex128);
+constexpr DTypeSet kHalves = Bit(DType::kFloat16) | Bit(DType::kBFloat16);
+constexpr DTypeSet kComplexes = Bit(DType::kComplex64) | Bit(DType::kComplex128);
+constexpr DTypeSet kStrings = Bit(DType::kString);
+constexpr DTypeSet kNarrow = (Bit(kLastElementType) << 1) - Bit(DType::kFloat8E4M3FN);
+// Elements whose bits are their value.
+constexpr DTypeSet kFixedSize = kNumbers | kBools | kHalves | kComplexes | kNarrow;
+// What data movement accepts: a string's element is a reference of 8 bytes (core/strings.h).
+constexpr DTypeSet kMovable = kFixedSize | kStrings;
+constexpr DTypeSet kSequences = Bit(DType::kSequence);
+constexpr DTypeSet kMaps = Bit(DType::kMap);
+constexpr DTypeSet kAnyValue = ~DTypeSet{0};
 
 size_t ItemSize(DType t);   // Bytes of one element.
 const char* Name(DType t);  // "float32", as numpy writes it.

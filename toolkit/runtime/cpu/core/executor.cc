@@ -4,6 +4,7 @@
 
 #include "core/frame.h"
 #include "core/program.h"
+#include "core/strings.h"
 
 namespace toolkit {
 
@@ -40,7 +41,7 @@ Tensor Frame::Allocate(int output, DType dtype, const Shape& shape) {
     const Tensor& target = program.slots_[state];
     if (target.dtype() == dtype && target.shape() == shape) return target;
   }
-  if (program.escapes_[slot]) return Tensor::Empty(dtype, shape);
+  if (program.escapes_[slot] || dtype == DType::kString) return Tensor::Empty(dtype, shape);
   if (plan) {
     if (plan->offset[slot] >= 0 && need <= plan->bytes[slot])
       return Tensor(dtype, shape, arena->data() + plan->offset[slot]);
@@ -99,7 +100,7 @@ std::vector<int64_t> SignatureOf(const std::vector<Tensor>& inputs) {
 }
 }  // namespace
 
-std::vector<Tensor> Program::Run(const std::vector<Tensor>& inputs) {
+std::vector<Tensor> Program::Run(const std::vector<Tensor>& inputs, bool share) {
   TK_REQUIRE(inputs.size() == input_slots_.size(), ErrorKind::kInvalidArgument,
              "program: ", input_slots_.size(), " inputs are required, got ", inputs.size());
   std::unique_lock<std::mutex> exclusive(state_mutex_, std::defer_lock);
@@ -107,9 +108,10 @@ std::vector<Tensor> Program::Run(const std::vector<Tensor>& inputs) {
   const auto signature = SignatureOf(inputs);
   std::unique_ptr<Frame> frame = TakeFrame(signature);
   for (size_t i = 0; i < inputs.size(); ++i) frame->slots[input_slots_[i]] = inputs[i];
+  StringTable::Global().CollectIfLarge();
   FlushDenormals flush;
   Execute(*frame);
-  std::vector<Tensor> outputs = Collect(*frame);
+  std::vector<Tensor> outputs = Collect(*frame, share);
   ApplyUpdates(*frame);
   if (!frame->plan) {
     auto plan = MakePlan(*frame, signature);
@@ -150,11 +152,8 @@ void Program::Execute(Frame& frame) {
       if (profile_) profile_->seconds[i] += took.count();
     }
     frame.scratch.clear();
-    if (!frame.plan)  // Without an arena, memory is given back as early as can be.
-      for (int s : instruction.inputs)
-        if (s != kNoSlot && !fixed_[s] && last_[view_of_[s]] == static_cast<int>(i) &&
-            !escapes_[view_of_[s]] && !fixed_[view_of_[s]])
-          frame.slots[s] = Tensor();
+    // What is not in the arena is given back as early as can be.
+    for (int s : frame.plan ? given_dies_[i] : dies_[i]) frame.slots[s] = Tensor();
   }
   if (profiling) {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -162,7 +161,7 @@ void Program::Execute(Frame& frame) {
   }
 }
 
-std::vector<Tensor> Program::Collect(Frame& frame) {
+std::vector<Tensor> Program::Collect(Frame& frame, bool share) {
   std::vector<Tensor> outputs;
   std::vector<int> taken;  // Memory already handed out.
   for (int s : output_slots_) {
@@ -170,8 +169,9 @@ std::vector<Tensor> Program::Collect(Frame& frame) {
     TK_REQUIRE(value.defined(), ErrorKind::kInvalidModel, "program: an output was not produced");
     // What is not this run's own memory (arena, input, constant, state) is copied out.
     const int memory = view_of_[s];
-    const bool foreign = !value.buffer() || fixed_[memory] || writes_state_[memory] != kNoSlot ||
-                         std::find(taken.begin(), taken.end(), memory) != taken.end();
+    const bool kept = fixed_[memory] && !(share && !slots_[memory].defined());
+    const bool foreign = !value.buffer() || kept || writes_state_[memory] != kNoSlot ||
+                         (!share && std::find(taken.begin(), taken.end(), memory) != taken.end());
     taken.push_back(memory);
     outputs.push_back(foreign ? value.Clone() : value);
   }

@@ -9,13 +9,13 @@ KernelRegistry& KernelRegistry::Global() {
 
 void KernelRegistry::Add(KernelDef def) {
   defs_.push_back(std::make_unique<KernelDef>(std::move(def)));
+  by_name_.emplace(defs_.back()->domain + ':' + defs_.back()->op_type, defs_.back().get());
 }
 
 const KernelDef* KernelRegistry::Find(const std::string& domain, const std::string& op_type) const {
   const std::string base = domain.empty() ? op_type : op_type.substr(0, op_type.find("__"));
-  for (const auto& def : defs_)
-    if (def->op_type == base && def->domain == domain) return def.get();
-  return nullptr;
+  const auto it = by_name_.find(domain + ':' + base);
+  return it == by_name_.end() ? nullptr : it->second;
 }
 
 std::vector<const KernelDef*> KernelRegistry::All() const {

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -54,6 +55,10 @@ class KernelContext {
     TK_REQUIRE(has_output(i), ErrorKind::kInvalidArgument, "output ", i, " was not asked for");
     *outputs_[i] = value;
   }
+  // Output i is `value`, which owns its memory or is no tensor; the definition must say Gives().
+  void Give(int i, Tensor value) {
+    if (has_output(i)) *outputs_[i] = std::move(value);
+  }
   // Uninitialised memory for this call only, aligned to 64 bytes.
   template <class T>
   T* Scratch(int64_t count) {
@@ -81,8 +86,9 @@ struct KernelDef {
   std::string domain;
   std::string op_type;
   std::function<std::unique_ptr<Kernel>(const Attributes&)> create;
-  DTypeSet dtypes = kFixedSize;              // Accepted for the first input that is present.
+  DTypeSet dtypes = kMovable;                // Accepted for the first input that is present.
   bool view = false;                         // Output 0 shares input 0's memory.
+  bool gives = false;                        // Outputs bring their own memory.
   std::vector<std::pair<int, int>> inplace;  // (input, output) pairs that may share memory.
 };
 
@@ -96,6 +102,7 @@ class KernelRegistry {
 
  private:
   std::vector<std::unique_ptr<KernelDef>> defs_;
+  std::unordered_map<std::string, const KernelDef*> by_name_;  // "domain:op_type".
 };
 
 // Registration reads as a declaration beside the kernel:
@@ -109,6 +116,11 @@ class Registration {
   }
   Registration&& Types(DTypeSet dtypes) && { return def_.dtypes = dtypes, std::move(*this); }
   Registration&& View() && { return def_.view = true, std::move(*this); }
+  Registration&& Gives() && { return def_.gives = true, std::move(*this); }
+  // Takes float16 and bfloat16 too: such inputs are widened to float32, and float32 results narrow
+  // again. Output i narrows to the type of input `follows[i]`; -1: it stays float32; beyond the
+  // list, to the type of the first input of half precision. Call it after Types.
+  Registration&& Widen(std::vector<int> follows = {}) &&;
   Registration&& Inplace(int input, int output) && {
     return def_.inplace.emplace_back(input, output), std::move(*this);
   }

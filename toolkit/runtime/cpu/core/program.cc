@@ -110,6 +110,7 @@ void Program::Finalize() {
     int& root_last = last_[view_of_[s]];
     root_last = std::max(root_last, last_[s]);
   }
+  DeriveDeaths();
   // An update whose kernel may write over the state, and is the state's last reader, does.
   for (const Update& u : updates_) {
     if (fixed_[u.value] || view_of_[u.value] != u.value || escapes_[u.value]) continue;
@@ -121,6 +122,19 @@ void Program::Finalize() {
           std::count(producer.inputs.begin(), producer.inputs.end(), u.state) == 1)
         writes_state_[u.value] = u.state;
     }
+  }
+}
+
+void Program::DeriveDeaths() {
+  dies_.assign(instructions_.size(), {});
+  given_dies_.assign(instructions_.size(), {});
+  for (size_t s = 0; s < slots_.size(); ++s) {
+    const int memory = view_of_[s];
+    if (first_[s] < 0 || fixed_[memory] || escapes_[memory]) continue;
+    const int end = last_[memory];
+    if (end >= static_cast<int>(instructions_.size())) continue;  // Read by an update.
+    dies_[end].push_back(static_cast<int>(s));
+    if (instructions_[first_[memory]].def->gives) given_dies_[end].push_back(static_cast<int>(s));
   }
 }
 

@@ -66,9 +66,10 @@ class Program {
   void AddUpdate(int state_slot, int value_slot);
   void Finalize();
 
-  // Runs once; `inputs` in the order of AddInput. The outputs own their memory. Thread-safe, except
-  // that runs of a program with updates exclude each other.
-  std::vector<Tensor> Run(const std::vector<Tensor>& inputs);
+  // Runs once; `inputs` in the order of AddInput. The outputs own their memory; with `share`, an
+  // output that is an input which owns its memory is given back as it is, not copied. Thread-safe,
+  // except that runs of a program with updates exclude each other.
+  std::vector<Tensor> Run(const std::vector<Tensor>& inputs, bool share = false);
 
   int num_inputs() const { return static_cast<int>(input_slots_.size()); }
   int num_outputs() const { return static_cast<int>(output_slots_.size()); }
@@ -88,8 +89,9 @@ class Program {
   void Execute(Frame& frame);
   std::shared_ptr<const MemoryPlan> MakePlan(const Frame& frame,
                                              const std::vector<int64_t>& signature) const;
-  std::vector<Tensor> Collect(Frame& frame);
+  std::vector<Tensor> Collect(Frame& frame, bool share);
   void ApplyUpdates(Frame& frame);
+  void DeriveDeaths();
 
   std::vector<Instruction> instructions_;
   std::vector<Tensor> slots_;  // Constants and states; undefined elsewhere.
@@ -103,6 +105,8 @@ class Program {
   std::vector<bool> escapes_;      // Owned by the caller after the run: lives on the heap.
   std::vector<int> writes_state_;  // State slot whose memory the value takes, or kNoSlot.
   std::vector<int> view_of_;       // Slot whose memory it shares, or itself.
+  // By instruction: values that die with it, all of them and those that brought their own memory.
+  std::vector<std::vector<int>> dies_, given_dies_;
 
   std::mutex mutex_;                                    // Guards what follows.
   std::list<std::shared_ptr<const MemoryPlan>> plans_;  // Most recent first, bounded.

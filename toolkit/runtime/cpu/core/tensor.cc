@@ -7,6 +7,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/strings.h"
+
 namespace toolkit {
 
 Shape::Shape(const int64_t* dims, size_t rank) {
@@ -143,6 +145,19 @@ std::shared_ptr<Buffer> Buffer::Borrow(void* data, size_t bytes, std::function<v
   return std::shared_ptr<Buffer>(new Buffer(data, bytes, std::move(release)));
 }
 
+std::shared_ptr<Buffer> Buffer::AllocateStrings(size_t bytes) {
+  const size_t rounded = RoundUp(bytes ? bytes : 1);
+  auto* data = static_cast<char*>(Blocks().Take(rounded));
+  std::memset(data, 0, rounded);
+  StringTable& table = StringTable::Global();
+  table.Watch(data, bytes);
+  auto release = [&table, data, rounded] {
+    table.Unwatch(data);
+    Blocks().Give(data, rounded);
+  };
+  return std::shared_ptr<Buffer>(new Buffer(data, bytes, std::move(release)));
+}
+
 Buffer::~Buffer() {
   if (release_)
     release_();
@@ -169,11 +184,29 @@ size_t CheckedBytes(DType dtype, const Shape& shape) {
 }
 
 Tensor Tensor::Empty(DType dtype, const Shape& shape) {
-  auto buffer = Buffer::Allocate(CheckedBytes(dtype, shape));
+  TK_REQUIRE(ItemSize(dtype), ErrorKind::kDType, "an element type is required, got ", Name(dtype));
+  const size_t bytes = CheckedBytes(dtype, shape);
+  auto buffer = dtype == DType::kString ? Buffer::AllocateStrings(bytes) : Buffer::Allocate(bytes);
   return Tensor(dtype, shape, buffer->data(), buffer);
 }
 
+Tensor Tensor::Sequence(std::vector<Tensor> items) {
+  Tensor t(DType::kSequence, Shape{static_cast<int64_t>(items.size())}, nullptr);
+  t.items_ = std::make_shared<const std::vector<Tensor>>(std::move(items));
+  return t;
+}
+
+Tensor Tensor::Map(Tensor keys, Tensor values) {
+  Tensor t(DType::kMap, Shape{keys.size()}, nullptr);
+  t.items_ = std::make_shared<const std::vector<Tensor>>(
+      std::vector<Tensor>{std::move(keys), std::move(values)});
+  return t;
+}
+
+Tensor Tensor::None() { return Tensor(DType::kNone, Shape{}, nullptr); }
+
 Tensor Tensor::Clone() const {
+  if (!is_tensor()) return *this;
   Tensor copy = Empty(dtype_, shape_);
   if (bytes()) std::memcpy(copy.raw(), data_, bytes());
   return copy;

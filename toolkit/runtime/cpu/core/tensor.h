@@ -1,4 +1,5 @@
-// Shape, Buffer and Tensor: dense row-major values, shared by reference count.
+// Shape, Buffer and Tensor: dense row-major values, shared by reference count; and the values that
+// are no tensors: sequences, maps, optionals.
 // Strided views are deliberately absent: a kernel always sees contiguous data.
 #pragma once
 
@@ -8,6 +9,7 @@
 #include <initializer_list>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/dtype.h"
 
@@ -54,6 +56,8 @@ Shape StridesOf(const Shape& shape);
 class Buffer {
  public:
   static std::shared_ptr<Buffer> Allocate(size_t bytes);
+  // For strings: zeroed, and its elements are kept alive (core/strings.h).
+  static std::shared_ptr<Buffer> AllocateStrings(size_t bytes);
   static std::shared_ptr<Buffer> Borrow(void* data, size_t bytes, std::function<void()> release);
   ~Buffer();
   Buffer(const Buffer&) = delete;
@@ -73,8 +77,13 @@ class Buffer {
 class Tensor {
  public:
   Tensor() = default;
-  // Owning, uninitialised.
+  // Owning, uninitialised; strings are empty.
   static Tensor Empty(DType dtype, const Shape& shape);
+  // A sequence of values of shape (n), or a map of two: its keys and its values. Items must own
+  // their memory.
+  static Tensor Sequence(std::vector<Tensor> items);
+  static Tensor Map(Tensor keys, Tensor values);
+  static Tensor None();  // An optional without a value.
   // Not owning when `buffer` is null (arena memory).
   Tensor(DType dtype, const Shape& shape, void* data, std::shared_ptr<Buffer> buffer = nullptr)
       : dtype_(dtype), shape_(shape), data_(static_cast<char*>(data)), buffer_(std::move(buffer)) {}
@@ -95,13 +104,22 @@ class Tensor {
   }
   // The same memory under another shape of equal size.
   Tensor Reshaped(const Shape& shape) const { return Tensor(dtype_, shape, data_, buffer_); }
+  // A copy with memory of its own. Sequences and maps never change, so theirs is shared.
   Tensor Clone() const;
+
+  bool is_tensor() const { return dtype_ < DType::kSequence; }
+  // Of a sequence or a map; fails for a tensor.
+  const std::vector<Tensor>& items() const {
+    TK_REQUIRE(items_, ErrorKind::kDType, "a sequence or a map is required, got ", Name(dtype_));
+    return *items_;
+  }
 
  private:
   DType dtype_ = DType::kUndefined;
   Shape shape_;
   char* data_ = nullptr;
   std::shared_ptr<Buffer> buffer_;
+  std::shared_ptr<const std::vector<Tensor>> items_;
 };
 
 // Byte size of a tensor, refused by arithmetic before anything is allocated.

@@ -160,10 +160,10 @@ class CumulativeKernel : public Kernel {
 };
 
 static const bool kArg[] = {
-    Register<ArgKernel>("ArgMax", true).Types(kNumbers),
-    Register<ArgKernel>("ArgMin", false).Types(kNumbers),
-    Register<CumulativeKernel>("CumSum", false).Types(kNumbers).Inplace(0, 0),
-    Register<CumulativeKernel>("CumProd", true).Types(kNumbers).Inplace(0, 0),
+    Register<ArgKernel>("ArgMax", true).Types(kNumbers).Widen(),
+    Register<ArgKernel>("ArgMin", false).Types(kNumbers).Widen(),
+    Register<CumulativeKernel>("CumSum", false).Types(kNumbers).Widen().Inplace(0, 0),
+    Register<CumulativeKernel>("CumProd", true).Types(kNumbers).Widen().Inplace(0, 0),
 };
 
 }  // namespace

@@ -313,14 +313,21 @@ class BatchNormGradKernel : public Kernel {
 };
 
 static const bool kBatchNorm[] = {
-    Register<BatchNormKernel>("BatchNormalization", false).Types(kFloats).Inplace(0, 0),
+    Register<BatchNormKernel>("BatchNormalization", false)
+        .Types(kFloats)
+        .Widen({0, 3, 4})
+        .Inplace(0, 0),
     Register<BatchNormKernel>("BatchNormTraining", true)
         .Domain("toolkit.nn")
         .Types(kFloats)
+        .Widen()
         .Inplace(0, 0)
         .Inplace(3, 1)
         .Inplace(4, 2),
-    Register<BatchNormGradKernel>("BatchNormalizationGrad").Domain("toolkit.grad").Types(kFloats),
+    Register<BatchNormGradKernel>("BatchNormalizationGrad")
+        .Domain("toolkit.grad")
+        .Types(kFloats)
+        .Widen(),
 };
 
 }  // namespace

@@ -189,12 +189,12 @@ class ConvGradWeight : public Kernel {
   ConvAttributes attributes_;
 };
 
-static const bool kConv = Register<Conv>("Conv").Types(kFloats);
-static const bool kConvTranspose = Register<ConvTranspose>("ConvTranspose").Types(kFloats);
+static const bool kConv = Register<Conv>("Conv").Types(kFloats).Widen();
+static const bool kConvTranspose = Register<ConvTranspose>("ConvTranspose").Types(kFloats).Widen();
 static const bool kConvGradInput =
-    Register<ConvGradInput>("ConvGradInput").Types(kFloats).Domain("toolkit.grad");
+    Register<ConvGradInput>("ConvGradInput").Types(kFloats).Widen().Domain("toolkit.grad");
 static const bool kConvGradWeight =
-    Register<ConvGradWeight>("ConvGradWeight").Types(kFloats).Domain("toolkit.grad");
+    Register<ConvGradWeight>("ConvGradWeight").Types(kFloats).Widen().Domain("toolkit.grad");
 
 }  // namespace
 }  // namespace toolkit

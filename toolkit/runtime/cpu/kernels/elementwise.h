@@ -5,7 +5,6 @@
 
 namespace toolkit {
 
-constexpr DTypeSet kHalves = Bit(DType::kFloat16) | Bit(DType::kBFloat16);
 constexpr DTypeSet kAnyFloat = kFloats | kHalves;
 constexpr DTypeSet kAnyNumber = kNumbers | kHalves;
 

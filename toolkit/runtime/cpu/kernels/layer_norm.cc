@@ -166,9 +166,15 @@ class LayerNormGradKernel : public Kernel {
 };
 
 static const bool kLayerNorm[] = {
-    Register<LayerNormKernel>("LayerNormalization", false).Types(kFloats).Inplace(0, 0),
-    Register<LayerNormKernel>("RMSNormalization", true).Types(kFloats).Inplace(0, 0),
-    Register<LayerNormGradKernel>("LayerNormalizationGrad").Domain("toolkit.grad").Types(kFloats),
+    Register<LayerNormKernel>("LayerNormalization", false)
+        .Types(kFloats)
+        .Widen({0, -1, -1})
+        .Inplace(0, 0),
+    Register<LayerNormKernel>("RMSNormalization", true).Types(kFloats).Widen().Inplace(0, 0),
+    Register<LayerNormGradKernel>("LayerNormalizationGrad")
+        .Domain("toolkit.grad")
+        .Types(kFloats)
+        .Widen(),
 };
 
 }  // namespace

@@ -231,11 +231,12 @@ class NegativeLogLikelihoodKernel : public Kernel {
 };
 
 static const bool kLosses[] = {
-    Register<CrossEntropyKernel>("SoftmaxCrossEntropyLoss").Types(kFloats),
+    Register<CrossEntropyKernel>("SoftmaxCrossEntropyLoss").Types(kFloats).Widen(),
     Register<CrossEntropyGradKernel>("SoftmaxCrossEntropyLossGrad")
         .Domain("toolkit.grad")
-        .Types(kFloats),
-    Register<NegativeLogLikelihoodKernel>("NegativeLogLikelihoodLoss").Types(kFloats),
+        .Types(kFloats)
+        .Widen(),
+    Register<NegativeLogLikelihoodKernel>("NegativeLogLikelihoodLoss").Types(kFloats).Widen(),
 };
 
 }  // namespace

@@ -104,12 +104,13 @@ class GlobalPool : public Kernel {
   int64_t p_;
 };
 
-static const bool kLpPool = Register<LpPool>("LpPool").Types(kFloats);
+static const bool kLpPool = Register<LpPool>("LpPool").Types(kFloats).Widen();
 static const bool kGlobalAveragePool =
-    Register<GlobalPool>("GlobalAveragePool", Global::kAverage).Types(kFloats);
+    Register<GlobalPool>("GlobalAveragePool", Global::kAverage).Types(kFloats).Widen();
 static const bool kGlobalMaxPool =
-    Register<GlobalPool>("GlobalMaxPool", Global::kMax).Types(kFloats);
-static const bool kGlobalLpPool = Register<GlobalPool>("GlobalLpPool", Global::kLp).Types(kFloats);
+    Register<GlobalPool>("GlobalMaxPool", Global::kMax).Types(kFloats).Widen();
+static const bool kGlobalLpPool =
+    Register<GlobalPool>("GlobalLpPool", Global::kLp).Types(kFloats).Widen();
 
 }  // namespace
 }  // namespace toolkit

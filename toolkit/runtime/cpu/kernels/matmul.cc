@@ -228,8 +228,8 @@ class GemmOp : public Kernel {
   PackedRight packed_;
 };
 
-static const bool kMatMul = Register<MatMul>("MatMul").Types(kTypes);
-static const bool kGemm = Register<GemmOp>("Gemm").Types(kTypes);
+static const bool kMatMul = Register<MatMul>("MatMul").Types(kTypes).Widen();
+static const bool kGemm = Register<GemmOp>("Gemm").Types(kTypes).Widen();
 
 }  // namespace
 }  // namespace toolkit

@@ -187,11 +187,11 @@ class LrnKernel : public Kernel {
 };
 
 static const bool kNormalizations[] = {
-    Register<GroupNormKernel>("InstanceNormalization", true).Types(kFloats).Inplace(0, 0),
-    Register<GroupNormKernel>("GroupNormalization", false).Types(kFloats).Inplace(0, 0),
-    Register<LpNormKernel>("LpNormalization").Types(kFloats).Inplace(0, 0),
-    Register<MeanVarianceKernel>("MeanVarianceNormalization").Types(kFloats).Inplace(0, 0),
-    Register<LrnKernel>("LRN").Types(kFloats),
+    Register<GroupNormKernel>("InstanceNormalization", true).Types(kFloats).Widen().Inplace(0, 0),
+    Register<GroupNormKernel>("GroupNormalization", false).Types(kFloats).Widen().Inplace(0, 0),
+    Register<LpNormKernel>("LpNormalization").Types(kFloats).Widen().Inplace(0, 0),
+    Register<MeanVarianceKernel>("MeanVarianceNormalization").Types(kFloats).Widen().Inplace(0, 0),
+    Register<LrnKernel>("LRN").Types(kFloats).Widen(),
 };
 
 }  // namespace

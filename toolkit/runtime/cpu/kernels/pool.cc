@@ -309,12 +309,12 @@ class AveragePoolGrad : public Kernel {
   bool include_pad_;
 };
 
-static const bool kMaxPool = Register<MaxPool>("MaxPool").Types(kMaxTypes);
-static const bool kAveragePool = Register<AveragePool>("AveragePool").Types(kFloats);
+static const bool kMaxPool = Register<MaxPool>("MaxPool").Types(kMaxTypes).Widen();
+static const bool kAveragePool = Register<AveragePool>("AveragePool").Types(kFloats).Widen();
 static const bool kMaxPoolGrad =
-    Register<MaxPoolGrad>("MaxPoolGrad").Types(kFloats).Domain("toolkit.grad");
+    Register<MaxPoolGrad>("MaxPoolGrad").Types(kFloats).Widen().Domain("toolkit.grad");
 static const bool kAveragePoolGrad =
-    Register<AveragePoolGrad>("AveragePoolGrad").Types(kFloats).Domain("toolkit.grad");
+    Register<AveragePoolGrad>("AveragePoolGrad").Types(kFloats).Widen().Domain("toolkit.grad");
 
 }  // namespace
 }  // namespace toolkit

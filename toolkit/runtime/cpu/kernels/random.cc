@@ -366,7 +366,8 @@ class StandardDropout : public Kernel {
 };
 
 static const bool kSeeded =
-    Register<SeededDropout>("Dropout").Types(kFloats).Inplace(0, 0).Domain("toolkit.random") &&
+    Register<SeededDropout>("Dropout").Types(kFloats).Widen().Inplace(0, 0).Domain(
+        "toolkit.random") &&
     Register<SeededNumbers>("Uniform", false).Domain("toolkit.random") &&
     Register<SeededNumbers>("Normal", true).Domain("toolkit.random");
 static const bool kStandard =
@@ -374,9 +375,9 @@ static const bool kStandard =
     Register<RandomNumbers>("RandomUniformLike", Distribution::kUniform, true) &&
     Register<RandomNumbers>("RandomNormal", Distribution::kNormal, false) &&
     Register<RandomNumbers>("RandomNormalLike", Distribution::kNormal, true) &&
-    Register<Bernoulli>("Bernoulli").Types(kFloats) &&
-    Register<Multinomial>("Multinomial").Types(kFloats) &&
-    Register<StandardDropout>("Dropout").Types(kFloats).Inplace(0, 0);
+    Register<Bernoulli>("Bernoulli").Types(kFloats).Widen() &&
+    Register<Multinomial>("Multinomial").Types(kFloats).Widen() &&
+    Register<StandardDropout>("Dropout").Types(kFloats).Widen().Inplace(0, 0);
 
 }  // namespace
 }  // namespace toolkit

@@ -94,7 +94,8 @@ void SliceGrad(KernelContext& c) {
 }
 
 static const bool kSlices =
-    RegisterFn("Slice", Slice) && RegisterFn("SliceGrad", SliceGrad).Domain("toolkit.grad");
+    RegisterFn("Slice", Slice) &&
+    RegisterFn("SliceGrad", SliceGrad).Types(kNumbers | kHalves).Domain("toolkit.grad");
 
 }  // namespace
 }  // namespace toolkit

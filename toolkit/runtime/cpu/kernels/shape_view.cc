@@ -10,7 +10,7 @@ void Identity(KernelContext& c) { c.Alias(0, c.input(0)); }
 class BitCast : public Kernel {
  public:
   explicit BitCast(const Attributes& a) : to_(static_cast<DType>(a.Int("to", 0))) {
-    const bool fits = a.Int("to", 0) > 0 && a.Int("to", 0) <= static_cast<int>(DType::kBFloat16);
+    const bool fits = a.Int("to", 0) > 0 && a.Int("to", 0) <= static_cast<int>(kLastElementType);
     TK_REQUIRE(fits && Contains(kFixedSize & ~kBools, to_), ErrorKind::kDType,
                "attribute to must be a type of fixed size other than bool, got ", a.Int("to", 0));
   }
@@ -154,9 +154,9 @@ void Size(KernelContext& c) {
 
 static const bool kViews =
     Register<BitCast>("BitCast").Types(kFixedSize & ~kBools).View() &&
-    RegisterFn("Identity", Identity).View() && Register<Reshape>("Reshape").View() &&
-    Register<Flatten>("Flatten").View() && RegisterFn("Squeeze", Squeeze).View() &&
-    RegisterFn("Unsqueeze", Unsqueeze).View();
+    RegisterFn("Identity", Identity).Types(kAnyValue).View() &&
+    Register<Reshape>("Reshape").View() && Register<Flatten>("Flatten").View() &&
+    RegisterFn("Squeeze", Squeeze).View() && RegisterFn("Unsqueeze", Unsqueeze).View();
 static const bool kSizes = Register<ShapeOf>("Shape") && RegisterFn("Size", Size);
 
 }  // namespace

@@ -138,17 +138,19 @@ class SoftmaxGradKernel : public Kernel {
 };
 
 static const bool kSoftmax[] = {
-    Register<SoftmaxKernel>("Softmax", false).Types(kFloats).Inplace(0, 0),
-    Register<SoftmaxKernel>("LogSoftmax", true).Types(kFloats).Inplace(0, 0),
-    Register<HardmaxKernel>("Hardmax").Types(kFloats).Inplace(0, 0),
+    Register<SoftmaxKernel>("Softmax", false).Types(kFloats).Widen().Inplace(0, 0),
+    Register<SoftmaxKernel>("LogSoftmax", true).Types(kFloats).Widen().Inplace(0, 0),
+    Register<HardmaxKernel>("Hardmax").Types(kFloats).Widen().Inplace(0, 0),
     Register<SoftmaxGradKernel>("SoftmaxGrad", false)
         .Domain("toolkit.grad")
         .Types(kFloats)
+        .Widen()
         .Inplace(0, 0)
         .Inplace(1, 0),
     Register<SoftmaxGradKernel>("LogSoftmaxGrad", true)
         .Domain("toolkit.grad")
         .Types(kFloats)
+        .Widen()
         .Inplace(0, 0)
         .Inplace(1, 0),
 };
