@@ -40,7 +40,9 @@ def wanted(op: OpInfo, sample: Sample, dtype: str = "float64") -> list[int]:
     return [
         i
         for i, x in enumerate(sample.inputs)
-        if x is not None and x.dtype == dtype and (i in indices or (variadic and indices))
+        if isinstance(x, np.ndarray)
+        and x.dtype == dtype
+        and (i in indices or (variadic and indices))
     ]
 
 

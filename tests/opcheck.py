@@ -47,19 +47,29 @@ def derived(op: OpInfo) -> bool:
 
 
 def run_body(op: OpInfo, sample: Sample) -> Arrays:
-    """The outputs of a session, which expands the operator's function body."""
+    """The outputs of a session, which expands the operator's function body or its graphs."""
     from toolkit.runtime import InferenceSession
 
-    outputs = [np.zeros((), sample.inputs[op.typed_by or 0].dtype)] * sample.outputs
-    proto = model(op, sample, outputs)
+    like = (*sample.inputs, None)[op.typed_by or 0]
+    output = (
+        []
+        if isinstance(like, list)
+        else np.zeros((), np.float32 if has_graph(sample) else like.dtype)
+    )
+    proto = model(op, sample, [output] * sample.outputs)
     for y in proto.graph.output:
-        y.type.tensor_type.ClearField("shape")
+        y.type.tensor_type.ClearField("shape") if y.type.HasField("tensor_type") else None
     return InferenceSession(proto.SerializeToString()).run(None, feed(sample))
+
+
+def has_graph(sample: Sample) -> bool:
+    """Whether an attribute is a graph, which only a session can run."""
+    return any(isinstance(v, onnx.GraphProto) for v in sample.attributes.values())
 
 
 def run(op: OpInfo, sample: Sample) -> Arrays:
     """Our kernel's outputs (or the function body's), as arrays of their own memory."""
-    if not has_kernel(op) and derived(op):
+    if has_graph(sample) or (not has_kernel(op) and derived(op)):
         return run_body(op, sample)
     outputs = kernel(op, sample.attributes).run([tensor(x) for x in sample.inputs], sample.outputs)
     return [None if t is None else copy.deepcopy(array(t)) for t in outputs]
@@ -114,6 +124,8 @@ def value_info(name: str, x: Any, symbolic: str = "") -> onnx.ValueInfoProto:
     if isinstance(x, list):
         kind = helper.np_dtype_to_tensor_dtype(x[0].dtype) if x else onnx.TensorProto.FLOAT
         return helper.make_tensor_sequence_value_info(name, kind, None)
+    if x is None:
+        return onnx.ValueInfoProto(name=name)
     shape = [f"{symbolic}_{i}" for i in range(x.ndim)] if symbolic else x.shape
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(x.dtype), shape)
 
@@ -153,21 +165,21 @@ def expected(op: OpInfo, sample: Sample) -> Arrays:
     """The answer by the row's own reference, or onnx's."""
     with np.errstate(all="ignore"):
         if not op.reference:
-            return [_empty_strings(y) for y in onnx_reference(op, sample)]
+            return [_filled(y) for y in onnx_reference(op, sample)]
         try:
             results = op.reference(sample)
         except TypeError:  # torch takes no arrays of bfloat16: it is asked in float32.
             inputs = tuple(_cast(x, BFLOAT16, np.float32) for x in sample.inputs)
             results = op.reference(replace(sample, inputs=inputs))
             results = [_cast(y, np.dtype(np.float32), BFLOAT16) for y in results]
-        return [None if y is None else _empty_strings(np.asarray(y)) for y in results]
+        return [y if y is None or isinstance(y, list) else _filled(np.asarray(y)) for y in results]
 
 
 def _cast(x: Any, source: np.dtype, target: Any) -> Any:
     return x.astype(target) if isinstance(x, np.ndarray) and x.dtype == source else x
 
 
-def _empty_strings(y: Any) -> Any:
+def _filled(y: Any) -> Any:
     """onnx.reference fills arrays of strings with the number 0 where "" is meant."""
     if isinstance(y, np.ndarray) and y.dtype == object:
         filled = [x if isinstance(x, (str, bytes)) else "" for x in y.ravel()]

@@ -7,6 +7,7 @@ import pytest
 
 from tests import opcheck, tolerances
 from tests.opinfo import OPS, OpInfo, Sample
+from tests.opinfo.core import every_array
 from toolkit.runtime import _core
 
 by_dtype = pytest.mark.parametrize(
@@ -20,12 +21,11 @@ by_dtype = pytest.mark.parametrize(
 
 
 def check(op: OpInfo, sample: Sample) -> None:
-    before = [None if x is None else x.copy() for x in sample.inputs]
+    before = [x.copy() for x in every_array(sample.inputs)]
     got = opcheck.run(op, sample)
     want = [] if op.check else opcheck.expected(op, sample)
-    for x, copy in zip(sample.inputs, before, strict=True):
-        if x is not None:
-            np.testing.assert_array_equal(x, copy, err_msg=f"an input was overwritten: {sample}")
+    for x, copy in zip(every_array(sample.inputs), before, strict=True):
+        np.testing.assert_array_equal(x, copy, err_msg=f"an input was overwritten: {sample}")
     if op.check:
         op.check(sample, got)
         return

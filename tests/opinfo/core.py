@@ -20,22 +20,35 @@ NUMBERS = FLOATS + SIGNED
 ALL = (*NUMBERS, "bool")
 
 Arrays = list[np.ndarray | None]
+Input = np.ndarray | list[np.ndarray] | None  # A list is a sequence.
 
 
 @dataclass(frozen=True)
 class Sample:
     """One call: inputs (None where an optional one is absent), attributes, outputs asked for."""
 
-    inputs: tuple[np.ndarray | None, ...]
+    inputs: tuple[Any, ...]  # Of Input.
     attributes: dict[str, Any] = field(default_factory=dict)
     outputs: int = 1
 
     def __str__(self) -> str:
-        args = [
-            "None" if x is None else f"{x.dtype}{list(x.shape)}" + (f"={x}" if x.size < 7 else "")
-            for x in self.inputs
-        ]
+        args = [_described(x) for x in self.inputs]
         return ", ".join(args + [f"{k}={v!r}" for k, v in self.attributes.items()])
+
+
+def _described(x: Input) -> str:
+    if isinstance(x, np.ndarray):
+        return f"{x.dtype}{list(x.shape)}" + (f"={x}" if x.size < 7 else "")
+    return "None" if x is None else f"[{'; '.join(_described(item) for item in x)}]"
+
+
+def every_array(inputs: Iterable[Any]) -> Iterable[np.ndarray]:
+    """The arrays of a sample, those in sequences too."""
+    for x in inputs:
+        if isinstance(x, list):
+            yield from every_array(x)
+        elif x is not None:
+            yield x
 
 
 def f32(value: float) -> float:
@@ -45,7 +58,13 @@ def f32(value: float) -> float:
 
 def S(*inputs: Any, outputs: int = 1, **attributes: Any) -> Sample:
     attributes = {k: f32(v) if isinstance(v, float) else v for k, v in attributes.items()}
-    return Sample(tuple(None if x is None else np.asarray(x) for x in inputs), attributes, outputs)
+    return Sample(tuple(map(_as_input, inputs)), attributes, outputs)
+
+
+def _as_input(x: Any) -> Input:
+    if isinstance(x, list) and all(isinstance(item, np.ndarray) for item in x):
+        return x
+    return None if x is None else np.asarray(x)
 
 
 def i64(*values: int) -> np.ndarray:

@@ -14,7 +14,8 @@ from toolkit._tensor.segments import Segment
 from toolkit.autodiff.backward import gradients
 from toolkit.graph.trace import attributes_of
 from toolkit.ops.dispatch import call
-from toolkit.runtime.lowering import lower, native_attributes, native_of
+from toolkit.runtime.constants import native_attributes, native_of
+from toolkit.runtime.lowering import lower
 
 
 @dataclass

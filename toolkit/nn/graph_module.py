@@ -39,7 +39,7 @@ class GraphModule(Module):
 
     def __init__(self, model: ir.Model, source: onnx.ModelProto | None = None) -> None:
         super().__init__()
-        from toolkit.runtime.lowering import native_of
+        from toolkit.runtime.constants import native_of
         from toolkit.tensor import Tensor
 
         self._model = model
@@ -159,7 +159,7 @@ def _statistics(graph: ir.Graph) -> set[ir.Value]:
 def _step(node: ir.Node) -> Callable[[dict[Any, Any]], None]:
     """One node as a function of the environment."""
     from toolkit import ops
-    from toolkit.runtime.lowering import native_attributes, native_of
+    from toolkit.runtime.constants import native_attributes, native_of
     from toolkit.tensor import Tensor
 
     outputs = list(node.outputs)

@@ -1,4 +1,4 @@
-"""If, Loop and Scan: their subgraphs become programs of their own.
+"""If, Loop, Scan and SequenceMap: their subgraphs become programs of their own.
 
 What a subgraph reads of the graphs around it are inputs of its program, after its own; the node
 passes them on. Constants of the outer graphs are shared, so that kernels can pack them.
@@ -18,7 +18,7 @@ from toolkit.runtime.values import to_numpy
 if TYPE_CHECKING:
     from toolkit.runtime.lowering import Lowering
 
-OPERATORS = frozenset({"If", "Loop", "Scan"})
+OPERATORS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
 
 def graphs_of(node: ir.Node) -> Iterator[ir.Graph]:
@@ -48,7 +48,7 @@ def _defined(graph: ir.Graph) -> set[ir.Value]:
 
 
 def add(lowering: Lowering, node: ir.Node, attributes: Mapping[str, ir.Attr]) -> None:
-    """Adds an If, Loop or Scan to the program; an If whose condition is known, as its branch."""
+    """Adds a node with subgraphs to the program; an If whose condition is known, as its branch."""
     inputs = [lowering.slot_of(v) for v in node.inputs]
     if node.op_type == "If":
         condition = lowering.known.get(inputs[0])
@@ -68,10 +68,15 @@ def add(lowering: Lowering, node: ir.Node, attributes: Mapping[str, ir.Attr]) ->
         inputs += [*then.captures, *else_.captures]
     else:
         graph = _graph(node, attributes, "body")
+        if len(graph.inputs) != max(len(inputs), 2 if node.op_type == "Loop" else 0):
+            raise InvalidModelError(
+                f"{node.op_type} '{node.name}': a body with an input for each of the node's "
+                f"{len(inputs)} is required, got one of {len(graph.inputs)}."
+            )
+        inputs += [-1] * (len(graph.inputs) - len(inputs))
         body = _program(lowering, graph)
         plain = [a for a in attributes.values() if a.type != ir.AttributeType.GRAPH]
-        scans = len(graph.outputs) - _carried(node, attributes)
-        values = native_attributes(plain) | _empty_scans(graph, scans)
+        values = native_attributes(plain) | _empty_scans(graph, _carried(node, attributes))
         values |= {"body": body.program, "own_inputs": len(inputs)}
         inputs += body.captures
     lowering.add_instruction(node, values, inputs)
@@ -90,6 +95,8 @@ def _carried(node: ir.Node, attributes: Mapping[str, ir.Attr]) -> int:
     """How many of the body's outputs are no scan outputs."""
     if node.op_type == "Loop":
         return max(len(node.inputs) - 2, 0) + 1
+    if node.op_type == "SequenceMap":
+        return len(node.outputs)
     return len(node.inputs) - attributes["num_scan_inputs"].as_int()
 
 
@@ -120,9 +127,9 @@ def _write_out(lowering: Lowering, node: ir.Node, graph: ir.Graph) -> None:
         lowering.slots[value] = lowering.slot_of(result)
 
 
-def _empty_scans(graph: ir.Graph, scans: int) -> dict[str, Any]:
+def _empty_scans(graph: ir.Graph, carried: int) -> dict[str, Any]:
     """Type and shape of each scan output's items, for loops that never turn; 0 where unknown."""
-    outputs = list(graph.outputs)[len(graph.outputs) - scans :] if scans else []
+    outputs = list(graph.outputs)[carried:]
     values: dict[str, Any] = {"scan_types": [int(v.dtype or 0) for v in outputs]}
     for k, value in enumerate(outputs):
         dims = () if value.shape is None else value.shape

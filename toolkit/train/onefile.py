@@ -247,7 +247,7 @@ def _training_graph(
     bindings: Sequence[tuple[str, str]],
     values: Mapping[str, ir.Value],
 ) -> TrainingGraph:
-    from toolkit.runtime.lowering import native_of
+    from toolkit.runtime.constants import native_of
 
     def find(name: str) -> ir.Value:
         if name not in values:

@@ -7,6 +7,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from toolkit.errors import InvalidModelError
 from toolkit.graph.shapes.registry import (
     UNKNOWN,
     Dims,
@@ -62,7 +63,7 @@ def _if(walk: Any, node: ir.Node) -> Sequence[TypeInfo]:
 
 
 def _loop(walk: Any, node: ir.Node, call: NodeCall) -> Sequence[TypeInfo]:
-    body = node.attributes["body"].as_graph()
+    body = _body(node, call, max(len(call.inputs), 2))
     carried = [call.input(i) for i in range(2, len(call.inputs))]
     scalars = [tensor_info(ir.DataType.INT64, ()), tensor_info(ir.DataType.BOOL, ())]
     for value, info in zip(body.inputs, scalars, strict=False):
@@ -72,11 +73,25 @@ def _loop(walk: Any, node: ir.Node, call: NodeCall) -> Sequence[TypeInfo]:
     return [*carried, *[_with_axis(i, 0, ir.SymbolicDim(None)) for i in stacked]]
 
 
-def _scan(walk: Any, node: ir.Node, call: NodeCall) -> Sequence[TypeInfo]:
+def _body(node: ir.Node, call: NodeCall, inputs: int) -> ir.Graph:
     body = node.attributes["body"].as_graph()
+    if len(body.inputs) != inputs:
+        need = f"a body of {inputs} inputs is required"
+        raise call.fail(need, f"one of {len(body.inputs)}", InvalidModelError)
+    return body
+
+
+def _scan(walk: Any, node: ir.Node, call: NodeCall) -> Sequence[TypeInfo]:
+    body = _body(node, call, len(call.inputs))
     scanned = int(call.attr("num_scan_inputs"))
+    if not 0 < scanned <= len(call.inputs):
+        need = f"num_scan_inputs from 1 to {len(call.inputs)} is required"
+        raise call.fail(need, str(scanned), InvalidModelError)
     states = len(call.inputs) - scanned
     in_axes = call.attr("scan_input_axes") or (0,) * scanned
+    if len(in_axes) != scanned:
+        need = f"scan_input_axes of {scanned} entries is required"
+        raise call.fail(need, str(len(in_axes)), InvalidModelError)
     length: int | ir.SymbolicDim = ir.SymbolicDim(None)
     for k in range(scanned):
         info = call.input(states + k)

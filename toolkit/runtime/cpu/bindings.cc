@@ -239,7 +239,12 @@ void AddPythonKernel(const std::string& domain, const std::string& op_type,
     nb::gil_scoped_acquire gil;
     nb::dict values;
     for (const auto& [name, value] : attributes.all()) values[name.c_str()] = FromAttribute(value);
-    return std::make_unique<PythonKernel>(nb::handle(kept)(values));
+    try {
+      return std::make_unique<PythonKernel>(nb::handle(kept)(values));
+    } catch (const nb::python_error& e) {
+      FailAs(e);
+      throw;
+    }
   };
   KernelRegistry::Global().Add(std::move(def));
 }

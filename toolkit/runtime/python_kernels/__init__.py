@@ -31,24 +31,28 @@ TABLE: dict[tuple[str, str], tuple[str, tuple[int, ...]]] = {
 
 def register() -> None:
     """Enters the kernels in the core's registry."""
-    for (domain, op_type), (where, types) in TABLE.items():
-        _core.add_python_kernel(domain, op_type, list(types), functools.partial(_create, where))
+    for key, (where, types) in TABLE.items():
+        _core.add_python_kernel(*key, list(types), functools.partial(_create, key, where))
 
 
-def _create(where: str, attributes: dict[str, Any]) -> Callable[[list[Any], int], list[Any]]:
+def _create(
+    key: tuple[str, str], where: str, attributes: dict[str, Any]
+) -> Callable[[list[Any], int], list[Any]]:
+    from toolkit.runtime.python_kernels.schema import Signature
     from toolkit.runtime.values import value_from_native, value_to_native
 
+    signature = Signature(*key)
     module, _, name = where.partition(":")
     factory: Factory = getattr(importlib.import_module(f"{__name__}.{module}"), name)
-    kernel = factory(
-        {
-            k: value_from_native(v) if isinstance(v, _core.Tensor) else v
-            for k, v in attributes.items()
-        }
-    )
+    given = {
+        k: value_from_native(v) if isinstance(v, _core.Tensor) else v for k, v in attributes.items()
+    }
+    kernel = factory(signature.attributes(given))
 
     def run(inputs: list[Any], outputs: int) -> list[Any]:
         values = [None if t is None else value_from_native(t) for t in inputs]
-        return [value_to_native(v) for v in kernel(values, outputs)]
+        made = list(kernel(signature.inputs(values), outputs))
+        made += [None] * (outputs - len(made))
+        return [None if v is None else value_to_native(v) for v in made[:outputs]]
 
     return run

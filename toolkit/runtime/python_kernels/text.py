@@ -17,6 +17,8 @@ def regex_full_match(attributes: dict[str, Any]) -> Kernel:
     Raises:
         InvalidArgumentError: The pattern is no regular expression.
     """
+    if "pattern" not in attributes:
+        raise InvalidArgumentError("attribute 'pattern' is required, got none.")
     try:
         pattern = re.compile(attributes["pattern"])
     except re.error as error:

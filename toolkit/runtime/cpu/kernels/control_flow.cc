@@ -1,4 +1,4 @@
-// If, Loop and Scan: kernels whose attributes are programs.
+// If, Loop, Scan and SequenceMap: kernels whose attributes are programs.
 //
 // Lowering appends what a body reads of outer graphs to the node's inputs (its captures) and says
 // in attributes how many inputs are the operator's own. Bodies run one after the other; their
@@ -240,10 +240,41 @@ class Scan : public Kernel {
   std::vector<int64_t> in_axes_, out_axes_, in_reversed_, out_reversed_;
 };
 
+// Sequences are walked together; a tensor among the inputs is the same at each step.
+class SequenceMap : public Kernel {
+ public:
+  explicit SequenceMap(const Attributes& a)
+      : body_(a.Graph("body")), own_(static_cast<int>(a.Int("own_inputs", 1))) {}
+
+  void Run(KernelContext& c) const override {
+    RequireArity("outputs of the body", c.num_outputs(), body_->num_outputs());
+    const auto length = static_cast<int64_t>(c.input(0).items().size());
+    std::vector<Tensor> inputs(c.num_inputs());
+    for (int i = 0; i < c.num_inputs(); ++i) inputs[i] = c.input(i);
+    std::vector<std::vector<Tensor>> results(c.num_outputs());
+    for (int64_t t = 0; t < length; ++t) {
+      for (int i = 0; i < own_; ++i) {
+        if (c.input(i).dtype() != DType::kSequence) continue;
+        const std::vector<Tensor>& items = c.input(i).items();
+        RequireArity("items of the sequences", length, static_cast<int64_t>(items.size()));
+        inputs[i] = items[t];
+      }
+      std::vector<Tensor> outputs = body_->Run(inputs);
+      for (int i = 0; i < c.num_outputs(); ++i) results[i].push_back(std::move(outputs[i]));
+    }
+    for (int i = 0; i < c.num_outputs(); ++i) c.Give(i, Tensor::Sequence(std::move(results[i])));
+  }
+
+ private:
+  std::shared_ptr<Program> body_;
+  int own_;  // Inputs that are not captures.
+};
+
 static const bool kControlFlow[] = {
     Register<If>("If").Types(kBools).Gives(),
     Register<Loop>("Loop").Types(kAnyValue).Gives(),
     Register<Scan>("Scan").Types(kAnyValue).Gives(),
+    Register<SequenceMap>("SequenceMap").Types(kSequences).Gives(),
 };
 
 }  // namespace

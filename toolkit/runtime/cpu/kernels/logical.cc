@@ -11,13 +11,18 @@ class CompareKernel : public Kernel {
     const Tensor &a = c.input(swapped_ ? 1 : 0), &b = c.input(swapped_ ? 0 : 1);
     RequireSameDType(c.input(0), c.input(1));
     const Tensor& y = c.Output(0, DType::kBool, BroadcastShapes(a.shape(), b.shape()));
-    ArithmeticProgram p(a.dtype());
-    const auto u = p.Read(a), v = p.Read(b);
+    const Tensor x = Comparable(a), z = Comparable(b);
+    ArithmeticProgram p(x.dtype());
+    const auto u = p.Read(x), v = p.Read(z);
     p.program().Binary(FunctionOf(op_, p.element()), TileProgram::kOutput, u, v);
     p.program().Run(c.pool(), y, kCheapGrain);
   }
 
  private:
+  // Equal strings have equal references.
+  static Tensor Comparable(const Tensor& t) {
+    return t.dtype() == DType::kString ? Tensor(DType::kUInt64, t.shape(), t.raw()) : t;
+  }
   BinaryOp op_;
   bool swapped_;
 };
@@ -42,7 +47,7 @@ Registration Compare(const char* op_type, BinaryOp op, bool swapped, DTypeSet ty
   return Register<CompareKernel>(op_type, op, swapped).Types(types);
 }
 static const bool kLogical[] = {
-    Compare("Equal", BinaryOp::kEqual, false, kAnyNumber | kBools),
+    Compare("Equal", BinaryOp::kEqual, false, kAnyNumber | kBools | kStrings),
     Compare("Less", BinaryOp::kLess, false, kAnyNumber),
     Compare("LessOrEqual", BinaryOp::kLessOrEqual, false, kAnyNumber),
     Compare("Greater", BinaryOp::kLess, true, kAnyNumber),
