@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from toolkit._tensor.initial import initial_of, note
 from toolkit._tensor.state import STATE
 from toolkit.nn import state
 from toolkit.nn.hooks import HookTable, RemovableHandle
@@ -180,9 +181,10 @@ class Module(Members):
             for tensor in (*module._parameters.values(), *module._buffers.values()):
                 if tensor is None:
                     continue
-                grad = tensor.grad
+                grad, initial = tensor.grad, initial_of(tensor)
                 tensor.grad = None
                 tensor.data = fn(tensor.detach())
+                note(tensor, initial)
                 if grad is not None:
                     tensor.grad = fn(grad.detach())
         return self

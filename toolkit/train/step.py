@@ -142,6 +142,31 @@ class TrainStep:
         """All states by name (parameters, buffers, optimizer, random), over their memory."""
         return {v.name or "": to_numpy(t) for v, t in self.graph.states.items()}
 
+    def initialize(self, seed: int | None = None) -> TrainStep:
+        """Starts the training anew: states take the values that they had at first.
+
+        Weights are drawn again as `toolkit.nn.init` drew them, statistics, optimizer state and
+        step count are reset. A weight that was set in another way (loaded, or written by hand)
+        keeps what it holds; learning rates stay as they are.
+
+        Args:
+            seed: draws other weights (and dropout masks); None: the same again.
+
+        Raises:
+            InvalidArgumentError: a file's training_info holds no initialization, or none that
+                takes a seed.
+        """
+        if self.graph.initialization is None:
+            raise InvalidArgumentError(
+                "TrainStep.initialize: an initialization in training_info is required, got none."
+            )
+        values = self.graph.initialization.run(seed)
+        for state, tensor in self.graph.states.items():
+            if state.name in values:
+                tensor.copy_from(values[state.name])
+        self._count_step()
+        return self
+
     def adopt(self, other: TrainStep) -> None:
         """Takes over the values of all of another step's states, and its learning rates.
 
