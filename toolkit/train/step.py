@@ -254,8 +254,10 @@ class TrainStep:
             program = self._programs[kind] = self._compile(kind)
         names = program.input_names
         if len(inputs) != len(names):
+            rates = len(self.graph.rates) if kind == "train" else 0  # Not the caller's.
             raise InvalidArgumentError(
-                f"TrainStep: inputs {list(names)} are required, got {len(inputs)} values."
+                f"TrainStep: a batch of {list(names[: len(names) - rates])} is required, "
+                f"got {len(inputs) - rates} values."
             )
         return program.run(inputs)
 
