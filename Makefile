@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 SOURCES := $(shell find toolkit/runtime/cpu -name '*.cc' -o -name '*.h') CMakeLists.txt pyproject.toml
 
-.PHONY: setup demo test lint format clean
+.PHONY: setup demo test sanitize lint format clean
 setup: $(STAMP)
 
 $(BIN)/python:
@@ -21,6 +21,15 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+# Kernels and malformed calls on cores built with the sanitizers, in build/undefined, build/address.
+sanitize: sanitize-undefined sanitize-address
+
+sanitize-%: setup
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S . -B build/$* -G Ninja \
+	  -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -DTOOLKIT_SANITIZE=$*
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build build/$*
+	$(BIN)/python -m tests.sanitize $* build/$*
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -252,3 +252,30 @@ def test_a_composite_without_a_body_is_refused():
     for change in (functions.attach, functions.inline):
         with pytest.raises(UnsupportedOperatorError, match=r"toolkit\.grad\.Nothing .* a body"):
             change(model_of("toolkit.grad", "Nothing", feeds, ["x"], 1))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("labels", [[1, 1, 1], [0, 1, 2], [0, 2, 0]], ids=str)
+def test_cross_entropy_gradient_where_labels_are_ignored(labels, weighted):
+    """Every label, or every weight that counts: 0 / 0 in a mean. Kernel, body and torch agree."""
+    from toolkit.runtime import _core
+
+    x, y = rand(3, 4), np.array(labels, np.int64)
+    x[y == 1] = np.nan  # What is ignored may be anything.
+    weights = np.array([0, 1, 0, 2], np.float32)
+    feeds = {"x": x, "y": y, "d": np.array(2, np.float32)}
+    inputs = ["x", "y", "d"]
+    if weighted:
+        feeds["w"] = weights
+        inputs.append("w")
+    leaf = torch.tensor(np.nan_to_num(x), requires_grad=True)
+    loss = F.cross_entropy(
+        leaf, torch.tensor(y), torch.tensor(weights) if weighted else None, ignore_index=1
+    )
+    (want,) = torch.autograd.grad(loss, leaf, torch.tensor(2.0))
+    (body,) = bodies("toolkit.grad", "SoftmaxCrossEntropyLossGrad", feeds, inputs, ignore_index=1)
+    op = _core.Op("toolkit.grad", "SoftmaxCrossEntropyLossGrad", {"ignore_index": 1})
+    (kernel,) = op.run([_core.Tensor.from_array(feeds[name]) for name in inputs], 1)
+    assert torch.isnan(loss).item() == bool((y == 1).all() or weighted)
+    close(body, want)
+    close(kernel.numpy(), want)

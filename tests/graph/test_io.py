@@ -318,3 +318,17 @@ def test_training_info_that_reads_nothing_known_is_refused() -> None:
     proto.training_info[0].algorithm.node[0].input[0] = "nowhere"
     with pytest.raises(InvalidModelError, match="nowhere"):
         load_model(proto)
+
+
+def test_a_module_is_checked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import toolkit as tk
+
+    (tmp_path / "w.bin").write_bytes(b"\0" * 8 + W.tobytes())
+    path = external(tmp_path, "w.bin", offset=8, length=24)
+    calls: list[object] = []
+    real = onnx.checker.check_model
+    monkeypatch.setattr(onnx.checker, "check_model", lambda m: (calls.append(m), real(m)))
+    module = tk.load(path)
+    assert len(calls) == 1
+    module.save(tmp_path / "again.onnx")  # The weights that lay outside are in the file.
+    assert len(onnx.load(tmp_path / "again.onnx").graph.initializer[0].raw_data) == 24

@@ -154,3 +154,22 @@ def test_refusals(call, error, message):
 def test_label_out_of_range():
     with pytest.raises(tk.errors.ToolkitError, match="9"):
         F.cross_entropy(tk.zeros(2, 5), tk.tensor([0, 9]))
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "nll_loss"])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("labels", [[-100, -100], [0, 1], [0, -100]], ids=str)
+def test_nothing_counts(name, reduction, labels):
+    """All labels ignored, or of weight 0: the mean is 0 / 0, loss and gradient as torch's."""
+    x = np.random.default_rng(0).standard_normal((2, 3)).astype(np.float32)
+    for weights in (None, np.zeros(3, np.float32)):
+        results = []
+        for lib, f in ((tk, nn.functional), (torch, torch.nn.functional)):
+            leaf = lib.tensor(x, requires_grad=True)
+            w = None if weights is None else lib.tensor(weights)
+            y = lib.tensor(np.array(labels))
+            loss = getattr(f, name)(leaf, y, weight=w, reduction=reduction)
+            loss.sum().backward()
+            results.append((loss.detach().numpy(), leaf.grad.numpy()))
+        for a, b in zip(*results, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)

@@ -276,3 +276,18 @@ def test_emitted_graph_is_the_eager_step(name, options):
     for key, result in zip(new_state, results[1:], strict=True):
         got = optimizer.state[p][key].numpy()
         np.testing.assert_allclose(result.numpy(), got, 1e-6, 1e-7)
+
+
+def test_momentum_that_begins_later():
+    rng = np.random.default_rng(0)
+    start = rng.standard_normal(5).astype(np.float32)
+    p, q = tk.tensor(start, requires_grad=True), torch.tensor(start, requires_grad=True)
+    mine, theirs = optim.SGD([p], lr=0.1), torch.optim.SGD([q], lr=0.1)
+    for i in range(6):
+        if i == 2:
+            mine.param_groups[0]["momentum"] = theirs.param_groups[0]["momentum"] = 0.9
+        grad = rng.standard_normal(5).astype(np.float32)
+        p.grad, q.grad = tk.tensor(grad), torch.tensor(grad)
+        mine.step()
+        theirs.step()
+        np.testing.assert_allclose(p.detach().numpy(), q.detach().numpy(), rtol=1e-5, atol=1e-6)

@@ -136,6 +136,20 @@ def test_integers_wrap_around():
         np.testing.assert_array_equal(run("MatMul", [a, a.T.copy()])[0], a @ a.T)
 
 
+@pytest.mark.parametrize(
+    "dtype", [np.int32, np.int64, np.uint32, np.uint64], ids=lambda t: t.__name__
+)
+@pytest.mark.parametrize("rows", [1, 3])
+def test_integer_alpha_and_beta_wrap_around(dtype, rows):
+    top = np.iinfo(dtype).max
+    a, b = np.array([[top, 2]] * rows, dtype), np.array([[3], [top]], dtype)
+    for c in (np.array([top], dtype), np.full((rows, 1), top - 5, dtype)):
+        with np.errstate(over="ignore"):
+            want = (a @ b) * np.array(-3).astype(dtype) + c * np.array(7, dtype)
+        got = run("Gemm", [a, b, c], {"alpha": -3.0, "beta": 7.0})[0]
+        np.testing.assert_array_equal(got, want)
+
+
 @pytest.mark.parametrize("isa", ["x86-64-v2", "x86-64-v3"])
 def test_other_instruction_sets(isa):
     script = (
@@ -167,6 +181,10 @@ F32 = np.zeros((2, 3), np.float32)
         ("Gemm", [F32, F32.T, np.zeros(2)], {}, DTypeError, "C must have A's dtype"),
         ("Gemm", [F32.astype(np.int32), F32.T.astype(np.int32)], {"alpha": 0.5},
          InvalidArgumentError, "must be whole"),
+        ("Gemm", [F32.astype(np.int32), F32.T.astype(np.int32)], {"alpha": float("inf")},
+         InvalidArgumentError, "must be whole and below 2"),
+        ("Gemm", [F32.astype(np.int32), F32.T.astype(np.int32), np.zeros(2, np.int32)],
+         {"beta": 1e30}, InvalidArgumentError, "must be whole and below 2"),
     ],
 )  # fmt: skip
 def test_errors_name_what_is_required(op_type, inputs, attributes, error, match):

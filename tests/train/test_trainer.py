@@ -21,7 +21,7 @@ from toolkit.data import DataLoader, TensorDataset
 from toolkit.train import Trainer, TrainStep
 
 KILLS = 20
-EPOCHS = 40  # Of the run that is killed: longer than all the lives before its last.
+EPOCHS = 40  # Of 6 batches, of the run that is killed: longer than all the lives before its last.
 
 
 def loader(count: int = 96, size: int = 16, seed: int = 0) -> DataLoader:
@@ -108,6 +108,11 @@ from tests.train.test_trainer import EPOCHS, loader, make_trainer
 trainer = make_trainer(Path(sys.argv[1]), checkpoint_every=2)
 trainer.resume()
 print("ready", flush=True)
+train_batch = trainer._train_batch
+def counted(*args):
+    print("batch", flush=True)
+    train_batch(*args)
+trainer._train_batch = counted
 trainer.fit(loader(), loader(32, 32), EPOCHS)
 print("done", flush=True)
 """
@@ -123,10 +128,24 @@ def run_child(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def check_files(folder: Path) -> None:
-    """A model is whole or not there, and nothing is left half-written beside it."""
-    for path in folder.glob("*.onnx") if folder.exists() else ():
+    """A model is whole or not there. So is what hides for the moment before it is put in place."""
+    for path in (*folder.glob("*.onnx"), *folder.glob(".*.onnx.*")) if folder.exists() else ():
         onnx.checker.check_model(onnx.load(path))
-    assert not [p.name for p in folder.glob(".*")]
+
+
+def kill_at_random(child: subprocess.Popen[bytes], rng: random.Random) -> None:
+    """After up to 10 batches, and some part of the time that a batch or a checkpoint takes.
+
+    Not after a time of the clock: on a busy machine no child would come to its first checkpoint.
+    """
+    assert child.stdout is not None
+    times = [time.perf_counter()]
+    for _ in range(rng.randrange(11)):
+        if child.stdout.readline() != b"batch\n":
+            break
+        times.append(time.perf_counter())
+    time.sleep(rng.random() * 2 * (times[-1] - times[-2] if len(times) > 1 else 0.1))
+    child.send_signal(signal.SIGKILL)
 
 
 def test_sigkill_loses_nothing(tmp_path):
@@ -141,13 +160,13 @@ def test_sigkill_loses_nothing(tmp_path):
             assert child.stdout is not None
             assert child.stdout.readline() == b"ready\n"
             if kills < KILLS:
-                time.sleep(rng.random() * 0.3)
-                child.send_signal(signal.SIGKILL)
+                kill_at_random(child, rng)
                 kills += child.wait() == -signal.SIGKILL
                 midway += (folder / "last.onnx").exists()
                 check_files(folder)
-            finished = child.stdout.read() == b"done\n"
+            finished = child.stdout.read().endswith(b"done\n")
         if finished:
             break
     assert finished and kills == KILLS and midway > KILLS // 2
     assert final_bits(tmp_path / "whole") == final_bits(folder)
+    assert not [p.name for p in folder.glob(".*")]

@@ -58,6 +58,7 @@ class TensorBase:
     _shared: bool = False  # Of a root: numpy or DLPack sees the memory, so writes go into it.
     _born: Any = None  # The trace that created it.
     _grad: Any = None
+    _initial: Any = None  # How it was filled at first; see `toolkit._tensor.initial`.
 
     # -- views ---------------------------------------------------------------------------------
 

@@ -194,6 +194,7 @@ class Conversion(TensorBase):
                 "_version",
                 "_grad",
                 "_shared",
+                "_initial",
             ):
                 copy.__dict__[name] = value
         copy._value = self._concrete("deepcopy").clone()

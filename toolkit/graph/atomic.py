@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from pathlib import Path
+from types import ModuleType
 
-__all__ = ["write_atomically"]
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows.
+    fcntl = None
+
+__all__ = ["sweep", "write_atomically"]
 
 
 def write_atomically(path: Path, text: bytes) -> None:
     """Replaces `path` by a file that holds `text`.
 
-    The new file has no name until it is whole, where the system can do that: a process that is
-    killed meanwhile leaves nothing behind.
+    The new file has no name until it is whole, where the system can do that. Then it takes a
+    hidden one for a moment, as no system call puts a file without a name in another's place. A
+    process that is killed in that moment leaves the whole file there: `sweep` removes it.
     """
+    sweep(path.parent, path.name)
     name = f"{path.parent}/.{path.name}.{os.getpid()}.tmp"
     try:
         handle = _open_unnamed(path.parent)
         with os.fdopen(handle or os.open(name, _NEW_FILE, 0o600), "wb") as file:
+            if fcntl is not None:
+                with contextlib.suppress(OSError):  # A file system without locks.
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -28,11 +41,21 @@ def write_atomically(path: Path, text: bytes) -> None:
                 # Naming a directory makes Python call linkat, which follows the link.
                 own = f"/proc/self/fd/{file.fileno()}"
                 os.link(own, name, src_dir_fd=file.fileno(), follow_symlinks=True)
-        os.replace(name, path)
+            os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def sweep(folder: Path, name: str = "*") -> None:
+    """Removes what writers that were killed left of `folder/name`: files that no one locks."""
+    if fcntl is None:
+        return
+    for stray in folder.glob(f".{name}.*.tmp"):
+        with contextlib.suppress(OSError), stray.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stray.unlink(missing_ok=True)
 
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 
 import onnx
@@ -21,8 +22,12 @@ def invalid(where: str, text: str) -> InvalidModelError:
 
 
 def _one_line(text: str) -> str:
-    lines = [line.strip() for line in text.strip().split("\n") if line.strip()]
-    found = lines[0] if lines else "(no message)"
+    """The message with the node that onnx gives as its context in front."""
+    text, _, context = text.partition("==> Context:")
+    found = " ".join(text.split()) or "(no message)"
+    node = re.search(r"Name: (.*) OpType: (\S+)", context)
+    if node:
+        found = f"{node[2]} '{node[1].strip()}': {found}"
     return found if len(found) <= 300 else found[:297] + "..."
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "CANONICAL_OPSET",
     "DEFAULT_EXPORT_OPSET",
     "load_model",
+    "load_with_source",
     "read_proto",
     "save_model",
     "to_proto",
@@ -49,14 +50,32 @@ def load_model(source: ModelSource) -> ir.Model:
     Raises:
         InvalidModelError: The file is missing, truncated, no ONNX model, or violates the standard.
     """
-    if isinstance(source, ir.Model):
-        model = source
-    else:
-        where = _label(source)
-        proto = _read(source)
-        path = _path_of(source)
-        check_proto(proto, path, where)
-        model = _deserialize(proto, path, where)
+    return _canonical(source if isinstance(source, ir.Model) else _checked(source)[0])
+
+
+def load_with_source(
+    source: str | os.PathLike[str] | bytes,
+) -> tuple[ir.Model, onnx.ModelProto]:
+    """The model as `load_model` gives it, and the file as `read_proto` does; checked once.
+
+    Raises:
+        InvalidModelError: As `load_model`.
+    """
+    model, proto = _checked(source)
+    _read_external(proto, model)
+    return _canonical(model), proto
+
+
+def _checked(
+    source: str | os.PathLike[str] | bytes | onnx.ModelProto,
+) -> tuple[ir.Model, onnx.ModelProto]:
+    where, path = _label(source), _path_of(source)
+    proto = _read(source)
+    check_proto(proto, path, where)
+    return _deserialize(proto, path, where), proto
+
+
+def _canonical(model: ir.Model) -> ir.Model:
     opsets = dict(model.opset_imports)
     upgrade(model)
     infos = model.meta.get(training_info.META_KEY, ())
@@ -79,15 +98,20 @@ def read_proto(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx
     proto = _read(source)
     check_proto(proto, path, where)
     if path is not None and has_external_data(proto):
-        # Through onnx-ir, which checks the sizes and stays inside the folder.
-        model = _deserialize(proto, path, where)
-        for tensor in proto.graph.initializer:
-            value = model.graph.initializers[tensor.name].const_value
-            if isinstance(value, ir.ExternalTensor):
-                tensor.ClearField("external_data")
-                tensor.ClearField("data_location")
-                tensor.raw_data = value.tobytes()
+        _read_external(proto, _deserialize(proto, path, where))
     return proto
+
+
+def _read_external(proto: onnx.ModelProto, model: ir.Model) -> None:
+    """Brings external data of the main graph into the proto, as onnx-ir read and checked it."""
+    if not has_external_data(proto):
+        return
+    for tensor in proto.graph.initializer:
+        value = model.graph.initializers[tensor.name].const_value
+        if isinstance(value, ir.ExternalTensor):
+            tensor.ClearField("external_data")
+            tensor.ClearField("data_location")
+            tensor.raw_data = value.tobytes()
 
 
 def _path_of(source: ModelSource) -> str | None:

@@ -190,11 +190,10 @@ def load(path: str | os.PathLike[str] | bytes) -> GraphModule:
     Raises:
         InvalidModelError: it is no valid model.
     """
-    from toolkit.graph.io import load_model, read_proto
+    from toolkit.graph.io import load_with_source
     from toolkit.graph.passes import inline_functions
 
-    proto = read_proto(path)
-    model = load_model(proto)
+    model, proto = load_with_source(path)
     inline_functions(model)
     module = GraphModule(model, proto)
     module.eval()

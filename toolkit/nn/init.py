@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from toolkit import random
+from toolkit._tensor.initial import Initial, note
 from toolkit.autograd import no_grad
 from toolkit.errors import InvalidArgumentError
 from toolkit.tensor import Tensor, from_numpy
@@ -53,11 +54,17 @@ def _fan(tensor: Tensor, mode: str) -> int:
     return _calculate_fan_in_and_fan_out(tensor)[mode == "fan_out"]
 
 
-def _fill(tensor: Tensor, values: Tensor | np.ndarray[Any, Any]) -> Tensor:
+def _fill(
+    tensor: Tensor, values: Tensor | np.ndarray[Any, Any], initial: Initial | None = None
+) -> Tensor:
+    """Writes the values and notes how they came about, by default the array itself."""
     with no_grad():
         if isinstance(values, np.ndarray):
-            values = from_numpy(np.ascontiguousarray(values, tensor.dtype.numpy))
+            array = np.ascontiguousarray(values, tensor.dtype.numpy)
+            initial = initial or Initial("value", code=tensor.dtype.onnx, value=array.copy())
+            values = from_numpy(array)
         tensor.copy_(values)
+    note(tensor, initial)
     return tensor
 
 
@@ -71,14 +78,22 @@ def _normal(shape: Any, mean: float, std: float, like: Tensor, generator: Any) -
         return random.normal(tuple(shape), like.dtype.onnx, generator) * std + mean
 
 
+def _stream(generator: Any) -> tuple[int, int]:
+    """Seed and offset of the generator that draws next."""
+    seed, offset = (generator or random.default_generator).get_state().numpy()
+    return int(seed), int(offset)
+
+
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Any = None) -> Tensor:
     """U(a, b)."""
-    return _fill(tensor, _uniform(tensor.shape, a, b, tensor, generator))
+    initial = Initial("uniform", (_stream(generator),), b - a, a, tensor.dtype.onnx)
+    return _fill(tensor, _uniform(tensor.shape, a, b, tensor, generator), initial)
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Tensor:
     """N(mean, std^2)."""
-    return _fill(tensor, _normal(tensor.shape, mean, std, tensor, generator))
+    initial = Initial("normal", (_stream(generator),), std, mean, tensor.dtype.onnx)
+    return _fill(tensor, _normal(tensor.shape, mean, std, tensor, generator), initial)
 
 
 def trunc_normal_(
@@ -93,7 +108,10 @@ def trunc_normal_(
     if not a < b:
         raise InvalidArgumentError(f"trunc_normal_: a < b is required, got {a} and {b}.")
 
+    draws = []
+
     def draw() -> np.ndarray[Any, Any]:
+        draws.append(_stream(generator))
         return _normal(tensor.shape, mean, std, tensor, generator).numpy().copy()
 
     values = draw()
@@ -102,12 +120,14 @@ def trunc_normal_(
         if not outside.any():
             break
         values[outside] = draw()[outside]
-    return _fill(tensor, values.clip(a, b))
+    initial = Initial("normal", tuple(draws), std, mean, tensor.dtype.onnx, (a, b))
+    return _fill(tensor, values.clip(a, b), initial)
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """The same value everywhere."""
-    return _fill(tensor, np.full(tuple(tensor.shape), val))
+    initial = Initial("constant", shift=val, code=tensor.dtype.onnx)
+    return _fill(tensor, np.full(tuple(tensor.shape), val), initial)
 
 
 def ones_(tensor: Tensor) -> Tensor:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
+from toolkit._tensor.initial import initial_of, note
 from toolkit.autograd import no_grad
 from toolkit.errors import InvalidArgumentError
 from toolkit.nn import functional as F
@@ -153,8 +155,10 @@ class Embedding(Module):
         """N(0, 1), the padding row zero."""
         init.normal_(self.weight)
         if self.padding_idx is not None:
+            initial = initial_of(self.weight)
             with no_grad():
                 self.weight[self.padding_idx] = 0.0
+            note(self.weight, initial and replace(initial, zero_row=self.padding_idx))
 
     def forward(self, input: Tensor) -> Tensor:
         return F.embedding(input, self.weight, self.padding_idx)

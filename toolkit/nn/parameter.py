@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from toolkit._tensor.initial import initial_of, note
 from toolkit.tensor import Tensor
 
 
@@ -28,6 +29,7 @@ def _take(cls: type[Tensor], data: Any, requires_grad: bool) -> Any:
 def _deepcopy(self: Any, memo: dict[int, Any], make: Any) -> Any:
     if id(self) not in memo:
         memo[id(self)] = copied = make(self.detach().clone())
+        note(copied, initial_of(self))
         if self.grad is not None:
             copied.grad = self.grad.detach().clone()
     return memo[id(self)]

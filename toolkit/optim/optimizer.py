@@ -153,14 +153,16 @@ class Optimizer:
         return list(buckets.values())
 
     def _begin(self, group: Group, params: Iterable[Tensor]) -> None:
-        """Makes the states of parameters that have none."""
+        """Makes the states that parameters lack: all, or those that a changed option asks for."""
         fresh: Tensor | None = None
+        names = self.state_names(group)
         for p in params:
             state = self.state[p]
-            if "step" in state:
+            if "step" not in state:
+                fresh = from_numpy(np.zeros((), np.float32)) if fresh is None else fresh
+                state["step"] = fresh
+            elif all(state.get(name) is not None for name in names):
                 continue
-            fresh = from_numpy(np.zeros((), np.float32)) if fresh is None else fresh
-            state["step"] = fresh
             for name, array in self.init_state(p, group).items():
                 if state.get(name) is None:
                     state[name] = from_numpy(array)

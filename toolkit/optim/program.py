@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from toolkit._tensor.initial import initial_of, note
 from toolkit._tensor.inplace import POISONED
 from toolkit.runtime import _core
 from toolkit.tensor import Tensor
@@ -110,8 +111,9 @@ def _addresses(params: Sequence[Tensor], states: Sequence[dict[str, Tensor]]) ->
 
 def _note_write(tensor: Any) -> None:
     """Views are taken anew, and a tape that saved the old value refuses to use it."""
-    value = tensor._value
+    initial, value = initial_of(tensor), tensor._value
     if sys.getrefcount(value) > 3:
         POISONED[id(value)] = value
     tensor._value = value.reshaped(list(value.shape))
     tensor._version += 1
+    note(tensor, initial)  # Training does not change how it began.

@@ -13,7 +13,6 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 
@@ -21,6 +20,7 @@ from toolkit.errors import InvalidArgumentError, InvalidModelError
 from toolkit.graph.build import mark_variable
 from toolkit.graph.io import load_model, read_proto, to_proto, write_proto
 from toolkit.graph.training_info import strip, values_by_name
+from toolkit.train.initialization import Initialization
 from toolkit.train.step import TrainStep
 from toolkit.train.training_graph import TrainingGraph
 
@@ -96,7 +96,8 @@ def split_training(proto: onnx.ModelProto, g: TrainingGraph, roles: Mapping[str,
     _partition(graph.value_info, algorithm.value_info, lambda v: v.name in kept)
     for state, value in g.updates.items():
         info.update_binding.add(key=state.name, value=value.name)
-    _add_initialization(info, g)
+    if g.initialization is not None:
+        _add_initialization(proto, g.initialization)
 
 
 def _partition(items: Any, rest: Any, keep: Any) -> None:
@@ -121,25 +122,17 @@ def _ancestors(graph: onnx.GraphProto, names: Sequence[str]) -> set[str]:
     return seen
 
 
-def _add_initialization(info: onnx.TrainingInfoProto, g: TrainingGraph) -> None:
-    """What starts a training anew: zeros for the optimizer's states and the step count."""
-    graph = info.initialization
-    graph.name = "initialization"
-    for state, tensor in g.states.items():
-        name = state.name or ""
-        if not name.startswith("optimizer."):
-            continue
-        output = f"{name}.initial"
-        shape = onnx.numpy_helper.from_array(np.asarray(tensor.shape, np.int64), f"{output}.shape")
-        zero = onnx.helper.make_tensor("value", tensor.dtype, [1], [0])
-        graph.initializer.append(shape)
-        graph.node.append(
-            onnx.helper.make_node("ConstantOfShape", [shape.name], [output], value=zero)
-        )
-        graph.output.append(
-            onnx.helper.make_tensor_value_info(output, tensor.dtype, list(tensor.shape))
-        )
-        info.initialization_binding.add(key=name, value=output)
+def _add_initialization(proto: onnx.ModelProto, found: Initialization) -> None:
+    """What starts a training anew, at the opset of the file; its functions join the model's."""
+    info = proto.training_info[0]
+    opsets = {entry.domain: entry.version for entry in proto.opset_import}
+    initial = to_proto(found.model, opsets[""])
+    info.initialization.CopyFrom(initial.graph)
+    for key, value in found.bindings.items():
+        info.initialization_binding.add(key=key, value=value)
+    known = {(f.domain, f.name) for f in proto.functions}
+    proto.functions.extend(f for f in initial.functions if (f.domain, f.name) not in known)
+    proto.opset_import.extend(e for e in initial.opset_import if e.domain not in opsets)
 
 
 def save(
@@ -201,12 +194,23 @@ def load_training(path: str | os.PathLike[str]) -> TrainStep:
     info = proto.training_info[0]
     roles = json.loads(props.pop(ROLES)) if ROLES in props else _guess_roles(proto)
     bindings = [(entry.key, entry.value) for entry in info.update_binding]
+    initialization = _read_initialization(proto)
     _join(proto)
     model = load_model(proto)
-    values = values_by_name(model)
-    return TrainStep.from_graph(
-        _training_graph(model, roles, bindings, values), list(roles["rates"].values()), props
-    )
+    graph = _training_graph(model, roles, bindings, initialization)
+    return TrainStep.from_graph(graph, list(roles["rates"].values()), props)
+
+
+def _read_initialization(proto: onnx.ModelProto) -> Initialization | None:
+    info = proto.training_info[0]
+    if not info.HasField("initialization"):
+        return None
+    initial = onnx.ModelProto(ir_version=proto.ir_version)
+    initial.graph.CopyFrom(info.initialization)
+    initial.opset_import.extend(proto.opset_import)
+    initial.functions.extend(proto.functions)
+    bindings = {entry.key: entry.value for entry in info.initialization_binding}
+    return Initialization(load_model(initial), bindings)
 
 
 def _guess_roles(proto: onnx.ModelProto) -> dict[str, Any]:
@@ -245,9 +249,12 @@ def _training_graph(
     model: ir.Model,
     roles: Mapping[str, Any],
     bindings: Sequence[tuple[str, str]],
-    values: Mapping[str, ir.Value],
+    initialization: Initialization | None,
 ) -> TrainingGraph:
     from toolkit.runtime.constants import native_of
+
+    values = values_by_name(model)
+    begun = initialization.bindings if initialization is not None else {}
 
     def find(name: str) -> ir.Value:
         if name not in values:
@@ -259,7 +266,8 @@ def _training_graph(
     updates = {find(key): find(value) for key, value in bindings}
     states = {}
     for value in model.graph.initializers.values():
-        if value.const_value is not None and (value in updates or _is_state(value)):
+        kept = value in updates or value.name in begun or _is_state(value)
+        if value.const_value is not None and kept:
             states[mark_variable(value)] = native_of(value.const_value).clone()
     for value in updates:
         if value not in states:
@@ -279,6 +287,7 @@ def _training_graph(
         updates=updates,
         states=states,
         functions=dict(model.functions),
+        initialization=initialization,
     )
 
 

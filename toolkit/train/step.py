@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -20,13 +21,17 @@ if TYPE_CHECKING:
     from toolkit.tensor import Tensor
     from toolkit.train.training_graph import TrainingGraph
 
+MANY_CHANGES = 8  # Of the optimizer's options: a warning.
+_FILE_OPTIONS = {"lr", "initial_lr", "max_lr", "min_lr", "params"}  # Schedulers note theirs.
+
 
 class TrainStep:
     """One training step as one program.
 
     The graph is built at the first batch, whose dimension 0 is taken as symbolic: later batches
     may be of any size. Parameters, buffers, optimizer state and random state are updated in place,
-    in the memory that the module and the optimizer hold.
+    in the memory that the module and the optimizer hold. Learning rates are inputs; when another
+    option of the optimizer changes, or which parameters train, the step is built anew.
 
     Args:
         model: the module to train.
@@ -54,6 +59,8 @@ class TrainStep:
         self._graph: TrainingGraph | None = None
         self._programs: dict[str, CompiledProgram] = {}
         self._pending: TrainStep | None = None
+        self._settings: Any = None  # What the graph was built with.
+        self._changes = 0
         self._step_state: _core.Tensor | None = None
 
     @staticmethod
@@ -91,7 +98,13 @@ class TrainStep:
         return self._graph
 
     def prepare(self, *batch: Any) -> TrainStep:
-        """Builds the graph for batches like this one, without a step."""
+        """Builds the graph for batches like this one, without a step.
+
+        Raises:
+            InvalidArgumentError: the optimizer, the loss or the batch do not fit the model, or an
+                option was set in a step from a file.
+        """
+        self._check_settings()
         if self._graph is None:
             from toolkit.tensor import as_tensor
             from toolkit.train.training_graph import build
@@ -109,6 +122,35 @@ class TrainStep:
                 pending, self._pending = self._pending, None
                 self.adopt(pending)
         return self
+
+    def _check_settings(self) -> None:
+        """Drops the graph when what is fixed in it has changed since it was built."""
+        if self.model is None:
+            self._refuse_settings()
+            return
+        settings = _settings_of(self.optimizer), self.clip_grad_norm
+        if self._graph is not None and settings != self._settings:
+            self._graph = self._step_state = None
+            self._programs.clear()
+            self._changes += 1
+            if self._changes == MANY_CHANGES:
+                warnings.warn(
+                    f"TrainStep: options of the optimizer other than lr changed {MANY_CHANGES} "
+                    "times, and each time the step was compiled anew. A scheduler that cycles "
+                    "momenta is better used without: cycle_momentum=False.",
+                    stacklevel=3,
+                )
+        self._settings = settings
+
+    def _refuse_settings(self) -> None:
+        found = {name for group in self.param_groups for name in group} - _FILE_OPTIONS
+        if self.clip_grad_norm is not None:
+            found.add("clip_grad_norm")
+        if found:
+            raise InvalidArgumentError(
+                "TrainStep: in a step from a file only 'lr' may be set, the other options are in "
+                f"its graph, got {sorted(found)}. Build a TrainStep of tk.load and an optimizer."
+            )
 
     def __call__(self, *batch: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Does one step.
@@ -141,6 +183,31 @@ class TrainStep:
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
         """All states by name (parameters, buffers, optimizer, random), over their memory."""
         return {v.name or "": to_numpy(t) for v, t in self.graph.states.items()}
+
+    def initialize(self, seed: int | None = None) -> TrainStep:
+        """Starts the training anew: states take the values that they had at first.
+
+        Weights are drawn again as `toolkit.nn.init` drew them, statistics, optimizer state and
+        step count are reset. A weight that was set in another way (loaded, or written by hand)
+        keeps what it holds; learning rates stay as they are.
+
+        Args:
+            seed: draws other weights (and dropout masks); None: the same again.
+
+        Raises:
+            InvalidArgumentError: a file's training_info holds no initialization, or none that
+                takes a seed.
+        """
+        if self.graph.initialization is None:
+            raise InvalidArgumentError(
+                "TrainStep.initialize: an initialization in training_info is required, got none."
+            )
+        values = self.graph.initialization.run(seed)
+        for state, tensor in self.graph.states.items():
+            if state.name in values:
+                tensor.copy_from(values[state.name])
+        self._count_step()
+        return self
 
     def adopt(self, other: TrainStep) -> None:
         """Takes over the values of all of another step's states, and its learning rates.
@@ -187,8 +254,10 @@ class TrainStep:
             program = self._programs[kind] = self._compile(kind)
         names = program.input_names
         if len(inputs) != len(names):
+            rates = len(self.graph.rates) if kind == "train" else 0  # Not the caller's.
             raise InvalidArgumentError(
-                f"TrainStep: inputs {list(names)} are required, got {len(inputs)} values."
+                f"TrainStep: a batch of {list(names[: len(names) - rates])} is required, "
+                f"got {len(inputs) - rates} values."
             )
         return program.run(inputs)
 
@@ -223,6 +292,19 @@ class TrainStep:
 
             self._step_state = next(t for v, t in self.graph.states.items() if v.name == STEP)
         self.optimizer.set_step_count(int(to_numpy(self._step_state)))
+
+
+def _settings_of(optimizer: Optimizer) -> list[Any]:
+    """Of each group: attributes, direction, states, and which parameters train."""
+    return [
+        (
+            optimizer.attributes(group),
+            group["maximize"],
+            optimizer.state_names(group),
+            [id(p) for p in group["params"] if p.requires_grad],
+        )
+        for group in optimizer.param_groups
+    ]
 
 
 def _native(value: Any) -> _core.Tensor:

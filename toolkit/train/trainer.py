@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.errors import InvalidArgumentError, ToolkitError
+from toolkit.graph.atomic import sweep
 from toolkit.train import metrics as metric_registry
 from toolkit.train.logs import CsvLog, plot_history
 from toolkit.train.progress import Progress
@@ -142,6 +143,7 @@ class Trainer:
         """
         if self.run_dir is not None:
             self.run_dir.mkdir(parents=True, exist_ok=True)
+            sweep(self.run_dir)
         log = CsvLog(self.run_dir / "log.csv") if self.run_dir is not None else None
         if log is not None:
             log.rewrite(self._position.rows)

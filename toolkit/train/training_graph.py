@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
+from toolkit._tensor.initial import Initial, initial_of
 from toolkit.autodiff.backward import gradients
 from toolkit.errors import InvalidArgumentError
 from toolkit.graph.build import Builder, mark_variable
 from toolkit.nn.export import as_tuple, input_names, symbolic_input
+from toolkit.nn.parameter import Parameter
 from toolkit.runtime import _core
 from toolkit.runtime.values import to_native
+from toolkit.train import initialization
+from toolkit.train.initialization import RANDOM_STATE, Initialization
 
 if TYPE_CHECKING:
     from toolkit.nn import Module
@@ -26,7 +30,6 @@ if TYPE_CHECKING:
     from toolkit.tensor import Tensor
 
 STEP = "optimizer.step"
-RANDOM_STATE = "rng_state"
 
 
 @dataclass
@@ -44,6 +47,7 @@ class TrainingGraph:
     updates: dict[ir.Value, ir.Value]
     states: dict[ir.Value, _core.Tensor]
     functions: Mapping[tuple[str, str, str], ir.Function] = field(default_factory=dict)
+    initialization: Initialization | None = None
 
 
 def build(
@@ -106,12 +110,21 @@ def build(
         updates={},
         states={},
     )
+    fills: dict[ir.Value, Initial] = {}
     for tensor, value in trace.initializers():
         result.states[value] = tensor._value
+        initial = initial_of(tensor, written=not isinstance(tensor, Parameter))
+        if initial is not None:
+            fills[value] = initial
     for tensor, value in trace.mutations.values():
         result.updates[trace.value_of(tensor)] = value
     _name_outputs(result)
     _add_optimizer(result, trace, optimizer, named, clip_grad_norm)
+    for value in result.states:
+        if (value.name or "").startswith("optimizer."):
+            fills[value] = Initial("constant")
+    generator = random.default_generator.state
+    result.initialization = initialization.build(result.states, fills, generator._value.numpy())
     return result
 
 

@@ -2,6 +2,7 @@
 // Where several updates meet in one element they are applied in the order of the indices, whatever
 // the number of threads: work is split only over elements that no two updates share.
 #include <string>
+#include <type_traits>
 
 #include "kernels/indexing.h"
 #include "kernels/movement.h"
@@ -28,16 +29,19 @@ struct Replace {
     return update;
   }
 };
+// Integers wrap: they are computed in an unsigned type.
+template <class T>
+using Wrapping = std::conditional_t<std::is_integral_v<T>, uint64_t, T>;
 struct Add {
   template <class T>
   T operator()(T x, T update) const {
-    return static_cast<T>(x + update);
+    return static_cast<T>(static_cast<Wrapping<T>>(x) + static_cast<Wrapping<T>>(update));
   }
 };
 struct Multiply {
   template <class T>
   T operator()(T x, T update) const {
-    return static_cast<T>(x * update);
+    return static_cast<T>(static_cast<Wrapping<T>>(x) * static_cast<Wrapping<T>>(update));
   }
 };
 struct Min {  // NaN wins, as in numpy.minimum.

@@ -172,16 +172,16 @@ class GemmOp : public Kernel {
                trans_a_ ? "transposed A " : "A ", a.shape().ToString(), " and ",
                trans_b_ ? "transposed B " : "B ", b.shape().ToString());
     if (!Contains(kFloats, a.dtype()))
-      TK_REQUIRE(std::floor(alpha_) == alpha_ && std::floor(beta_) == beta_,
-                 ErrorKind::kInvalidArgument, "alpha and beta must be whole for ", Name(a.dtype()),
-                 ", got ", alpha_, " and ", beta_);
+      TK_REQUIRE(IsWhole(alpha_) && IsWhole(beta_), ErrorKind::kInvalidArgument,
+                 "alpha and beta must be whole and below 2^53 for ", Name(a.dtype()), ", got ",
+                 alpha_, " and ", beta_);
     if (const Tensor* bias = c.optional_input(2)) CheckBias(a, *bias, m, n);
     Tensor& y = c.Output(0, a.dtype(), {m, n});
     if (y.size() == 0) return;
     DispatchTypes(a.dtype(), [&](auto tag) {
       using T = typename decltype(tag)::type;
       GemmArgs<T> g = {m, n, k};
-      g.alpha = static_cast<T>(alpha_);
+      g.alpha = As<T>(alpha_);
       g.a = a.data<T>(), g.lda = a.dim(1), g.trans_a = trans_a_;
       g.packed_b = packed_.data<T>();
       if (!g.packed_b) g.b = b.data<T>(), g.ldb = b.dim(1), g.trans_b = trans_b_;
@@ -192,6 +192,21 @@ class GemmOp : public Kernel {
   }
 
  private:
+  static bool IsWhole(double v) { return std::floor(v) == v && std::abs(v) < 0x1p53; }
+  template <class T>
+  static T As(double v) {
+    if constexpr (std::is_floating_point_v<T>)
+      return static_cast<T>(v);
+    else
+      return static_cast<T>(static_cast<int64_t>(v));  // -1 wraps in an unsigned type.
+  }
+  template <class T>
+  static T Times(T a, T b) {
+    if constexpr (std::is_floating_point_v<T>)
+      return a * b;
+    else
+      return static_cast<T>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b));
+  }
   static void CheckBias(const Tensor& a, const Tensor& bias, int64_t m, int64_t n) {
     RequireSameType(a, bias, "C");
     const Shape& s = bias.shape();
@@ -203,7 +218,7 @@ class GemmOp : public Kernel {
 
   template <class T>
   void AddBias(KernelContext& c, const Tensor& bias, GemmArgs<T>& g) const {
-    const T beta = static_cast<T>(beta_);
+    const T beta = As<T>(beta_);
     const T* x = bias.data<T>();
     const Shape& s = bias.shape();
     const int64_t columns = s.rank() > 0 ? s[s.rank() - 1] : 1;
@@ -217,7 +232,7 @@ class GemmOp : public Kernel {
     const int64_t have = by_row ? rows : columns, need = by_row ? g.m : g.n;
     if (beta != T(1) || have != need) {
       T* scaled = c.Scratch<T>(need);
-      for (int64_t i = 0; i < need; ++i) scaled[i] = beta * x[have == 1 ? 0 : i];
+      for (int64_t i = 0; i < need; ++i) scaled[i] = Times(beta, x[have == 1 ? 0 : i]);
       x = scaled;
     }
     (by_row ? g.row_bias : g.col_bias) = x;

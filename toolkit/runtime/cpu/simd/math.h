@@ -15,14 +15,20 @@ namespace {
 
 using F32 = Vec<float>;
 using I32 = Vec<int32_t>;
+using U32 = Vec<uint32_t>;
 constexpr int kF32 = kLanes<float>;
 // As many doubles as F32 has floats; the compiler splits it over registers.
 using F64x = VecOf<double, kF32>::type;
 using I64x = VecOf<int64_t, kF32>::type;
+using U64x = VecOf<uint64_t, kF32>::type;
 
 TK_INLINE F32 Splat(float x) { return x - F32{}; }
 TK_INLINE I32 Bits(F32 x) { return (I32)x; }
 TK_INLINE F32 FromBits(I32 x) { return (F32)x; }
+// Bits that may leave the range of a signed integer, and shifts of them.
+TK_INLINE U32 Word(F32 x) { return (U32)x; }
+TK_INLINE U64x Word(F64x x) { return (U64x)x; }
+TK_INLINE F32 FromWord(U32 x) { return (F32)x; }
 TK_INLINE F32 Abs(F32 x) { return FromBits(Bits(x) & 0x7fffffff); }
 TK_INLINE F32 CopySign(F32 magnitude, F32 sign) {
   return FromBits((Bits(magnitude) & 0x7fffffff) | (Bits(sign) & INT32_MIN));
@@ -68,7 +74,8 @@ TK_INLINE F32 ExpScaled(F32 x, int32_t scale) {
   p = p * e.r + 1.6666665459e-1f;
   p = p * e.r + 5.0000001201e-1f;
   p = p * (e.r * e.r) + e.r + 1.0f;
-  return FromBits(Bits(p) + (Bits(e.sum) << 23) + (scale * (1 << 23)));  // n joins the exponent.
+  // n joins the exponent.
+  return FromWord(Word(p) + (Word(e.sum) << 23) + (static_cast<uint32_t>(scale) << 23));
 }
 // e^x without the ends: right for -87.33 < x < 88.72.
 TK_INLINE F32 ExpInside(F32 x) { return ExpScaled(x, 0); }
@@ -86,20 +93,20 @@ TK_INLINE F32 ExpNonPositive(F32 x) {
 }
 
 // 2^n for n in [-126, 127].
-TK_INLINE F32 PowerOfTwo(I32 n) { return FromBits((n + 127) << 23); }
+TK_INLINE F32 PowerOfTwo(I32 n) { return FromWord((U32)(n + 127) << 23); }
 
 TK_INLINE F32 Expm1(F32 x) {
   const F32 inside = x < -20.0f ? Splat(-20.0f) : x > 80.0f ? Splat(80.0f) : x;
   const ExpParts e = ReduceExp(inside);
-  const F32 scale = PowerOfTwo((Bits(e.sum) << 9) >> 9);
+  const F32 scale = PowerOfTwo((I32)(Word(e.sum) << 9) >> 9);
   const F32 small = Expm1Poly(e.r) * scale + (scale - 1.0f);
   const F32 y = x > 80.0f ? Exp(x) : small;
   return x == 0.0f || x != x ? x : y;
 }
 
 TK_INLINE F32 Log(F32 x) {
-  I32 e = (Bits(x) - 0x3f3504f3) >> 23;  // Mantissa in [sqrt(1/2), sqrt(2)).
-  const F32 z = FromBits(Bits(x) - (e << 23)) - 1.0f;
+  const I32 e = (I32)(Word(x) - 0x3f3504f3u) >> 23;  // Mantissa in [sqrt(1/2), sqrt(2)).
+  const F32 z = FromWord(Word(x) - ((U32)e << 23)) - 1.0f;
   const F32 n = __builtin_convertvector(e, F32);
   F32 p = 7.0376836292e-2f * z + -1.1514610310e-1f;
   p = p * z + 1.1676998740e-1f;
@@ -221,7 +228,7 @@ TK_INLINE TrigParts ReduceTrig(F32 x) {
 }
 TK_INLINE F32 QuadrantSin(const TrigParts& t, I32 q) {
   const F32 y = (q & 1) != 0 ? t.cos : t.sin;
-  return FromBits(Bits(y) ^ ((q & 2) << 30));
+  return FromWord(Word(y) ^ ((U32)(q & 2) << 30));
 }
 TK_INLINE F32 Sin(F32 x) {
   const TrigParts t = ReduceTrig(x);
@@ -239,9 +246,8 @@ TK_INLINE F32 Tan(F32 x) {
 
 // log2 of a positive finite double that was a float, relative error about 1e-11.
 TK_INLINE F64x Log2Wide(F64x x) {
-  const I64x bits = (I64x)x;
-  const I64x e = (bits - 0x3fe6a09e667f3bcdLL) >> 52;
-  const F64x m = (F64x)(bits - (e << 52));
+  const I64x e = (I64x)(Word(x) - 0x3fe6a09e667f3bcdULL) >> 52;
+  const F64x m = (F64x)(Word(x) - ((U64x)e << 52));
   // 2 atanh(s), s = (m - 1) / (m + 1), |s| < 0.1716.
   const F64x s = (m - 1.0) / (m + 1.0), z = s * s;
   F64x p = 1.0 / 15 * z + 1.0 / 13;
@@ -266,7 +272,7 @@ TK_INLINE F64x Exp2Wide(F64x x) {
   p = p * r + 1.0;
   p = p * r + 1.0;
   // The magic sum holds n in its low bits.
-  const I64x scale = ((I64x)(n + 6755399441055744.0) + 1023) << 52;
+  const U64x scale = (Word(n + 6755399441055744.0) + 1023) << 52;
   return p * (F64x)scale;
 }
 

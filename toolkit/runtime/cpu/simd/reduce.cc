@@ -39,38 +39,59 @@ TK_INLINE double& Get(Accumulator& a, double) { return a.f; }
 TK_INLINE int64_t& Get(Accumulator& a, int64_t) { return a.i; }
 TK_INLINE uint64_t& Get(Accumulator& a, uint64_t) { return a.u; }
 
+// Integers wrap: signed ones are computed in the unsigned type.
+template <class V>
+TK_INLINE V Plus(V a, V b) {
+  return a + b;
+}
+template <class V>
+TK_INLINE V Times(V a, V b) {
+  return a * b;
+}
+template <class V>
+TK_INLINE V Negative(V x) {
+  return -x;
+}
+TK_INLINE int64_t Plus(int64_t a, int64_t b) {
+  return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b));
+}
+TK_INLINE int64_t Times(int64_t a, int64_t b) {
+  return static_cast<int64_t>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b));
+}
+TK_INLINE int64_t Negative(int64_t x) { return static_cast<int64_t>(0 - static_cast<uint64_t>(x)); }
+
 // V is a vector or a scalar. Start is neutral, Fold takes in an element, Join another accumulator.
 struct SumOp {
   template <class V>
   static TK_INLINE V Fold(V a, V x) {
-    return a + x;
+    return Plus(a, x);
   }
   template <class V>
   static TK_INLINE V Join(V a, V b) {
-    return a + b;
+    return Plus(a, b);
   }
   static constexpr double kStart = 0;
 };
 struct SumSquareOp : SumOp {
   template <class V>
   static TK_INLINE V Fold(V a, V x) {
-    return a + x * x;
+    return Plus(a, Times(x, x));
   }
 };
 struct SumAbsOp : SumOp {
   template <class V>
   static TK_INLINE V Fold(V a, V x) {
-    return a + (x < 0 ? -x : x);
+    return Plus(a, x < 0 ? Negative(x) : x);
   }
 };
 struct ProdOp {
   template <class V>
   static TK_INLINE V Fold(V a, V x) {
-    return a * x;
+    return Times(a, x);
   }
   template <class V>
   static TK_INLINE V Join(V a, V b) {
-    return a * b;
+    return Times(a, b);
   }
   static constexpr double kStart = 1;
 };
