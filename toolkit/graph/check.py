@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 
 import onnx
 import onnx_ir as ir
 
 from toolkit.errors import InvalidModelError
+from toolkit.graph.upgrade.registry import next_adapter
 
 PROTO_LIMIT = 2**31 - 2**24
 """Protobuf ends at 2 GB; above this nothing is serialized in one piece."""
@@ -52,7 +55,7 @@ def check_proto(proto: onnx.ModelProto, path: str | None, where: str) -> None:
         # By its path, the checker also looks at the files of the external data.
         onnx.checker.check_model(path if external and path else _checkable(proto))
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
-        if "is deprecated in domain_version" not in str(error):  # The upgrade replaces it.
+        if not (external and _REPLACED.search(str(error))):
             raise invalid(where, str(error)) from None
 
 
@@ -62,15 +65,59 @@ def has_external_data(proto: onnx.ModelProto) -> bool:
     return any(t.data_location == external for t in proto.graph.initializer)
 
 
+_REPLACED = re.compile("is deprecated in domain_version|No Op registered for")
+
+
 def _checkable(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The checker wants shapes of all outputs; files without are in the wild."""
-    if not any(map(_lacks_shape, proto.graph.output)):
+    """The model as the checker takes it.
+
+    1. It wants shapes of all outputs; files without are in the wild.
+    2. It knows no operator that was experimental, and refuses deprecated ones that stay: they get a
+       domain of their own, of which it checks nothing.
+    """
+    versions = {"" if e.domain == "ai.onnx" else e.domain: e.version for e in proto.opset_import}
+    versions = versions or {"": 1}
+    shapeless = any(map(_lacks_shape, proto.graph.output))
+    hidden = any(_is_hidden(node, versions) for node in _all_nodes(proto.graph.node))
+    if not shapeless and not hidden:
         return proto
-    shaped = onnx.ModelProto()
-    shaped.CopyFrom(proto)
-    for output in filter(_lacks_shape, shaped.graph.output):
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    for output in filter(_lacks_shape, copy.graph.output):
         output.type.tensor_type.shape.SetInParent()
-    return shaped
+    if hidden:
+        copy.opset_import.add(domain="unchecked", version=1)
+        for node in _all_nodes(copy.graph.node):
+            if _is_hidden(node, versions):
+                node.domain = "unchecked"
+    return copy
+
+
+def _all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    for node in nodes:
+        yield node
+        for attr in node.attribute:
+            for graph in (attr.g, *attr.graphs) if attr.type in _GRAPHS else ():
+                yield from _all_nodes(graph.node)
+
+
+_GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+
+
+def _is_hidden(node: onnx.NodeProto, versions: Mapping[str, int]) -> bool:
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    version = versions.get(domain)
+    return version is not None and _needs_hiding(node.op_type, version, domain)
+
+
+@functools.cache
+def _needs_hiding(op_type: str, version: int, domain: str) -> bool:
+    try:
+        schema = onnx.defs.get_schema(op_type, version, domain)
+    except onnx.defs.SchemaError:
+        return next_adapter(op_type, version, domain) is not None
+    stays = domain == "ai.onnx.ml" or next_adapter(op_type, version) is not None
+    return bool(schema.deprecated) and stays
 
 
 def _lacks_shape(output: onnx.ValueInfoProto) -> bool:
