@@ -72,25 +72,38 @@ def _checkable(proto: onnx.ModelProto) -> onnx.ModelProto:
     """The model as the checker takes it.
 
     1. It wants shapes of all outputs; files without are in the wild.
-    2. It knows no operator that was experimental, and refuses deprecated ones that stay: they get a
+    2. It does not know that "ai.onnx" is another name of the standard domain.
+    3. It knows no operator that was experimental, and refuses deprecated ones that stay: they get a
        domain of their own, of which it checks nothing.
     """
-    versions = {"" if e.domain == "ai.onnx" else e.domain: e.version for e in proto.opset_import}
-    versions = versions or {"": 1}
+    versions = {_domain(e): e.version for e in proto.opset_import} or {"": 1}
     shapeless = any(map(_lacks_shape, proto.graph.output))
-    hidden = any(_is_hidden(node, versions) for node in _all_nodes(proto.graph.node))
-    if not shapeless and not hidden:
+    if not shapeless and not any(_is_renamed(n, versions) for n in _all_nodes(proto.graph.node)):
         return proto
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     for output in filter(_lacks_shape, copy.graph.output):
         output.type.tensor_type.shape.SetInParent()
-    if hidden:
-        copy.opset_import.add(domain="unchecked", version=1)
-        for node in _all_nodes(copy.graph.node):
-            if _is_hidden(node, versions):
-                node.domain = "unchecked"
+    for entry in copy.opset_import:
+        entry.domain = _domain(entry)
+    copy.opset_import.add(domain="unchecked", version=1)
+    for node in _all_nodes(copy.graph.node):
+        if _is_renamed(node, versions):
+            node.domain = "unchecked" if _is_hidden(node, versions) else ""
     return copy
+
+
+def _domain(entry: onnx.NodeProto | onnx.OperatorSetIdProto) -> str:
+    return "" if entry.domain == "ai.onnx" else entry.domain
+
+
+def _is_renamed(node: onnx.NodeProto, versions: Mapping[str, int]) -> bool:
+    return node.domain == "ai.onnx" or _is_hidden(node, versions)
+
+
+def _is_hidden(node: onnx.NodeProto, versions: Mapping[str, int]) -> bool:
+    version = versions.get(_domain(node))
+    return version is not None and _needs_hiding(node.op_type, version, _domain(node))
 
 
 def _all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
@@ -102,12 +115,6 @@ def _all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
 
 
 _GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
-
-
-def _is_hidden(node: onnx.NodeProto, versions: Mapping[str, int]) -> bool:
-    domain = "" if node.domain == "ai.onnx" else node.domain
-    version = versions.get(domain)
-    return version is not None and _needs_hiding(node.op_type, version, domain)
 
 
 @functools.cache

@@ -196,7 +196,19 @@ def _serialized(work: ir.Model, model: ir.Model) -> onnx.ModelProto:
         opsets = {**model.opset_imports, "": CANONICAL_OPSET}
         infos = training_info.convert(infos, model, opsets, lambda m: downgrade(m, target))
     proto.training_info.extend(infos)
+    if proto.ir_version < 4:
+        _list_initializers(proto.graph)
     return proto
+
+
+def _list_initializers(graph: onnx.GraphProto) -> None:
+    """Before IR version 4 every initializer had to be an input as well."""
+    listed = {entry.name for entry in graph.input}
+    for tensor in graph.initializer:
+        if tensor.name not in listed:
+            graph.input.append(
+                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            )
 
 
 def _composites(model: ir.Model, opset: int, inline: bool) -> None:
@@ -216,6 +228,12 @@ def _ir_version(model: ir.Model) -> int:
     """The oldest IR version that knows every opset the model imports."""
     table = onnx.helper.OP_SET_ID_VERSION_MAP
     needed = [8 if model.functions else 3]
+    inputs = set(model.graph.inputs)
+    # Version 3 knows neither inputs with a default nor initializers of a subgraph.
+    if any(v in inputs for v in model.graph.initializers.values()) or any(
+        graph.initializers for graph in model.graph.subgraphs()
+    ):
+        needed.append(4)
     for domain, version in model.opset_imports.items():
         needed.append(table.get((domain or "ai.onnx", version), 3))
     return max(needed)

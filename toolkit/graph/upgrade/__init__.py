@@ -8,13 +8,16 @@ experimental in opset 1 and have no meaning of their own.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Mapping, MutableMapping
 
+import onnx
 import onnx_ir as ir
 
-from toolkit.graph.edit import Edit, Names
+from toolkit.errors import UnsupportedOperatorError
+from toolkit.graph.edit import Edit, Names, where
 from toolkit.graph.infer import OPSET as CANONICAL_OPSET
 from toolkit.graph.infer import GraphInference
 from toolkit.graph.upgrade.registry import adapter, next_adapter
@@ -99,7 +102,25 @@ def _graph(
             if version < CANONICAL.get(node.domain, 0):
                 _adapt(edit, node, version)
         if node.graph is not None:
+            _require_operator(node, inference)
             inference.node(node)
+
+
+def _require_operator(node: ir.Node, inference: GraphInference) -> None:
+    """ONNX's checker lets experimental operators pass."""
+    if node.domain or node.op_identifier() in inference.functions:
+        return
+    if not _exists(node.op_type):
+        need = f"an operator of opset {CANONICAL_OPSET}, or one that it replaces, is required"
+        raise UnsupportedOperatorError(f"{where(node)}: {need}, got {node.op_type}.")
+
+
+@functools.cache
+def _exists(op_type: str) -> bool:
+    try:
+        return not onnx.defs.get_schema(op_type, CANONICAL_OPSET).deprecated
+    except onnx.defs.SchemaError:
+        return False
 
 
 def _subgraphs(node: ir.Node) -> list[ir.Graph]:

@@ -16,20 +16,20 @@ TO_END = np.iinfo(np.int64).max
 
 @adapter("Affine", to=10)
 def affine(edit: Edit) -> None:
-    """y = alpha x + beta."""
+    """Y = alpha X + beta."""
     y = _times(edit, edit.node.inputs[0], edit.get("alpha", 1.0))
     edit.replace(edit.op("Add", [y, edit.const_like(edit.get("beta", 0.0), y, "beta")]))
 
 
 @adapter("Scale", to=10)
 def scale(edit: Edit) -> None:
-    """y = scale x."""
+    """Y = scale X."""
     edit.replace(_times(edit, edit.node.inputs[0], edit.get("scale", 1.0)))
 
 
 @adapter("ScaledTanh", "ParametricSoftplus", to=10)
 def scaled_activation(edit: Edit) -> None:
-    """y = alpha f(beta x)."""
+    """Y = alpha f(beta X) with f = Tanh or Softplus."""
     inner = "Tanh" if edit.node.op_type == "ScaledTanh" else "Softplus"
     x = _times(edit, edit.node.inputs[0], edit.get("beta"))
     edit.replace(_times(edit, edit.op(inner, [x]), edit.get("alpha")))
@@ -42,7 +42,7 @@ def thresholded_relu(edit: Edit) -> None:
 
 @adapter("ImageScaler", to=10)
 def image_scaler(edit: Edit) -> None:
-    """y = scale x + bias, a bias for each channel of (N, C, H, W)."""
+    """Y = scale X + bias, a bias for each channel of (N, C, H, W)."""
     x = edit.node.inputs[0]
     bias = np.asarray(edit.get("bias"), np.float32).reshape(1, -1, 1, 1)
     y = _times(edit, x, edit.get("scale", 1.0))
