@@ -28,40 +28,46 @@ def mean_8(edit: Edit) -> None:
 
 @before("Max", "Min", opset=8)
 def extremum_8(edit: Edit) -> None:
-    """Inputs of several shapes -> each expanded to the common one, which must be known."""
+    """Inputs of several shapes -> each expanded to the common one.
+
+    That must be known, or be surely the shape of one of them.
+    """
     if _equal_shapes(edit):
         return
-    dims = _known(edit.node.outputs[0])
-    if dims is None:
-        need = "inputs of one shape, or a known shape of the output are required before opset 8"
-        raise edit.fail(need, "another")
-    target = edit.const(dims, wish="shape")
-    inputs = [
-        v if v is None or _known(v) == dims else edit.op("Expand", [v, target])
-        for v in edit.node.inputs
-    ]
-    edit.set_inputs(*inputs)
+    output, inputs = edit.node.outputs[0], [v for v in edit.node.inputs if v is not None]
+    dims = _known(output)
+    whole = [v for v in inputs if _is_named(v.shape) and v.shape == output.shape]
+    rest = [v for v in inputs if (dims_of := _known(v)) is None or set(dims_of) - {1}]
+    if not whole and len(rest) == 1 and edit.rank(rest[0]) == edit.rank(output):
+        whole = rest  # All others hold one element.
+    if dims is None and not whole:
+        raise edit.fail("a known shape of the output is required before opset 8", "another")
+    target = edit.op("Shape", [whole[0]]) if dims is None else edit.const(dims, wish="shape")
+    edit.set_inputs(*[v if v in whole else edit.op("Expand", [v, target]) for v in inputs])
 
 
 @before("Expand", opset=8)
 def expand_8(edit: Edit) -> None:
-    """Tile(Reshape(x, its shape with leading ones), repeats) for known shapes.
+    """Tile(Reshape(x, its shape with leading ones), repeats); the shape of x must be known.
 
-    For any shape where x has one element: Tile(Reshape(x, [1] * rank), shape).
+    repeats is shape where the aligned dimension of x is 1, else 1.
     """
     x, shape = edit.node.inputs
-    source, target = _known(x), _known(edit.node.outputs[0])
-    if source is None:
+    assert x is not None and shape is not None
+    source, rank = _known(x), edit.rank(edit.node.outputs[0])
+    length = None if shape.shape is None else shape.shape[0]
+    if source is None or rank is None or (length != rank and edit.constant_of(1) is None):
         raise edit.fail("a known shape of input is required before opset 8", "another")
-    if target is not None:
-        padded = [1] * (len(target) - len(source)) + source
-        repeats = edit.const([t // s if s else 1 for s, t in zip(padded, target, strict=True)])
-    else:
-        rank = edit.rank(edit.node.outputs[0])
-        if rank is None or any(d != 1 for d in source) or rank < len(source):
-            raise edit.fail("a known shape is required before opset 8", "another")
-        padded, repeats = [1] * rank, shape
+    padded = [1] * (rank - len(source)) + source
     aligned = x if padded == source else edit.op("Reshape", [x, edit.const(padded)])
+    numbers = edit.constant_of(1)
+    if numbers is not None:
+        wanted = [1] * (rank - numbers.size) + numbers.tolist()
+        repeats = edit.const([w if d == 1 else 1 for w, d in zip(wanted, padded, strict=True)])
+    else:
+        ones = [int(d == 1) for d in padded]
+        repeats = edit.op("Mul", [shape, edit.const(ones)])
+        repeats = edit.op("Add", [repeats, edit.const([1 - one for one in ones])])
     edit.replace(edit.op("Tile", [aligned, repeats]))
 
 
@@ -86,11 +92,11 @@ def _added(edit: Edit) -> ir.Value:
 def _equal_shapes(edit: Edit) -> bool:
     """Whether the inputs surely have one shape."""
     shapes = [None if v is None else v.shape for v in edit.node.inputs]
-    first = shapes[0]
-    if len(shapes) == 1:
-        return True
-    known = first is not None and all(isinstance(d, int) or d.value is not None for d in first)
-    return known and all(s == first for s in shapes)
+    return len(shapes) == 1 or (_is_named(shapes[0]) and all(s == shapes[0] for s in shapes))
+
+
+def _is_named(shape: ir.Shape | None) -> bool:
+    return shape is not None and all(isinstance(d, int) or d.value is not None for d in shape)
 
 
 def _known(value: ir.Value | None) -> list[int] | None:
