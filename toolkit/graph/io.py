@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import secrets
+import warnings
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
 
-from toolkit.errors import InvalidModelError
+from toolkit.errors import InvalidModelError, ToolkitWarning
 from toolkit.graph import training_info
 from toolkit.graph.atomic import write_atomically
 from toolkit.graph.check import (
@@ -22,7 +23,9 @@ from toolkit.graph.check import (
     has_external_data,
     invalid,
 )
+from toolkit.graph.declared import DeclaredShapes
 from toolkit.graph.downgrade import downgrade
+from toolkit.graph.normalize import normalize
 from toolkit.graph.upgrade import CANONICAL_OPSET, upgrade
 
 __all__ = [
@@ -48,17 +51,29 @@ def load_model(source: ModelSource) -> ir.Model:
 
     Raises:
         InvalidModelError: The file is missing, truncated, no ONNX model, or violates the standard.
+
+    Warns:
+        ToolkitWarning: Once, where the file is wrong in what can be put right, as declared shapes.
     """
     if isinstance(source, ir.Model):
         model = source
+        opsets = dict(model.opset_imports)
+        upgrade(model)
     else:
         where = _label(source)
-        proto = _read(source)
+        proto, found = normalize(_read(source), where)
         path = _path_of(source)
         check_proto(proto, path, where)
         model = _deserialize(proto, path, where)
-    opsets = dict(model.opset_imports)
-    upgrade(model)
+        opsets = dict(model.opset_imports)
+        declared = DeclaredShapes(model)
+        upgrade(model)
+        wrong = declared.put_back(model)
+        if wrong:
+            more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            found.append(f"declared shapes that hold are required, got {wrong[0]}{more}")
+        if found:
+            warnings.warn(f"{where}: {'; '.join(found)}.", ToolkitWarning, stacklevel=2)
     infos = model.meta.get(training_info.META_KEY, ())
     if infos and opsets.get("") != CANONICAL_OPSET:
         converted = training_info.convert(infos, model, opsets, upgrade)
