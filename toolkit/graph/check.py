@@ -60,9 +60,22 @@ def check_proto(proto: onnx.ModelProto, path: str | None, where: str) -> None:
 
 
 def has_external_data(proto: onnx.ModelProto) -> bool:
-    """Whether an initializer of the main graph lies in another file."""
-    external = onnx.TensorProto.EXTERNAL
-    return any(t.data_location == external for t in proto.graph.initializer)
+    """Whether a tensor lies in another file."""
+    return next(external_tensors(proto), None) is not None
+
+
+def external_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """The initializers and attributes that lie in another file, of subgraphs and functions too."""
+    scopes = [proto.graph.node, *(f.node for f in proto.functions)]
+    for tensor in proto.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            yield tensor
+    for attr in (a for nodes in scopes for node in _all_nodes(nodes) for a in node.attribute):
+        graphs = (attr.g, *attr.graphs) if attr.type in _GRAPHS else ()
+        tensors = [attr.t] if attr.type == onnx.AttributeProto.TENSOR else []
+        for tensor in (*tensors, *(t for graph in graphs for t in graph.initializer)):
+            if tensor.data_location == onnx.TensorProto.EXTERNAL:
+                yield tensor
 
 
 _REPLACED = re.compile("is deprecated in domain_version|No Op registered for")
@@ -71,19 +84,19 @@ _REPLACED = re.compile("is deprecated in domain_version|No Op registered for")
 def _checkable(proto: onnx.ModelProto) -> onnx.ModelProto:
     """The model as the checker takes it.
 
-    1. It wants shapes of all outputs; files without are in the wild.
+    1. It wants shapes of all inputs and outputs; files without are in the wild.
     2. It does not know that "ai.onnx" is another name of the standard domain.
     3. It knows no operator that was experimental, and refuses deprecated ones that stay: they get a
        domain of their own, of which it checks nothing.
     """
     versions = {_domain(e): e.version for e in proto.opset_import} or {"": 1}
-    shapeless = any(map(_lacks_shape, proto.graph.output))
+    shapeless = any(map(_lacks_shape, (*proto.graph.input, *proto.graph.output)))
     if not shapeless and not any(_is_renamed(n, versions) for n in _all_nodes(proto.graph.node)):
         return proto
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
-    for output in filter(_lacks_shape, copy.graph.output):
-        output.type.tensor_type.shape.SetInParent()
+    for value in filter(_lacks_shape, (*copy.graph.input, *copy.graph.output)):
+        value.type.tensor_type.shape.SetInParent()
     for entry in copy.opset_import:
         entry.domain = _domain(entry)
     copy.opset_import.add(domain="unchecked", version=1)
@@ -127,9 +140,9 @@ def _needs_hiding(op_type: str, version: int, domain: str) -> bool:
     return bool(schema.deprecated) and stays
 
 
-def _lacks_shape(output: onnx.ValueInfoProto) -> bool:
-    kind = output.type.WhichOneof("value")
-    return kind == "tensor_type" and not output.type.tensor_type.HasField("shape")
+def _lacks_shape(value: onnx.ValueInfoProto) -> bool:
+    kind = value.type.WhichOneof("value")
+    return kind == "tensor_type" and not value.type.tensor_type.HasField("shape")
 
 
 def check_tensors(model: ir.Model, where: str) -> None:

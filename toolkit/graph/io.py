@@ -20,6 +20,7 @@ from toolkit.graph.check import (
     PROTO_LIMIT,
     check_proto,
     check_tensors,
+    external_tensors,
     has_external_data,
     invalid,
 )
@@ -95,14 +96,25 @@ def read_proto(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx
     check_proto(proto, path, where)
     if path is not None and has_external_data(proto):
         # Through onnx-ir, which checks the sizes and stays inside the folder.
-        model = _deserialize(proto, path, where)
-        for tensor in proto.graph.initializer:
-            value = model.graph.initializers[tensor.name].const_value
-            if isinstance(value, ir.ExternalTensor):
-                tensor.ClearField("external_data")
-                tensor.ClearField("data_location")
-                tensor.raw_data = value.tobytes()
+        _deserialize(proto, path, where)
+        for tensor in external_tensors(proto):
+            tensor.raw_data = _external(tensor, path).tobytes()
+            tensor.ClearField("external_data")
+            tensor.ClearField("data_location")
     return proto
+
+
+def _external(tensor: onnx.TensorProto, path: str) -> ir.ExternalTensor:
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    return ir.ExternalTensor(
+        entries["location"],
+        int(entries.get("offset", 0)),
+        int(entries["length"]) if "length" in entries else None,
+        ir.DataType(tensor.data_type),
+        shape=ir.Shape(tensor.dims),
+        name=tensor.name,
+        base_dir=os.path.dirname(os.path.abspath(path)),
+    )
 
 
 def _path_of(source: ModelSource) -> str | None:
@@ -152,6 +164,7 @@ def _deserialize(proto: onnx.ModelProto, path: str | None, where: str) -> ir.Mod
     except Exception as error:
         raise invalid(where, _root_cause(error)) from None
     check_tensors(model, where)
+    _read_attributes(model)
     if model.ir_version < 4:
         # Every initializer had to be an input as well; none is meant to be fed.
         initial = model.graph.initializers
@@ -161,6 +174,15 @@ def _deserialize(proto: onnx.ModelProto, path: str | None, where: str) -> ir.Mod
     if proto.training_info:
         model.meta[training_info.META_KEY] = list(proto.training_info)
     return model
+
+
+def _read_attributes(model: ir.Model) -> None:
+    """Reads in the tensor attributes that lie in another file: those of Constant, and small."""
+    for graph in model.graphs():
+        for node in graph:
+            for name, attr in node.attributes.items():
+                if isinstance(attr.value, ir.ExternalTensor):
+                    node.attributes[name] = ir.AttrTensor(name, ir.tensor(attr.value.numpy()))
 
 
 def _root_cause(error: BaseException) -> str:
