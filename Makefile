@@ -5,6 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 SOURCES := $(shell find toolkit/runtime/cpu -name '*.cc' -o -name '*.h') CMakeLists.txt pyproject.toml
 
+# The extra `real` as requirements: packages of which only the model files are wanted.
+EXTRA_REAL := import tomllib; p = tomllib.load(open('pyproject.toml', 'rb')); \
+  print(*p['project']['optional-dependencies']['real'], sep='\n')
+
 .PHONY: setup demo test sanitize lint format clean
 setup: $(STAMP)
 
@@ -14,6 +18,7 @@ $(BIN)/python:
 
 $(STAMP): $(BIN)/python $(SOURCES)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation -e ".[test,parity,dev]"
+	$(BIN)/python -c "$(EXTRA_REAL)" | $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r /dev/stdin
 	touch $@
 
 demo: setup

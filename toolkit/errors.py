@@ -1,4 +1,4 @@
-"""Every error that toolkit raises on purpose; `ToolkitError` is the root.
+"""Every error that toolkit raises on purpose; `ToolkitError` is the root. And its warning.
 
 A message has one form: *where: what is required, got what. Hint.*
 """
@@ -36,3 +36,7 @@ class InvalidModelError(ToolkitError, ValueError):
 
 class OutOfMemoryError(ToolkitError, MemoryError):
     """A tensor does not fit into this machine's memory."""
+
+
+class ToolkitWarning(UserWarning):
+    """Something is not as it should be, and is worked around."""

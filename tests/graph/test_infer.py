@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from toolkit.errors import DTypeError, InvalidModelError, ShapeError
+from toolkit.errors import DTypeError, InvalidModelError, ShapeError, ToolkitWarning
 from toolkit.graph.infer import infer_node, infer_shapes
 from toolkit.graph.io import load_model
 
@@ -233,7 +233,9 @@ def test_inferred_wins_over_declared() -> None:
       h = Relu(x)
       y = Identity(h)
     }"""
-    found = shapes_of(HEAD + text)
+    match = r"value 'h' of \(2, 3\) declared as \(7, 7\) and 1 more"
+    with pytest.warns(ToolkitWarning, match=match):
+        found = shapes_of(HEAD + text)
     assert found["h"] == found["y"] == [2, 3]
 
 

@@ -158,7 +158,7 @@ def test_initializers_of_old_files_are_no_inputs() -> None:
 
 
 def test_unknown_export_opset() -> None:
-    with pytest.raises(InvalidArgumentError, match="an opset from 9 to 28 is required, got 5"):
+    with pytest.raises(InvalidArgumentError, match="an opset from 7 to 28 is required, got 5"):
         to_proto(load_model(model()), 5)
 
 

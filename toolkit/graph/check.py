@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import onnx
 import onnx_ir as ir
 
 from toolkit.errors import InvalidModelError
+from toolkit.graph.upgrade.registry import next_adapter
 
 PROTO_LIMIT = 2**31 - 2**24
 """Protobuf ends at 2 GB; above this nothing is serialized in one piece."""
@@ -57,30 +59,94 @@ def check_proto(proto: onnx.ModelProto, path: str | None, where: str) -> None:
         # By its path, the checker also looks at the files of the external data.
         onnx.checker.check_model(path if external and path else _checkable(proto))
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
-        if "is deprecated in domain_version" not in str(error):  # The upgrade replaces it.
+        if not (external and _REPLACED.search(str(error))):
             raise invalid(where, str(error)) from None
 
 
 def has_external_data(proto: onnx.ModelProto) -> bool:
-    """Whether an initializer of the main graph lies in another file."""
-    external = onnx.TensorProto.EXTERNAL
-    return any(t.data_location == external for t in proto.graph.initializer)
+    """Whether a tensor lies in another file."""
+    return next(external_tensors(proto), None) is not None
+
+
+def external_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """The initializers and attributes that lie in another file, of subgraphs and functions too."""
+    scopes = [proto.graph.node, *(f.node for f in proto.functions)]
+    for tensor in proto.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            yield tensor
+    for attr in (a for nodes in scopes for node in _all_nodes(nodes) for a in node.attribute):
+        graphs = (attr.g, *attr.graphs) if attr.type in _GRAPHS else ()
+        tensors = [attr.t] if attr.type == onnx.AttributeProto.TENSOR else []
+        for tensor in (*tensors, *(t for graph in graphs for t in graph.initializer)):
+            if tensor.data_location == onnx.TensorProto.EXTERNAL:
+                yield tensor
+
+
+_REPLACED = re.compile("is deprecated in domain_version|No Op registered for")
 
 
 def _checkable(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The checker wants shapes of all outputs; files without are in the wild."""
-    if not any(map(_lacks_shape, proto.graph.output)):
+    """The model as the checker takes it.
+
+    1. It wants shapes of all inputs and outputs; files without are in the wild.
+    2. It does not know that "ai.onnx" is another name of the standard domain.
+    3. It knows no operator that was experimental, and refuses deprecated ones that stay: they get a
+       domain of their own, of which it checks nothing.
+    """
+    versions = {_domain(e): e.version for e in proto.opset_import} or {"": 1}
+    shapeless = any(map(_lacks_shape, (*proto.graph.input, *proto.graph.output)))
+    if not shapeless and not any(_is_renamed(n, versions) for n in _all_nodes(proto.graph.node)):
         return proto
-    shaped = onnx.ModelProto()
-    shaped.CopyFrom(proto)
-    for output in filter(_lacks_shape, shaped.graph.output):
-        output.type.tensor_type.shape.SetInParent()
-    return shaped
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    for value in filter(_lacks_shape, (*copy.graph.input, *copy.graph.output)):
+        value.type.tensor_type.shape.SetInParent()
+    for entry in copy.opset_import:
+        entry.domain = _domain(entry)
+    copy.opset_import.add(domain="unchecked", version=1)
+    for node in _all_nodes(copy.graph.node):
+        if _is_renamed(node, versions):
+            node.domain = "unchecked" if _is_hidden(node, versions) else ""
+    return copy
 
 
-def _lacks_shape(output: onnx.ValueInfoProto) -> bool:
-    kind = output.type.WhichOneof("value")
-    return kind == "tensor_type" and not output.type.tensor_type.HasField("shape")
+def _domain(entry: onnx.NodeProto | onnx.OperatorSetIdProto) -> str:
+    return "" if entry.domain == "ai.onnx" else entry.domain
+
+
+def _is_renamed(node: onnx.NodeProto, versions: Mapping[str, int]) -> bool:
+    return node.domain == "ai.onnx" or _is_hidden(node, versions)
+
+
+def _is_hidden(node: onnx.NodeProto, versions: Mapping[str, int]) -> bool:
+    version = versions.get(_domain(node))
+    return version is not None and _needs_hiding(node.op_type, version, _domain(node))
+
+
+def _all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    for node in nodes:
+        yield node
+        for attr in node.attribute:
+            for graph in (attr.g, *attr.graphs) if attr.type in _GRAPHS else ():
+                yield from _all_nodes(graph.node)
+
+
+_GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+
+
+@functools.cache
+def _needs_hiding(op_type: str, version: int, domain: str) -> bool:
+    try:
+        schema = onnx.defs.get_schema(op_type, version, domain)
+    except onnx.defs.SchemaError:
+        return next_adapter(op_type, version, domain) is not None
+    stays = domain == "ai.onnx.ml" or next_adapter(op_type, version) is not None
+    return bool(schema.deprecated) and stays
+
+
+def _lacks_shape(value: onnx.ValueInfoProto) -> bool:
+    kind = value.type.WhichOneof("value")
+    return kind == "tensor_type" and not value.type.tensor_type.HasField("shape")
 
 
 def check_tensors(model: ir.Model, where: str) -> None:

@@ -7,22 +7,26 @@ from __future__ import annotations
 
 import os
 import secrets
+import warnings
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
 
-from toolkit.errors import InvalidModelError
+from toolkit.errors import InvalidModelError, ToolkitWarning
 from toolkit.graph import training_info
 from toolkit.graph.atomic import write_atomically
 from toolkit.graph.check import (
     PROTO_LIMIT,
     check_proto,
     check_tensors,
+    external_tensors,
     has_external_data,
     invalid,
 )
+from toolkit.graph.declared import DeclaredShapes
 from toolkit.graph.downgrade import downgrade
+from toolkit.graph.normalize import normalize
 from toolkit.graph.upgrade import CANONICAL_OPSET, upgrade
 
 __all__ = [
@@ -49,8 +53,13 @@ def load_model(source: ModelSource) -> ir.Model:
 
     Raises:
         InvalidModelError: The file is missing, truncated, no ONNX model, or violates the standard.
+
+    Warns:
+        ToolkitWarning: Once, where the file is wrong in what can be put right, as declared shapes.
     """
-    return _canonical(source if isinstance(source, ir.Model) else _checked(source)[0])
+    if not isinstance(source, ir.Model):
+        return _checked(source)[0]
+    return _canonical(source)
 
 
 def load_with_source(
@@ -62,17 +71,27 @@ def load_with_source(
         InvalidModelError: As `load_model`.
     """
     model, proto = _checked(source)
-    _read_external(proto, model)
-    return _canonical(model), proto
+    _read_external(proto, _path_of(source))
+    return model, proto
 
 
 def _checked(
     source: str | os.PathLike[str] | bytes | onnx.ModelProto,
 ) -> tuple[ir.Model, onnx.ModelProto]:
+    """The model at the canonical opset, and the file; warns of what was put right."""
     where, path = _label(source), _path_of(source)
-    proto = _read(source)
+    proto, found = normalize(_read(source), where)
     check_proto(proto, path, where)
-    return _deserialize(proto, path, where), proto
+    model = _deserialize(proto, path, where)
+    declared = DeclaredShapes(model)
+    _canonical(model)
+    wrong = declared.put_back(model)
+    if wrong:
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        found.append(f"declared shapes that hold are required, got {wrong[0]}{more}")
+    if found:
+        warnings.warn(f"{where}: {'; '.join(found)}.", ToolkitWarning, stacklevel=3)
+    return model, proto
 
 
 def _canonical(model: ir.Model) -> ir.Model:
@@ -98,20 +117,33 @@ def read_proto(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx
     proto = _read(source)
     check_proto(proto, path, where)
     if path is not None and has_external_data(proto):
-        _read_external(proto, _deserialize(proto, path, where))
+        # Through onnx-ir, which checks the sizes and stays inside the folder.
+        _deserialize(proto, path, where)
+        _read_external(proto, path)
     return proto
 
 
-def _read_external(proto: onnx.ModelProto, model: ir.Model) -> None:
-    """Brings external data of the main graph into the proto, as onnx-ir read and checked it."""
-    if not has_external_data(proto):
+def _read_external(proto: onnx.ModelProto, path: str | None) -> None:
+    """Brings external data into the proto."""
+    if path is None:
         return
-    for tensor in proto.graph.initializer:
-        value = model.graph.initializers[tensor.name].const_value
-        if isinstance(value, ir.ExternalTensor):
-            tensor.ClearField("external_data")
-            tensor.ClearField("data_location")
-            tensor.raw_data = value.tobytes()
+    for tensor in external_tensors(proto):
+        tensor.raw_data = _external(tensor, path).tobytes()
+        tensor.ClearField("external_data")
+        tensor.ClearField("data_location")
+
+
+def _external(tensor: onnx.TensorProto, path: str) -> ir.ExternalTensor:
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    return ir.ExternalTensor(
+        entries["location"],
+        int(entries.get("offset", 0)),
+        int(entries["length"]) if "length" in entries else None,
+        ir.DataType(tensor.data_type),
+        shape=ir.Shape(tensor.dims),
+        name=tensor.name,
+        base_dir=os.path.dirname(os.path.abspath(path)),
+    )
 
 
 def _path_of(source: ModelSource) -> str | None:
@@ -161,6 +193,7 @@ def _deserialize(proto: onnx.ModelProto, path: str | None, where: str) -> ir.Mod
     except Exception as error:
         raise invalid(where, _root_cause(error)) from None
     check_tensors(model, where)
+    _read_attributes(model)
     if model.ir_version < 4:
         # Every initializer had to be an input as well; none is meant to be fed.
         initial = model.graph.initializers
@@ -170,6 +203,15 @@ def _deserialize(proto: onnx.ModelProto, path: str | None, where: str) -> ir.Mod
     if proto.training_info:
         model.meta[training_info.META_KEY] = list(proto.training_info)
     return model
+
+
+def _read_attributes(model: ir.Model) -> None:
+    """Reads in the tensor attributes that lie in another file: those of Constant, and small."""
+    for graph in model.graphs():
+        for node in graph:
+            for name, attr in node.attributes.items():
+                if isinstance(attr.value, ir.ExternalTensor):
+                    node.attributes[name] = ir.AttrTensor(name, ir.tensor(attr.value.numpy()))
 
 
 def _root_cause(error: BaseException) -> str:
@@ -220,7 +262,19 @@ def _serialized(work: ir.Model, model: ir.Model) -> onnx.ModelProto:
         opsets = {**model.opset_imports, "": CANONICAL_OPSET}
         infos = training_info.convert(infos, model, opsets, lambda m: downgrade(m, target))
     proto.training_info.extend(infos)
+    if proto.ir_version < 4:
+        _list_initializers(proto.graph)
     return proto
+
+
+def _list_initializers(graph: onnx.GraphProto) -> None:
+    """Before IR version 4 every initializer had to be an input as well."""
+    listed = {entry.name for entry in graph.input}
+    for tensor in graph.initializer:
+        if tensor.name not in listed:
+            graph.input.append(
+                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            )
 
 
 def _composites(model: ir.Model, opset: int, inline: bool) -> None:
@@ -240,6 +294,12 @@ def _ir_version(model: ir.Model) -> int:
     """The oldest IR version that knows every opset the model imports."""
     table = onnx.helper.OP_SET_ID_VERSION_MAP
     needed = [8 if model.functions else 3]
+    inputs = set(model.graph.inputs)
+    # Version 3 knows neither inputs with a default nor initializers of a subgraph.
+    if any(v in inputs for v in model.graph.initializers.values()) or any(
+        graph.initializers for graph in model.graph.subgraphs()
+    ):
+        needed.append(4)
     for domain, version in model.opset_imports.items():
         needed.append(table.get((domain or "ai.onnx", version), 3))
     return max(needed)

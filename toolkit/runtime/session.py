@@ -7,6 +7,7 @@ than the CPU's, asynchronous runs, profiling files.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ import onnx
 import onnx_ir as ir
 
 from toolkit import dtypes
-from toolkit.errors import DTypeError, InvalidArgumentError, ShapeError
+from toolkit.errors import DTypeError, InvalidArgumentError, ShapeError, ToolkitWarning
 from toolkit.graph.io import load_model
 from toolkit.graph.passes import optimize
 from toolkit.runtime import _core
@@ -194,6 +195,8 @@ class InferenceSession:
             optimize(self._model)
         graph = self._model.graph
         self._outputs = {v.name or "": v for v in graph.outputs}
+        self._output_names = [v.name or "" for v in graph.outputs]  # A file may name one twice.
+        self._ran = False
         self._inputs = {v.name or "": v for v in graph.inputs if v.name not in graph.initializers}
         self._overridable = {v.name or "": v for v in graph.inputs if v.name in graph.initializers}
         self._programs: dict[tuple[tuple[str, ...], tuple[str, ...]], CompiledProgram] = {}
@@ -260,7 +263,7 @@ class InferenceSession:
     def _run(
         self, output_names: Sequence[str] | None, feed: Mapping[str, _core.Tensor]
     ) -> list[_core.Tensor]:
-        outputs = tuple(output_names or self._outputs)
+        outputs = tuple(output_names or self._output_names)
         for name in outputs:
             if name not in self._outputs:
                 raise InvalidArgumentError(
@@ -283,7 +286,11 @@ class InferenceSession:
             _check(declared, tensor)
             if name in self._overridable:
                 names += (name,)
-        return self._compile(names, outputs).run([feed[n] for n in names])
+        results = self._compile(names, outputs).run([feed[n] for n in names])
+        if not self._ran:
+            self._ran = True
+            _warn_of_shapes([self._outputs[n] for n in outputs], results)
+        return results
 
     def get_inputs(self) -> list[NodeArg]:
         """The inputs that a run needs."""
@@ -291,7 +298,7 @@ class InferenceSession:
 
     def get_outputs(self) -> list[NodeArg]:
         """The outputs that a run can give."""
-        return [_node_arg(v) for v in self._outputs.values()]
+        return [_node_arg(self._outputs[n]) for n in self._output_names]
 
     def get_overridable_initializers(self) -> list[NodeArg]:
         """Initializers that are inputs too."""
@@ -363,6 +370,23 @@ def _check(declared: ir.Value, tensor: _core.Tensor) -> None:
         raise ShapeError(
             f"run: input '{declared.name}' must have shape ({text}), got {tensor.shape}."
         )
+
+
+def _warn_of_shapes(declared: Sequence[ir.Value], results: Sequence[_core.Tensor]) -> None:
+    """A declared output shape is a claim of the file: a wrong one is not refused."""
+    for value, tensor in zip(declared, results, strict=True):
+        if value.shape is None or not isinstance(value.type, ir.TensorType):
+            continue
+        dims, shape = list(value.shape), tensor.shape
+        if len(dims) != len(shape) or any(
+            isinstance(d, int) and d != n for d, n in zip(dims, shape, strict=True)
+        ):
+            text = ", ".join(str(d) if isinstance(d, int) else d.value or "?" for d in dims)
+            warnings.warn(
+                f"run: output '{value.name}' must have the declared shape ({text}), got {shape}.",
+                ToolkitWarning,
+                stacklevel=4,
+            )
 
 
 def _fits(declared: ir.TypeProtocol | None, value: _core.Tensor) -> bool:

@@ -19,6 +19,7 @@ import onnx_ir as ir
 
 from toolkit.errors import InvalidArgumentError, ToolkitError, UnsupportedOperatorError
 from toolkit.graph.downgrade.attributes import count_axes_from_front
+from toolkit.graph.downgrade.ml import ML, oldest_version
 from toolkit.graph.downgrade.registry import before, rule_of
 from toolkit.graph.edit import Edit, Names, call_of, set_inputs, where
 from toolkit.graph.infer import OPSET, GraphInference
@@ -30,7 +31,7 @@ __all__ = ["MIN_EXPORT_OPSET", "before", "downgrade"]
 for _family in pkgutil.iter_modules(__path__):  # Imported to register.
     importlib.import_module(f"{__name__}.{_family.name}")
 
-MIN_EXPORT_OPSET = 9
+MIN_EXPORT_OPSET = 7
 
 
 def downgrade(model: ir.Model, opset: int) -> None:
@@ -51,6 +52,10 @@ def downgrade(model: ir.Model, opset: int) -> None:
     _graph(model.graph, opset, Names(model.graph), inference, False)
     for graph in (model.graph, *model.graph.subgraphs()):
         graph.opset_imports[""] = opset
+    scopes: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
+    for scope in scopes:
+        if ML in scope.opset_imports:
+            scope.opset_imports[ML] = oldest_version(scope)
 
 
 def _graph(
@@ -86,10 +91,9 @@ def _node(edit: Edit, node: ir.Node, opset: int) -> list[ir.Node]:
                 rule(edit)
                 if node.graph is None:
                     break
-            elif older is None:
-                raise edit.fail(f"opset {version} is required", f"{opset}")
+                older = _since(node.op_type, version - 1)  # It may have another name now.
             if older is None:
-                break
+                raise edit.fail(f"opset {version} is required", f"{opset}")
             _accept(edit, older, version)
             if older < 11 <= version:
                 count_axes_from_front(edit)
@@ -121,11 +125,12 @@ def _refusal(opset: int, reason: ToolkitError) -> UnsupportedOperatorError:
 
 
 def _since(op_type: str, opset: int) -> int | None:
-    """The version of an operator that an opset has."""
+    """The version of an operator that an opset has; one that is deprecated there is none."""
     try:
-        return int(onnx.defs.get_schema(op_type, opset).since_version)
+        schema = onnx.defs.get_schema(op_type, opset)
     except onnx.defs.SchemaError:
         return None
+    return None if schema.deprecated else int(schema.since_version)
 
 
 def _accept(edit: Edit, version: int, newer: int) -> None:
@@ -138,7 +143,7 @@ def _accept(edit: Edit, version: int, newer: int) -> None:
             continue
         attr = node.attributes[name]
         default = newest[name].default_value if name in newest else None
-        if attr.is_ref() or default is None or not _is_default(attr, default):
+        if attr.is_ref() or default is None or not _is_default(name, attr, default):
             need = f"{name} must hold its default before opset {newer}"
             raise edit.fail(need, repr(attr.value))
         node.attributes.pop(name)
@@ -154,9 +159,9 @@ def _accept(edit: Edit, version: int, newer: int) -> None:
     check_outputs(call, schema, node.outputs)
 
 
-def _is_default(attr: ir.Attr, default: onnx.AttributeProto) -> bool:
+def _is_default(name: str, attr: ir.Attr, default: onnx.AttributeProto) -> bool:
     if not default.name:
-        return False
+        return name == "dilations" and set(attr.value) == {1}
     value = onnx.helper.get_attribute_value(default)
     if isinstance(value, bytes):
         value = value.decode()

@@ -83,15 +83,6 @@ def top_k(edit: Edit) -> None:
     edit.put("k", edit.input_as_attribute(1, "k")[0])
 
 
-@before("Clip", opset=11)
-def clip(edit: Edit) -> None:
-    """Inputs min, max -> attributes."""
-    for index, name in ((2, "max"), (1, "min")):
-        values = edit.input_as_attribute(index, name, default=())
-        if values:
-            edit.put(name, float(values[0]))
-
-
 @before("Dropout", opset=12)
 def dropout(edit: Edit) -> None:
     """Input ratio -> attribute; training is not to be said before opset 12.
@@ -129,6 +120,22 @@ def constant(edit: Edit) -> None:
                         ("value_float", np.float32), ("value_floats", np.float32)):  # fmt: skip
         if name in edit.node.attributes:
             edit.put_tensor("value", np.asarray(edit.pop(name), dtype))
+
+
+@before("Constant", opset=9)
+def constant_9(edit: Edit) -> None:
+    """Only floats: others become an initializer; in a function, `Cast(float64 constant)`."""
+    tensor = edit.get("value")
+    array = np.asarray(tensor.numpy())
+    if tensor.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE):
+        return
+    if not edit.in_function:
+        edit.replace(edit.const(array, array.dtype, "value"))
+        return
+    if array.dtype.kind not in "iub" or (np.abs(array.astype(np.float64)) > 2**53).any():
+        raise edit.fail("a number is required before opset 9", str(tensor.dtype))
+    wide = edit.op("Constant", [], {"value": ir.tensor(array.astype(np.float64))})
+    edit.replace(edit.op("Cast", [wide], {"to": int(tensor.dtype)}))
 
 
 def count_axes_from_front(edit: Edit) -> None:

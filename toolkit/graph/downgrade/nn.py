@@ -46,6 +46,33 @@ def gemm(edit: Edit) -> None:
         edit.set_inputs(a, b, edit.const_like(0.0, a, "zero"))
 
 
+@before("Resize", opset=19)
+def resize_19(edit: Edit) -> None:
+    """Mode half_pixel_symmetric came with opset 19."""
+    mode = edit.get("coordinate_transformation_mode", "half_pixel")
+    if mode == "half_pixel_symmetric":
+        raise edit.fail("another mode is required before opset 19", mode)
+
+
+@before("Resize", opset=18)
+def resize_18(edit: Edit) -> None:
+    """Attribute axes -> scales or sizes of all axes: ones, or the input's own."""
+    axes = edit.pop("axes", None)
+    if axes is None:
+        return
+    x, roi, scales, sizes = (edit.input(i) for i in range(4))
+    rank, given = edit.rank(x), scales or sizes
+    if rank is None or given is None or roi is not None:
+        raise edit.fail("a known rank and no roi are required before opset 18", "others")
+    places = [a % rank for a in axes]
+    # Behind the given numbers stand those of the other axes.
+    order = [places.index(k) if k in places else len(places) + k for k in range(rank)]
+    rest = edit.const([1.0] * rank, np.float32) if scales is not None else edit.op("Shape", [x])
+    joined = edit.op("Concat", [given, rest], {"axis": 0})
+    full = edit.op("Gather", [joined, edit.const(order)])
+    edit.set_inputs(x, None, full if scales is not None else None, None if scales else full)
+
+
 @before("Resize", opset=13)
 def resize_13(edit: Edit) -> None:
     """Inputs left out -> empty tensors."""
@@ -68,10 +95,28 @@ def resize_11(edit: Edit) -> None:
     edit.set_inputs(edit.node.inputs[0], edit.node.inputs[2])
 
 
+@before("Resize", opset=10)
+def resize_10(edit: Edit) -> None:
+    """Opset 10's Resize was Upsample, with constant scales of 1 and more."""
+    scales = edit.constant_of(1)
+    if scales is None or (scales < 1).any():
+        got = "others" if scales is None else str(scales.tolist())
+        raise edit.fail("constant scales of 1 and more are required before opset 10", got)
+    edit.node.op_type = "Upsample"
+
+
+@before("Upsample", opset=9)
+def upsample_9(edit: Edit) -> None:
+    """Input scales -> attribute."""
+    edit.put("scales", [float(s) for s in edit.input_as_attribute(1, "scales")])
+
+
 @before("GridSample", opset=20)
 def grid_sample(edit: Edit) -> None:
-    """Modes linear, cubic were bilinear, bicubic."""
+    """Modes linear, cubic were bilinear, bicubic, of images only."""
     mode = edit.get("mode", "linear")
+    if edit.rank(edit.node.inputs[0]) not in (4, None):
+        raise edit.fail("X of rank 4 is required before opset 20", "another rank")
     edit.put("mode", {"linear": "bilinear", "cubic": "bicubic"}.get(mode, mode))
 
 

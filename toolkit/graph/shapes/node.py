@@ -68,10 +68,14 @@ def infer_call(call: NodeCall, version: int = OPSET) -> list[TypeInfo]:
 
 @functools.cache
 def _schema(op_type: str, domain: str, version: int) -> onnx.defs.OpSchema | None:
+    """The schema at an opset; that of the last version that still had a deprecated operator."""
     try:
-        return onnx.defs.get_schema(op_type, version, domain)
+        schema = onnx.defs.get_schema(op_type, version, domain)
+        if schema.deprecated and schema.since_version > 1:
+            schema = onnx.defs.get_schema(op_type, schema.since_version - 1, domain)
     except onnx.defs.SchemaError:
         return None
+    return schema
 
 
 _RENAMED = {"float": "float32", "double": "float64"}
@@ -250,6 +254,8 @@ def _run_schema(
     version: int,
 ) -> dict[str, bytes]:
     run: Any = schema._infer_node_outputs  # The typed stub lacks the last arguments.
+    if onnx.defs.get_schema(schema.name, version, schema.domain).deprecated:
+        version = schema.since_version
     found: dict[str, bytes] = run(
         node, types, constants, {}, {schema.domain: version}, onnx.IR_VERSION
     )

@@ -2,24 +2,33 @@
 
 One walk in topological order: each node goes through the adapters of its operator, one for each
 opset that changed its meaning, and is inferred, so that the next nodes' adapters know ranks and
-element types. Adapters stand by family, one file each. Absent: opset 8's Scan (its batch axis),
-experimental operators of opset 1, and the operators of `ai.onnx.ml`.
+element types. Adapters stand by family, one file each. Absent: ATen and LoopIndexTensor, which were
+experimental in opset 1 and have no meaning of their own.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 
+import onnx
 import onnx_ir as ir
 
-from toolkit.graph.edit import Edit, Names
+from toolkit.errors import UnsupportedOperatorError
+from toolkit.graph.edit import Edit, Names, where
 from toolkit.graph.infer import OPSET as CANONICAL_OPSET
 from toolkit.graph.infer import GraphInference
 from toolkit.graph.upgrade.registry import adapter, next_adapter
 
-__all__ = ["CANONICAL_OPSET", "adapter", "upgrade", "upgrade_function"]
+__all__ = ["CANONICAL", "CANONICAL_OPSET", "adapter", "upgrade", "upgrade_function"]
+
+CANONICAL = {"": CANONICAL_OPSET, "ai.onnx.ml": 5}
+"""The canonical opset of each domain that has adapters.
+
+The tree ensembles that `ai.onnx.ml` 5 deprecates stay operators of their own.
+"""
 
 for _family in pkgutil.iter_modules(__path__):  # Imported to register.
     importlib.import_module(f"{__name__}.{_family.name}")
@@ -33,49 +42,85 @@ def upgrade(model: ir.Model) -> None:
     """
     for function in model.functions.values():
         upgrade_function(function)
-    version = _version(model.graph.opset_imports)
+    versions = _versions(model.graph.opset_imports)
     inference = GraphInference(model.functions, strict=False)
     inference.opsets = _canonical(model.graph.opset_imports)
-    _graph(model.graph, version, Names(model.graph), inference, in_function=False)
+    _graph(model.graph, versions, Names(model.graph), inference, in_function=False)
     for graph in (model.graph, *model.graph.subgraphs()):
         graph.opset_imports[""] = CANONICAL_OPSET
+        _import_canonical(graph.opset_imports)
 
 
 def upgrade_function(function: ir.Function) -> None:
-    """Rewrites a function's body in place to `CANONICAL_OPSET`.
+    """Rewrites a function's body in place to `CANONICAL`.
 
     Raises:
         UnsupportedOperatorError: As `upgrade`.
     """
-    version = _version(function.opset_imports)
+    versions = _versions(function.opset_imports)
     inference = GraphInference({}, strict=False)
     inference.opsets = _canonical(function.opset_imports)
-    _graph(function.graph, version, Names(function.graph), inference, in_function=True)
-    if "" in function.opset_imports:
-        function.opset_imports[""] = CANONICAL_OPSET
+    _graph(function.graph, versions, Names(function.graph), inference, in_function=True)
+    _import_canonical(function.opset_imports)
 
 
-def _version(imports: Mapping[str, int]) -> int:
+def _versions(imports: Mapping[str, int]) -> dict[str, int]:
+    """The opsets to start from; "ai.onnx" is another name of the standard domain."""
+    versions = {"" if domain == "ai.onnx" else domain: v for domain, v in imports.items()}
     # A model before IR version 3 names no opset: it is opset 1.
-    return imports.get("", 1 if not imports else CANONICAL_OPSET)
+    versions.setdefault("", CANONICAL_OPSET if imports else 1)
+    return versions
 
 
 def _canonical(imports: Mapping[str, int]) -> dict[str, int]:
-    return {**imports, "": CANONICAL_OPSET}
+    return {**imports, **CANONICAL}
+
+
+def _import_canonical(imports: MutableMapping[str, int]) -> None:
+    if "ai.onnx" in imports:
+        imports[""] = imports.pop("ai.onnx")
+    for domain, version in CANONICAL.items():
+        if domain in imports:
+            imports[domain] = version
 
 
 def _graph(
-    graph: ir.Graph, version: int, names: Names, inference: GraphInference, in_function: bool
+    graph: ir.Graph,
+    versions: Mapping[str, int],
+    names: Names,
+    inference: GraphInference,
+    in_function: bool,
 ) -> None:
     edit = Edit(graph, names, inference, in_function)
     inference.describe(graph)
+    stale = any(v < CANONICAL.get(domain, 0) for domain, v in versions.items())
     for node in tuple(graph):
-        if not node.domain and version < CANONICAL_OPSET:
+        if stale:
             for inner in _subgraphs(node):
-                _graph(inner, version, names, inference, in_function)
-            _adapt(edit, node, version)
+                _graph(inner, versions, names, inference, in_function)
+            version = versions.get(node.domain, CANONICAL_OPSET)
+            if version < CANONICAL.get(node.domain, 0):
+                _adapt(edit, node, version)
         if node.graph is not None:
+            _require_operator(node, inference)
             inference.node(node)
+
+
+def _require_operator(node: ir.Node, inference: GraphInference) -> None:
+    """ONNX's checker lets experimental operators pass."""
+    if node.domain or node.op_identifier() in inference.functions:
+        return
+    if not _exists(node.op_type):
+        need = f"an operator of opset {CANONICAL_OPSET}, or one that it replaces, is required"
+        raise UnsupportedOperatorError(f"{where(node)}: {need}, got {node.op_type}.")
+
+
+@functools.cache
+def _exists(op_type: str) -> bool:
+    try:
+        return not onnx.defs.get_schema(op_type, CANONICAL_OPSET).deprecated
+    except onnx.defs.SchemaError:
+        return False
 
 
 def _subgraphs(node: ir.Node) -> list[ir.Graph]:
@@ -92,8 +137,11 @@ def _adapt(edit: Edit, node: ir.Node, version: int) -> None:
     """Runs the node through its adapters, from `version` up."""
     edit.at(node)
     node.version = None
-    if version < 6:
+    if not node.domain and version < 6:
         node.attributes.pop("consumed_inputs", None)  # A hint for in-place reuse.
-    while node.graph is not None and (step := next_adapter(node.op_type, version)) is not None:
+    while (
+        node.graph is not None
+        and (step := next_adapter(node.op_type, version, node.domain)) is not None
+    ):
         version, rule = step
         rule(edit)

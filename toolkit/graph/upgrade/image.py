@@ -40,11 +40,23 @@ def resize_11(edit: Edit) -> None:
 
 @adapter("Resize", to=13)
 def resize_13(edit: Edit) -> None:
-    """An empty tensor stood for an input left out; with sizes, scales is left out."""
+    """An empty tensor stood for an input left out; with sizes, scales is left out.
+
+    tf_half_pixel_for_nn is half_pixel shifted by 0.5: round_prefer_floor(h + 0.5) = ceil(h) and
+    floor(h + 0.5) = round_prefer_ceil(h).
+    """
     x, roi, scales, sizes = (edit.input(i) for i in range(4))
     mode = edit.get("coordinate_transformation_mode", "half_pixel")
-    if mode not in ("tf_crop_and_resize", b"tf_crop_and_resize"):
+    if mode != "tf_crop_and_resize":
         roi = None
+    if mode == "tf_half_pixel_for_nn":
+        shifted = {"floor": "round_prefer_ceil", "round_prefer_floor": "ceil"}
+        nearest = edit.get("nearest_mode", "round_prefer_floor")
+        if edit.get("mode", "nearest") != "nearest" or nearest not in shifted:
+            need = "mode nearest with floor or round_prefer_floor is required"
+            raise edit.fail(f"{need} with tf_half_pixel_for_nn", nearest)
+        edit.put("coordinate_transformation_mode", "half_pixel")
+        edit.put("nearest_mode", shifted[nearest])
     edit.set_inputs(x, roi, None if sizes is not None else scales, sizes)
 
 

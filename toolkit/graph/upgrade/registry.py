@@ -8,26 +8,32 @@ from collections.abc import Callable
 from toolkit.graph.edit import Edit
 
 Adapter = Callable[[Edit], None]
-_ADAPTERS: dict[str, dict[int, Adapter]] = defaultdict(dict)
+_ADAPTERS: dict[tuple[str, str], dict[int, Adapter]] = defaultdict(dict)
 
 
-def adapter(*op_types: str, to: int) -> Callable[[Adapter], Adapter]:
+def adapter(*op_types: str, to: int, domain: str = "") -> Callable[[Adapter], Adapter]:
     """Registers a rule that brings a node from the version before opset `to` to opset `to`.
 
     The rule edits `edit.node`: its attributes and inputs in place, or it replaces the node by nodes
-    of the canonical opset. Versions of an operator that differ in element types alone need no rule.
+    of the canonical opset. Versions of an operator that differ in element types alone need no rule,
+    nor do attributes whose defaults say what the older version did.
     """
 
     def register(function: Adapter) -> Adapter:
         for op_type in op_types:
-            _ADAPTERS[op_type][to] = function
+            _ADAPTERS[domain, op_type][to] = function
         return function
 
     return register
 
 
-def next_adapter(op_type: str, version: int) -> tuple[int, Adapter] | None:
+def next_adapter(op_type: str, version: int, domain: str = "") -> tuple[int, Adapter] | None:
     """The first rule of an operator above opset `version`, and the opset it leads to."""
-    steps = _ADAPTERS.get(op_type)
+    steps = _ADAPTERS.get((domain, op_type))
     later = [to for to in steps if to > version] if steps else []
     return (min(later), steps[min(later)]) if steps and later else None
+
+
+def adapted_versions(op_type: str, domain: str = "") -> frozenset[int]:
+    """The opsets that an operator's rules lead to."""
+    return frozenset(_ADAPTERS.get((domain, op_type), ()))

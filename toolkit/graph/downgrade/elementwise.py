@@ -1,0 +1,45 @@
+"""Rules of elementwise operators."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from toolkit.graph.downgrade.registry import before
+from toolkit.graph.edit import Edit
+
+
+@before("Mod", opset=28)
+def mod_28(edit: Edit) -> None:
+    """Floats came with fmod=1 alone: the remainder of truncation, moved to the sign of B.
+
+    r = Mod(a, b, fmod=1); y = r + b where r != 0 and (r < 0) != (b < 0), else r
+    """
+    a, b = edit.node.inputs
+    assert a is not None
+    if edit.get("fmod", 0) or (a.dtype is not None and not a.dtype.is_floating_point()):
+        return
+    if a.dtype is None:
+        raise edit.fail("a known element type is required before opset 28", "an unknown one")
+    zero = edit.const(0, a.dtype.numpy(), "zero")
+    r = edit.op("Mod", [a, b], {"fmod": 1})
+    differ = edit.op("Xor", [edit.op("Less", [r, zero]), edit.op("Less", [b, zero])])
+    some = edit.op("Not", [edit.op("Equal", [r, zero])])
+    moved = edit.op("Add", [r, b])
+    edit.replace(edit.op("Where", [edit.op("And", [some, differ]), moved, r]))
+
+
+@before("Clip", opset=11)
+def clip_11(edit: Edit) -> None:
+    """Inputs min, max -> attributes; bounds that are no constants -> Max, Min."""
+    x, *bounds = (edit.input(i) for i in range(3))
+    if all(v is None or edit.constant_of(i + 1) is not None for i, v in enumerate(bounds)):
+        for index, name in ((2, "max"), (1, "min")):
+            values = edit.input_as_attribute(index, name, default=())
+            if values:
+                edit.put(name, float(np.float32(values[0])))
+        return
+    for bound, op_type in zip(bounds, ("Max", "Min"), strict=True):
+        if bound is not None:
+            x = edit.op(op_type, [x, bound])
+    assert x is not None
+    edit.replace(x)

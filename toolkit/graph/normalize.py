@@ -1,0 +1,177 @@
+"""Puts right in a file what can be understood but is against the standard, or a rare form of it.
+
+1. Before IR version 4 a file without an opset is of opset 1.
+2. Nodes that stand before what they read are sorted, in subgraphs too.
+3. Sparse initializers and constants become dense.
+4. A negative dimension of an input or output is an unknown one.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from toolkit.graph.check import invalid
+
+_LARGEST = 2**31  # Bytes of one dense tensor.
+
+
+def normalize(proto: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, list[str]]:
+    """The model as the standard wants it, and what was against it; `proto` is not changed.
+
+    Raises:
+        InvalidModelError: The nodes form a cycle, or a sparse tensor is malformed or too large.
+    """
+    names_opset = bool(proto.opset_import) or proto.ir_version >= 4 or proto.ir_version < 3
+    if names_opset and not any(_is_odd(g) for g in _graphs(proto.graph)):
+        return proto, []
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    found = []
+    if not names_opset:
+        copy.opset_import.add(domain="", version=1)
+        found.append("an opset is required, got none: it is read as opset 1")
+    for graph in list(_graphs(copy.graph)):
+        _densify(graph, where)
+        for value in (*graph.input, *graph.output):
+            _forget_negative_dims(value)
+    if not all(_is_sorted(g) for g in _graphs(copy.graph)):
+        _sort(copy.graph, where)
+        found.append("nodes behind what they read are required, got others: they are sorted")
+    return copy, found
+
+
+def _is_odd(graph: onnx.GraphProto) -> bool:
+    sparse = graph.sparse_initializer or any(
+        a.type == onnx.AttributeProto.SPARSE_TENSOR for n in graph.node for a in n.attribute
+    )
+    values = (*graph.input, *graph.output)
+    return bool(sparse) or any(map(_negative_dims, values)) or not _is_sorted(graph)
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for node in graph.node:
+        for inner in _subgraphs(node):
+            yield from _graphs(inner)
+
+
+def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attr in node.attribute:
+        if attr.type == onnx.AttributeProto.GRAPH:
+            yield attr.g
+        elif attr.type == onnx.AttributeProto.GRAPHS:
+            yield from attr.graphs
+
+
+def _reads(node: onnx.NodeProto) -> set[str]:
+    """What a node reads, names that its subgraphs capture included."""
+    names = set(node.input)
+    for graph in _subgraphs(node):
+        inner: set[str] = set()
+        for other in graph.node:
+            inner |= _reads(other)
+        inner.update(value.name for value in graph.output)
+        names |= inner - _made(graph)
+    return names - {""}
+
+
+def _made(graph: onnx.GraphProto) -> set[str]:
+    made = {value.name for value in graph.input} | {t.name for t in graph.initializer}
+    made.update(t.values.name for t in graph.sparse_initializer)
+    return made.union(*(node.output for node in graph.node))
+
+
+def _is_sorted(graph: onnx.GraphProto) -> bool:
+    later = {name for node in graph.node for name in node.output if name}
+    for node in graph.node:
+        if not later.isdisjoint(_reads(node)):
+            return False
+        later.difference_update(node.output)
+    return True
+
+
+def _sort(graph: onnx.GraphProto, where: str) -> None:
+    """Sorts nodes: each as soon as what it reads is there, else in the given order."""
+    for node in graph.node:
+        for inner in _subgraphs(node):
+            _sort(inner, where)
+    maker = {name: k for k, node in enumerate(graph.node) for name in node.output if name}
+    needs = {
+        k: {maker[name] for name in _reads(node) if name in maker}
+        for k, node in enumerate(graph.node)
+    }
+    order = _topological(needs)
+    if len(order) < len(needs):
+        stuck = graph.node[min(set(needs) - set(order))]
+        name = stuck.name or stuck.output[0]
+        raise invalid(where, f"no node reads its own result, but '{name}' does through others")
+    nodes = [graph.node[k] for k in order]
+    kept = [onnx.NodeProto() for _ in nodes]
+    for a, b in zip(kept, nodes, strict=True):
+        a.CopyFrom(b)
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _topological(needs: dict[int, set[int]]) -> list[int]:
+    """Numbers whose needs come before them, small ones first; those in a cycle are left out."""
+    users: dict[int, list[int]] = {k: [] for k in needs}
+    for k, before in needs.items():
+        for other in before:
+            users[other].append(k)
+    missing = {k: len(before) for k, before in needs.items()}
+    ready = [k for k, count in missing.items() if not count]
+    heapq.heapify(ready)
+    order = []
+    while ready:
+        k = heapq.heappop(ready)
+        order.append(k)
+        for user in users[k]:
+            missing[user] -= 1
+            if not missing[user]:
+                heapq.heappush(ready, user)
+    return order
+
+
+def _densify(graph: onnx.GraphProto, where: str) -> None:
+    for sparse in graph.sparse_initializer:
+        graph.initializer.append(_dense(sparse, where))
+    del graph.sparse_initializer[:]
+    for node in graph.node:
+        for attr in node.attribute:
+            if attr.type == onnx.AttributeProto.SPARSE_TENSOR and attr.name == "sparse_value":
+                tensor = _dense(attr.sparse_tensor, where)
+                attr.Clear()
+                attr.CopyFrom(onnx.helper.make_attribute("value", tensor))
+
+
+def _dense(sparse: onnx.SparseTensorProto, where: str) -> onnx.TensorProto:
+    """Indices are (NNZ,) of the flat tensor or (NNZ, rank)."""
+    name, dims = sparse.values.name, list(sparse.dims)
+    try:
+        onnx.checker.check_sparse_tensor(sparse)
+        values = numpy_helper.to_array(sparse.values)
+        indices = numpy_helper.to_array(sparse.indices)
+    except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
+        raise invalid(where, f"sparse tensor '{name}': {error}") from None
+    if math.prod(dims) * values.itemsize > _LARGEST:
+        raise invalid(where, f"sparse tensor '{name}' of shape {tuple(dims)} is too large")
+    result = np.zeros(dims, values.dtype)
+    place = indices if indices.ndim == 1 else np.ravel_multi_index(tuple(indices.T), dims)
+    result.reshape(-1)[place] = values
+    return numpy_helper.from_array(result, name)
+
+
+def _negative_dims(value: onnx.ValueInfoProto) -> Sequence[onnx.TensorShapeProto.Dimension]:
+    return [d for d in value.type.tensor_type.shape.dim if d.dim_value < 0]
+
+
+def _forget_negative_dims(value: onnx.ValueInfoProto) -> None:
+    for dim in _negative_dims(value):
+        dim.Clear()
