@@ -11,8 +11,8 @@ class BitCast : public Kernel {
  public:
   explicit BitCast(const Attributes& a) : to_(static_cast<DType>(a.Int("to", 0))) {
     const bool fits = a.Int("to", 0) > 0 && a.Int("to", 0) <= static_cast<int>(DType::kBFloat16);
-    TK_REQUIRE(fits && Contains(kFixedSize & ~kBools, to_), ErrorKind::kDType,
-               "attribute to must be a type of fixed size other than bool, got ", a.Int("to", 0));
+    TK_REQUIRE(fits && Contains(kFixedSize, to_), ErrorKind::kDType,
+               "attribute to must be a type of fixed size, got ", a.Int("to", 0));
   }
 
   void Run(KernelContext& c) const override {
@@ -153,10 +153,9 @@ void Size(KernelContext& c) {
 }
 
 static const bool kViews =
-    Register<BitCast>("BitCast").Types(kFixedSize & ~kBools).View() &&
-    RegisterFn("Identity", Identity).View() && Register<Reshape>("Reshape").View() &&
-    Register<Flatten>("Flatten").View() && RegisterFn("Squeeze", Squeeze).View() &&
-    RegisterFn("Unsqueeze", Unsqueeze).View();
+    Register<BitCast>("BitCast").View() && RegisterFn("Identity", Identity).View() &&
+    Register<Reshape>("Reshape").View() && Register<Flatten>("Flatten").View() &&
+    RegisterFn("Squeeze", Squeeze).View() && RegisterFn("Unsqueeze", Unsqueeze).View();
 static const bool kSizes = Register<ShapeOf>("Shape") && RegisterFn("Size", Size);
 
 }  // namespace
