@@ -4,12 +4,12 @@ namespace toolkit {
 
 namespace {
 
-uint16_t Narrow(DType to, float x) {
+uint16_t NarrowBits(DType to, float x) {
   uint16_t bits;
   NarrowHalf(to)(&bits, &x, 1, nullptr);
   return bits;
 }
-float Widen(DType from, uint16_t bits) {
+float WidenBits(DType from, uint16_t bits) {
   float x;
   WidenHalf(from)(&x, &bits, 1, nullptr);
   return x;
@@ -17,10 +17,10 @@ float Widen(DType from, uint16_t bits) {
 
 }  // namespace
 
-Float16::Float16(float x) : bits(Narrow(DType::kFloat16, x)) {}
-Float16::operator float() const { return Widen(DType::kFloat16, bits); }
-BFloat16::BFloat16(float x) : bits(Narrow(DType::kBFloat16, x)) {}
-BFloat16::operator float() const { return Widen(DType::kBFloat16, bits); }
+Float16::Float16(float x) : bits(NarrowBits(DType::kFloat16, x)) {}
+Float16::operator float() const { return WidenBits(DType::kFloat16, bits); }
+BFloat16::BFloat16(float x) : bits(NarrowBits(DType::kBFloat16, x)) {}
+BFloat16::operator float() const { return WidenBits(DType::kBFloat16, bits); }
 
 Tensor Widened(KernelContext& c, const Tensor& x) {
   if (!Contains(kHalves, x.dtype())) return x;
@@ -33,6 +33,13 @@ Tensor Widened(KernelContext& c, const Tensor& x) {
   return wide;
 }
 
+void Narrow(ThreadPool& pool, const Tensor& wide, const Tensor& y) {
+  const UnaryFn narrow = NarrowHalf(y.dtype());
+  pool.ParallelFor(y.size(), kCheapGrain, [&](int64_t begin, int64_t end) {
+    narrow(y.data<uint16_t>() + begin, wide.data<float>() + begin, end - begin, nullptr);
+  });
+}
+
 WideOutput::WideOutput(KernelContext& c, int index, DType dtype, const Shape& shape)
     : c_(c), output_(c.Output(index, dtype, shape)), wide_(output_) {
   if (!Contains(kHalves, dtype)) return;
@@ -41,11 +48,7 @@ WideOutput::WideOutput(KernelContext& c, int index, DType dtype, const Shape& sh
 }
 
 void WideOutput::Finish() {
-  if (wide_.raw() == output_.raw() || output_.size() == 0) return;
-  const UnaryFn narrow = NarrowHalf(output_.dtype());
-  c_.pool().ParallelFor(output_.size(), kCheapGrain, [&](int64_t begin, int64_t end) {
-    narrow(output_.data<uint16_t>() + begin, wide_.data<float>() + begin, end - begin, nullptr);
-  });
+  if (wide_.dtype() != output_.dtype()) Narrow(c_.pool(), wide_, output_);
 }
 
 }  // namespace toolkit

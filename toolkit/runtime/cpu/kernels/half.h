@@ -47,6 +47,9 @@ decltype(auto) DispatchAnyNumber(DType t, Fn&& fn) {
 // `x` as float32 in scratch memory where it is half precision, else `x` itself.
 Tensor Widened(KernelContext& c, const Tensor& x);
 
+// `y` (half precision) from its float32 twin.
+void Narrow(ThreadPool& pool, const Tensor& wide, const Tensor& y);
+
 // An output that is computed in float32 where it is half precision.
 class WideOutput {
  public:
