@@ -128,6 +128,33 @@ def scatter_nd_samples(d):
             yield S(d(*shape), at, d(*updates), reduction=reduction)
 
 
+def tensor_scatter_samples(d):
+    for shape, length, axis in (((2, 3, 5, 4), 2, -2), ((3, 7), 4, 1), ((2, 3, 5), 5, -1), ((2, 4, 3, 2), 3, 1),
+                                ((2, 5, 3), 0, 1), ((0, 5, 3), 2, 1), ((1, 65, 17), 7, 1)):  # fmt: skip
+        update = list(shape)
+        update[axis] = length
+        size = shape[axis]
+        yield S(d(*shape), d(*update), axis=axis)
+        first = d.index(size - length + 1, shape[0], negative=False)
+        yield S(d(*shape), d(*update), first, axis=axis, mode="linear")
+        first = d.index(9, shape[0], negative=False)
+        yield S(d(*shape), d(*update), first, axis=axis, mode="circular")
+    yield S(d(2, 3, 4), d(2, 2, 4), i64(1, 0))
+    if d.dtype.kind != "f":  # Not in gradients: onnxruntime refuses them.
+        yield S(d(2, 3, 4), d(2, 2, 4), i64(-1, -10), mode="circular")
+
+
+def tensor_scatter(sample: Sample) -> list[np.ndarray]:
+    cache, update, first = (*sample.inputs, None)[:3]
+    axis, y = sample.attributes.get("axis", -2), cache.copy()
+    for n in range(len(cache)):
+        at = (np.arange(update.shape[axis]) + (0 if first is None else first[n])) % cache.shape[
+            axis
+        ]
+        np.moveaxis(y, axis, 1)[n][at] = np.moveaxis(update, axis, 1)[n]
+    return [y]
+
+
 def one_hot_samples(d):
     values = d.scalar([0, 1])
     for kind in ("uint8", "int16", "uint64", "float16", "float32", "float64"):
@@ -207,6 +234,9 @@ ROWS = [
     OpInfo("ScatterND", scatter_nd_samples, **INDEX, reference=scatter_nd,
            why="reductions with duplicate indices",
            big=lambda d: [S(d(301, 65), d.index(301, 999, 1), d(999, 65), reduction="add")]),
+    OpInfo("TensorScatter", tensor_scatter_samples, **INDEX, reference=tensor_scatter,
+           why="negative indices in circular mode",
+           big=lambda d: [S(d(3, 301, 65), d(3, 99, 65), i64(0, 100, 202))]),
     OpInfo("OneHot", one_hot_samples, dtypes=ALL, typed_by=None, reference=one_hot,
            why="indices out of range give all off values"),
     OpInfo("Compress", compress_samples, **INDEX),
