@@ -7,8 +7,8 @@ from typing import Any
 import onnx_ir as ir
 
 from toolkit.autodiff.registry import Result, Vjp, not_differentiable, vjp
-from toolkit.autodiff.rules._common import named_like, rank_of, static_dims
-from toolkit.graph.build import Builder, constant_of
+from toolkit.autodiff.rules._common import named_like, rank_of
+from toolkit.graph.build import Builder, constant_of, static_dims
 
 V = Any  # An ir.Value under `arithmetic`.
 
