@@ -55,6 +55,7 @@ CASES: list[tuple[str, str, list[Any], dict[str, Any], int]] = [
     ("grad", "LayerNormalizationGrad", [f32(3, 4), f32(4), f32(3, 4)], {"axis": -1}, 3),
     ("grad", "BatchNormalizationGrad", [X, f32(3), f32(2, 3, 6, 6)], {}, 3),
     ("grad", "GatherGrad", [f32(2, 4), i64(2, 2), i64(5, 4)], {"axis": 0}, 1),
+    ("grad", "DetGrad", [f32(2, 3, 3), f32(2)], {}, 1),
     ("grad", "SliceGrad", [f32(2, 4), i64(5, 4), i64(1), i64(3), i64(0)], {}, 1),
     ("nn", "BatchNormTraining", [X, f32(3), f32(3), f32(3), MOMENT[:, 0]], {"momentum": 0.1}, 3),
     ("random", "Dropout", [f32(3, 5), STATE], {"ratio": 0.4, "call": 2}, 2),

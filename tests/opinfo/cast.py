@@ -42,7 +42,7 @@ def cast_like_reference(sample):
 
 
 def bit_cast_samples(d):
-    same = [t for t in dtypes.ALL if t.itemsize == d.dtype.itemsize and t is not dtypes.bool]
+    same = [t for t in dtypes.ALL if t.itemsize == d.dtype.itemsize]
     for target in same:
         yield S(d(2, 5), to=target.onnx)
 
@@ -60,6 +60,6 @@ ROWS = [
            grad_samples=widening, big=lambda d: [S(d(100_003, low=0), to=t) for t in (1, 6, 7, 11)]),
     OpInfo("CastLike", cast_like_samples, dtypes=ALL, reference=cast_like_reference, why=WRAPS,
            grad_samples=lambda d: [S(d(3, 7), d(2))], grad=(0,)),
-    OpInfo("BitCast", bit_cast_samples, dtypes=("float32", "int32", "int64", "float64"),
+    OpInfo("BitCast", bit_cast_samples, dtypes=("float32", "int32", "int64", "float64", "bool"),
            reference=bit_cast_reference, why="one-line definition", grad=()),
 ]  # fmt: skip

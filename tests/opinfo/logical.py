@@ -6,7 +6,7 @@ import numpy as np
 
 from tests.opinfo.core import ALL, NUMBERS, SIGNED, OpInfo, S, binary, unary
 
-UNSIGNED = ("uint8", "uint32", "uint64")
+SHIFTED = ("uint8", "uint32", "uint64", "int8", "int16", "int32", "int64")
 
 
 def close(op_type: str, **row) -> OpInfo:
@@ -46,8 +46,7 @@ ROWS = [
     binary("BitwiseAnd", dtypes=SIGNED),
     binary("BitwiseOr", dtypes=SIGNED),
     binary("BitwiseXor", dtypes=SIGNED),
-    binary("BitShift", dtypes=UNSIGNED, special=False,
-           attributes=[{"direction": "LEFT"}, {"direction": "RIGHT"}]),
+    binary("BitShift", dtypes=SHIFTED, attributes=[{"direction": "LEFT"}, {"direction": "RIGHT"}]),
     OpInfo("Where", where_samples, dtypes=ALL, typed_by=None,
            big=lambda d: [S(d.bools(100_003), d(100_003), d(1)), S(d.bools(301, 1), d(1, 301), d())],
            special=lambda d: [S(d.bools(3), d.scalar([np.nan, np.inf, 1]), d.scalar([0, np.nan, -np.inf]))]

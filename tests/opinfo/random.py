@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.opinfo.core import OpInfo, S, Sample, i64
+from tests.opinfo.core import FLOATS, OpInfo, S, Sample, i64
+from toolkit import dtypes
 
 
 def philox(blocks: np.ndarray, key: int, stream: int) -> np.ndarray:
@@ -64,7 +65,7 @@ def generator_samples(d):
 
 
 def dtype_of(sample: Sample) -> np.dtype:
-    return np.dtype({1: np.float32, 11: np.float64}[sample.attributes.get("dtype", 1)])
+    return np.dtype(dtypes.BY_ONNX[sample.attributes.get("dtype", 1)].numpy)
 
 
 def uniform(sample: Sample) -> list[np.ndarray]:
@@ -84,12 +85,11 @@ def normal(sample: Sample) -> list[np.ndarray]:
 
 
 def to(d) -> int:
-    from toolkit import dtypes
-
     return dtypes.from_numpy(d.dtype).onnx
 
 
 N = 20_000
+HALVES = ("float16", "bfloat16")
 MOMENTS = {"RandomNormal": (0.5, 2.0, -np.inf, np.inf), "RandomUniform": (2.0, np.sqrt(3), -1, 5)}
 
 
@@ -107,23 +107,29 @@ def random_row(op_type: str, attributes: dict, like: bool) -> OpInfo:
         assert y.shape in ((N, 1), (0, 1))
         assert y.dtype == dtype_of(sample)
         if y.size:
+            y = y.astype(np.float64)
             assert low <= y.min() < y.max() <= high
             assert abs(y.mean() - mean) < 5 * deviation / np.sqrt(N)
             assert abs(y.std() - deviation) < 0.05 * deviation
 
-    return OpInfo(op_type + "Like" * like, samples, check=check, typed_by=None, big=samples)
+    return OpInfo(op_type + "Like" * like, samples, check=check, typed_by=None, big=samples,
+                  dtypes=HALVES + FLOATS)  # fmt: skip
 
 
 def bernoulli_samples(d):
     for p in (0.0, 0.3, 1.0):
         yield S(np.full(N, p, d.dtype), seed=3.0)
-    yield S(np.full((2, 3), 0.5, d.dtype), dtype=7)
+    for target in dtypes.ALL:
+        if target.numpy.kind != "c":
+            yield S(np.full((2, 3), 0.5, d.dtype), dtype=target.onnx)
 
 
 def bernoulli_check(sample: Sample, got) -> None:
     (p,), (y,) = sample.inputs, got
     y = y.astype(np.float64)
     assert y.shape == p.shape
+    assert y.dtype == (dtype_of(sample) if "dtype" in sample.attributes else p.dtype)
+    y, p = y.astype(np.float64), p.astype(np.float64)
     assert set(np.unique(y)) <= {0, 1}
     if p.size == N:
         assert abs(y.mean() - float(p[0])) < 0.02

@@ -104,6 +104,15 @@ def swish(c: Vjp, x: V) -> V:
     return c.dy * (s * (z * (1.0 - s) + 1.0))
 
 
+@vjp("SwiGLU")
+def swiglu(c: Vjp, x: V, linear: V) -> Result:
+    """y = x s b, s = sigmoid(alpha x): dx = dy b s (1 + alpha x (1 - s)), db = dy x s."""
+    b, alpha = c.b, c.attr("alpha", 1.0)
+    z = x if alpha == 1.0 else x * alpha
+    s = b.Sigmoid(z)
+    return lambda: c.dy * linear * (s * (z * (1.0 - s) + 1.0)), lambda: c.dy * (x * s)
+
+
 @vjp("Gelu")
 def gelu(c: Vjp, x: V) -> V:
     """dx = dy (Phi(x) + x phi(x)), the normal distribution and density.

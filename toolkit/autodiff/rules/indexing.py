@@ -96,6 +96,26 @@ def _scatter_extremum(c: Vjp, x: V, indices: V, updates: V) -> Result:
     return lambda: share * hit, None, lambda: take(share) * update_hit
 
 
+@vjp("TensorScatter")
+def tensor_scatter(c: Vjp, x: V, update: V, first: V = None) -> Result:
+    """dx = dy with zeros where the update went; dupdate = dy gathered from there."""
+    b, rank = c.b, rank_of(c, x)
+    axis = c.attr("axis") % rank
+
+    def dupdate() -> V:
+        length = b.Reshape(b.dim(update, axis), [])
+        places = b.Range(b.const(0), length, b.const(1))
+        others = [i for i in range(rank) if i != axis]
+        if first is not None:
+            places = b.Mod(places + b.Unsqueeze(first, [1]), b.dim(x, axis))
+            others.remove(0)
+        places = b.Expand(b.Unsqueeze(places, others), b.shape(update))
+        return named_like(b.GatherElements(c.dy, places, axis=axis), update)
+
+    attributes = {"axis": axis, "mode": c.attr("mode")}
+    return lambda: b.TensorScatter(c.dy, zeros_like(b, update), first, **attributes), dupdate
+
+
 @vjp("TopK")
 def topk(c: Vjp, x: V, k: V) -> V:
     """dx = dy of the values put back at their indices, zeros elsewhere."""

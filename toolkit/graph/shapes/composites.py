@@ -39,6 +39,7 @@ _TABLE: dict[tuple[str, str], ShapeFunction] = {
     ("toolkit.grad", "SoftmaxCrossEntropyLossGrad"): _same_as(0),
     ("toolkit.grad", "LayerNormalizationGrad"): _same_as(0, 1, 1),
     ("toolkit.grad", "BatchNormalizationGrad"): _same_as(0, 1, 1),
+    ("toolkit.grad", "DetGrad"): _same_as(0),
     ("toolkit.grad", "GatherGrad"): _shaped_by(2, like=0),
     ("toolkit.grad", "SliceGrad"): _shaped_by(1, like=0),
     ("toolkit.nn", "BatchNormTraining"): _same_as(0, 3, 4),

@@ -26,7 +26,7 @@ class UnaryKernel : public Kernel {
     p.Run(c.pool(), y, spec_.grain);
   }
 
- private:
+ protected:
   UnarySpec spec_;
   double params_[2];
 };
@@ -64,6 +64,47 @@ class TestKernel : public Kernel {
  private:
   UnaryOp op_;
   double negative_, positive_;
+};
+
+// Integers are shrunk in float64 and truncated.
+class ShrinkKernel : public UnaryKernel {
+ public:
+  explicit ShrinkKernel(const Attributes& a)
+      : UnaryKernel(a, {UnaryOp::kShrink, kCheapGrain, {"lambd", "bias"}, {0.5, 0}}) {}
+  void Run(KernelContext& c) const override {
+    const Tensor& x = c.input(0);
+    if (!Contains(kInts, x.dtype())) return UnaryKernel::Run(c);
+    const Tensor& y = c.Output(0, x.dtype(), x.shape());
+    const int element = static_cast<int>(ElementOf(x.dtype()));
+    constexpr int kWide = static_cast<int>(Element::kF64);
+    TileProgram p;
+    const auto t = p.Temporary();
+    p.Unary(CastFunctions().fn[element][kWide], t, p.Input(x));
+    p.Unary(FunctionOf(UnaryOp::kShrink, Element::kF64), t, t, {params_[0], params_[1]});
+    p.Unary(CastFunctions().fn[kWide][element], TileProgram::kOutput, t);
+    p.Run(c.pool(), y, kCheapGrain);
+  }
+};
+
+// Swish of the gate times the linear input.
+class SwiGluKernel : public Kernel {
+ public:
+  explicit SwiGluKernel(const Attributes& a) : alpha_(a.Float("alpha", 1.0)) {}
+  void Run(KernelContext& c) const override {
+    const Tensor &a = c.input(0), &b = c.input(1);
+    RequireSameDType(a, b);
+    TK_REQUIRE(a.shape() == b.shape(), ErrorKind::kShape, "A and B must have one shape, got ",
+               a.shape().ToString(), " and ", b.shape().ToString());
+    const Tensor& y = c.Output(0, a.dtype(), a.shape());
+    ArithmeticProgram p(a.dtype());
+    const auto gate = p.Read(a), linear = p.Read(b), t = p.program().Temporary();
+    p.Unary(UnaryOp::kSwish, t, gate, {alpha_});
+    p.Binary(BinaryOp::kMul, p.Result(), t, linear);
+    p.Run(c.pool(), y, kMathGrain);
+  }
+
+ private:
+  double alpha_;
 };
 
 Registration Unary(const char* op_type, UnarySpec spec, DTypeSet types = kAnyFloat) {
@@ -119,6 +160,8 @@ static const bool kActivations[] = {
                    {1.67326319217681884765625, 1.05070102214813232421875}}),
     Unary("HardSigmoid", {UnaryOp::kHardSigmoid, kCheapGrain, {"alpha", "beta"}, {0.2f, 0.5}}),
     Unary("HardSwish", {UnaryOp::kHardSwish, kCheapGrain, {}, {1.0 / 6, 0.5}}),
+    Register<ShrinkKernel>("Shrink").Types(kAnyNumber).Inplace(0, 0),
+    Register<SwiGluKernel>("SwiGLU").Types(kAnyFloat).Inplace(0, 0).Inplace(1, 0),
 };
 
 }  // namespace

@@ -1,8 +1,8 @@
 // ArgMax, ArgMin, CumSum and CumProd. One pass, parallel over the dimensions around the axis.
 #include <algorithm>
 
+#include "kernels/half.h"
 #include "kernels/reduce.h"
-#include "kernels/tile_program.h"
 
 namespace toolkit {
 namespace {
@@ -35,7 +35,7 @@ class ArgKernel : public Kernel {
         last_(a.Int("select_last_index", 0) != 0),
         max_(max) {}
   void Run(KernelContext& c) const override {
-    const Tensor& x = c.input(0);
+    const Tensor x = Widened(c, c.input(0));
     const int axis = NormalizeAxis(axis_, x.rank());
     Shape shape;
     for (int i = 0; i < x.rank(); ++i)
@@ -121,7 +121,8 @@ class CumulativeKernel : public Kernel {
         reverse_(a.Int("reverse", 0) != 0),
         product_(product) {}
   void Run(KernelContext& c) const override {
-    const Tensor &x = c.input(0), &axis_input = c.input(1);
+    const Tensor x = Widened(c, c.input(0));
+    const Tensor& axis_input = c.input(1);
     TK_REQUIRE(axis_input.size() == 1, ErrorKind::kShape, "axis must be a scalar, got shape ",
                axis_input.shape().ToString());
     TK_REQUIRE(axis_input.dtype() == DType::kInt64 || axis_input.dtype() == DType::kInt32,
@@ -129,7 +130,8 @@ class CumulativeKernel : public Kernel {
     const int64_t value = axis_input.dtype() == DType::kInt64 ? *axis_input.data<int64_t>()
                                                               : *axis_input.data<int32_t>();
     const int axis = NormalizeAxis(value, x.rank());
-    const Tensor& y = c.Output(0, x.dtype(), x.shape());
+    WideOutput output(c, 0, c.input(0).dtype(), x.shape());
+    const Tensor& y = output.tensor();
     if (x.size() == 0) return;
     const int64_t n = x.dim(axis), stride = x.shape().Count(axis + 1, x.rank());
     DispatchNumbers(x.dtype(), [&](auto tag) {
@@ -139,12 +141,13 @@ class CumulativeKernel : public Kernel {
                  : Tile<T, false>(y.data<T>() + at, x.data<T>() + at, n, m, stride);
       });
     });
+    output.Finish();
   }
 
  private:
   template <class T, bool kProduct>
   void Tile(T* y, const T* x, int64_t n, int64_t m, int64_t stride) const {
-    using A = std::conditional_t<std::is_floating_point_v<T>, double, uint64_t>;
+    using A = SumOf<T>;
     A acc[kColumnTile];
     std::fill_n(acc, m, A(kProduct ? 1 : 0));
     for (int64_t k = 0; k < n; ++k) {
@@ -160,10 +163,10 @@ class CumulativeKernel : public Kernel {
 };
 
 static const bool kArg[] = {
-    Register<ArgKernel>("ArgMax", true).Types(kNumbers).Widen(),
-    Register<ArgKernel>("ArgMin", false).Types(kNumbers).Widen(),
-    Register<CumulativeKernel>("CumSum", false).Types(kNumbers).Widen().Inplace(0, 0),
-    Register<CumulativeKernel>("CumProd", true).Types(kNumbers).Widen().Inplace(0, 0),
+    Register<ArgKernel>("ArgMax", true).Types(kAnyNumber),
+    Register<ArgKernel>("ArgMin", false).Types(kAnyNumber),
+    Register<CumulativeKernel>("CumSum", false).Types(kAnyNumber).Inplace(0, 0),
+    Register<CumulativeKernel>("CumProd", true).Types(kAnyNumber).Inplace(0, 0),
 };
 
 }  // namespace

@@ -233,7 +233,7 @@ static const bool kBinary[] = {
     Binary("BitwiseOr", BinaryOp::kBitwiseOr, kInts),
     Binary("BitwiseXor", BinaryOp::kBitwiseXor, kInts),
     Register<ModKernel>("Mod").Types(kAnyNumber).Inplace(0, 0).Inplace(1, 0),
-    Register<BitShiftKernel>("BitShift").Types(kUnsignedInts).Inplace(0, 0).Inplace(1, 0),
+    Register<BitShiftKernel>("BitShift").Types(kInts).Inplace(0, 0).Inplace(1, 0),
     Register<PowKernel>("Pow").Types(kAnyNumber).Inplace(0, 0),
     RegisterFn("PRelu", PRelu).Types(kAnyNumber).Inplace(0, 0),
     RegisterFn("Clip", Clip).Types(kAnyNumber).Inplace(0, 0),

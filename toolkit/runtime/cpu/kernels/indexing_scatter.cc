@@ -1,12 +1,13 @@
 // ScatterElements, ScatterND and the gradient of Gather.
 // Where several updates meet in one element they are applied in the order of the indices, whatever
 // the number of threads: work is split only over elements that no two updates share.
+#include <complex>
 #include <string>
 #include <type_traits>
 
+#include "kernels/half.h"
 #include "kernels/indexing.h"
 #include "kernels/movement.h"
-#include "simd/elementwise.h"
 
 namespace toolkit {
 namespace {
@@ -71,12 +72,26 @@ void CombineRow(float* to, const float* from, int64_t n, Add) {
   BinaryFunctions().fn[kOp][kType](to, to, from, n, 1, 1);
 }
 
-// Calls fn(TypeTag<T>{}, combine) for the element type and the reduction.
+// Calls fn(TypeTag<T>{}, combine) for the element type and the reduction. Truth values add by "or"
+// and multiply by "and"; complex numbers have no order.
 template <class Fn>
 void DispatchReduction(DType dtype, Reduction reduction, Fn&& fn) {
   if (reduction == Reduction::kNone)
     return DispatchBySize(dtype, [&](auto tag) { fn(tag, Replace{}); });
-  DispatchNumbers(dtype, [&](auto tag) {
+  const bool sum = reduction == Reduction::kAdd;
+  if (dtype == DType::kBool) {
+    const TypeTag<uint8_t> tag;
+    return sum || reduction == Reduction::kMax ? fn(tag, Max{}) : fn(tag, Min{});
+  }
+  if ((sum || reduction == Reduction::kMul) && dtype == DType::kComplex64) {
+    const TypeTag<std::complex<float>> tag;
+    return sum ? fn(tag, Add{}) : fn(tag, Multiply{});
+  }
+  if ((sum || reduction == Reduction::kMul) && dtype == DType::kComplex128) {
+    const TypeTag<std::complex<double>> tag;
+    return sum ? fn(tag, Add{}) : fn(tag, Multiply{});
+  }
+  DispatchAnyNumber(dtype, [&](auto tag) {
     switch (reduction) {
       case Reduction::kAdd:
         return fn(tag, Add{});

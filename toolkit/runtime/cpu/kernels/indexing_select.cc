@@ -1,12 +1,25 @@
 // Operators whose output size depends on values: NonZero, Compress, Unique; and TopK.
 #include <algorithm>
 #include <numeric>
+#include <optional>
 
+#include "kernels/half.h"
 #include "kernels/indexing.h"
 #include "kernels/movement.h"
 
 namespace toolkit {
 namespace {
+
+// Ordered by the real part, then the imaginary one, as in numpy; NaN if either part is.
+template <class T>
+struct Complex {
+  T re, im;
+  Complex() = default;
+  explicit Complex(T real) : re(real), im(0) {}
+  bool operator!=(const Complex& o) const { return re != o.re || im != o.im; }
+  bool operator<(const Complex& o) const { return re < o.re || (re == o.re && im < o.im); }
+  bool operator>(const Complex& o) const { return o < *this; }
+};
 
 // Calls fn with the C++ type of a comparable element.
 template <class Fn>
@@ -14,9 +27,15 @@ decltype(auto) DispatchComparable(DType t, Fn&& fn) {
   if (t == DType::kBool) return fn(TypeTag<uint8_t>{});
   return DispatchNumbers(t, fn);
 }
+template <class Fn>
+decltype(auto) DispatchComplexToo(DType t, Fn&& fn) {
+  if (t == DType::kComplex64) return fn(TypeTag<Complex<float>>{});
+  if (t == DType::kComplex128) return fn(TypeTag<Complex<double>>{});
+  return DispatchComparable(t, fn);
+}
 
 template <class T>
-bool IsNan(T x) {
+bool IsNan(const T& x) {
   return x != x;
 }
 
@@ -72,8 +91,8 @@ void Coordinates(const Shape& shape, const int64_t* flat, int64_t begin, int64_t
 }
 
 void NonZero(KernelContext& c) {
-  const Tensor& x = c.input(0);
-  DispatchComparable(x.dtype(), [&](auto tag) {
+  const Tensor x = Widened(c, c.input(0));
+  DispatchComplexToo(x.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::type;
     int64_t count = 0;
     const int64_t* flat = FlatNonZero(c, x.data<T>(), x.size(), &count);
@@ -122,14 +141,15 @@ class TopK : public Kernel {
       : axis_(a.Int("axis", -1)), largest_(a.Int("largest", 1) != 0) {}
 
   void Run(KernelContext& c) const override {
-    const Tensor& x = c.input(0);
+    const Tensor x = Widened(c, c.input(0));
     const int axis = NormalizeAxis(axis_, x.rank());
     const int64_t dim = x.dim(axis), k = ReadInt(c.input(1), "K");
     TK_REQUIRE(k >= 0 && k <= dim, ErrorKind::kInvalidArgument, "K must lie in [0, ", dim,
                "], the size of axis ", axis, ", got ", k);
     Shape shape = x.shape();
     shape[axis] = k;
-    Tensor* values = c.has_output(0) ? &c.Output(0, x.dtype(), shape) : nullptr;
+    std::optional<WideOutput> values;
+    if (c.has_output(0)) values.emplace(c, 0, c.input(0).dtype(), shape);
     Tensor* indices = c.has_output(1) ? &c.Output(1, DType::kInt64, shape) : nullptr;
     if (shape.Count() == 0) return;
     const int64_t inner = shape.Count(axis + 1, shape.rank());
@@ -147,12 +167,13 @@ class TopK : public Kernel {
             Select(in, inner, dim, k, best, [](T a, T b) { return Above(b, a); });
           const int64_t at = o * k * inner + i;
           for (int64_t d = 0; d < k; ++d) {
-            if (values) values->data<T>()[at + d * inner] = best[d].value;
+            if (values) values->tensor().template data<T>()[at + d * inner] = best[d].value;
             if (indices) indices->data<int64_t>()[at + d * inner] = best[d].index;
           }
         }
       });
     });
+    if (values) values->Finish();
   }
 
  private:
@@ -221,13 +242,15 @@ class Unique : public Kernel {
   void Run(KernelContext& c) const override {
     const Tensor x = flat_ ? c.input(0).Reshaped({c.input(0).size()}) : c.input(0);
     const int axis = NormalizeAxis(axis_, x.rank());
-    DispatchComparable(x.dtype(),
-                       [&](auto tag) { Run(c, x, axis, x.data<typename decltype(tag)::type>()); });
+    const Tensor wide = Widened(c, x);
+    DispatchComplexToo(wide.dtype(), [&](auto tag) {
+      Run(c, x, axis, wide.data<typename decltype(tag)::type>());
+    });
   }
 
  private:
   template <class T>
-  static int Compare(T a, T b) {
+  static int Compare(const T& a, const T& b) {
     if (IsNan(a) || IsNan(b)) return int(IsNan(a)) - int(IsNan(b));
     return a < b ? -1 : a > b;
   }
@@ -303,10 +326,11 @@ class Unique : public Kernel {
   bool sorted_;
 };
 
-constexpr DTypeSet kComparable = kNumbers | kBools;
+constexpr DTypeSet kComparable =
+    kAnyNumber | kBools | Bit(DType::kComplex64) | Bit(DType::kComplex128);
 static const bool kSelects =
     RegisterFn("NonZero", NonZero).Types(kComparable) && Register<Compress>("Compress") &&
-    Register<TopK>("TopK").Types(kNumbers) && Register<Unique>("Unique").Types(kComparable);
+    Register<TopK>("TopK").Types(kAnyNumber) && Register<Unique>("Unique").Types(kComparable);
 
 }  // namespace
 }  // namespace toolkit

@@ -5,8 +5,8 @@
 #include <cmath>
 #include <random>
 
+#include "kernels/half.h"
 #include "kernels/movement.h"
-#include "simd/elementwise.h"
 #include "simd/philox.h"
 
 namespace toolkit {
@@ -210,9 +210,12 @@ class RandomNumbers : public Kernel {
       if (!dtype_) dtype = c.input(0).dtype();
     }
     const Stream stream = stream_.Next();
-    DispatchFloats(dtype, [&](auto tag) {
+    TK_REQUIRE(Contains(kAnyFloat, dtype), ErrorKind::kDType,
+               "dtype must be a floating-point type, got ", Name(dtype));
+    WideOutput output(c, 0, dtype, shape);
+    const Tensor& y = output.tensor();
+    DispatchFloats(y.dtype(), [&](auto tag) {
       using T = typename decltype(tag)::type;
-      Tensor& y = c.Output(0, dtype, shape);
       T* out = y.data<T>();
       if (distribution_ == Distribution::kNormal)
         Normal(c.pool(), stream, out, y.size());
@@ -224,6 +227,7 @@ class RandomNumbers : public Kernel {
         for (int64_t i = begin; i < end; ++i) out[i] = shift + scale * out[i];
       });
     });
+    output.Finish();
   }
 
  private:
@@ -240,9 +244,9 @@ class Bernoulli : public Kernel {
   explicit Bernoulli(const Attributes& a) : stream_(a), dtype_(a.Int("dtype", 0)) {}
 
   void Run(KernelContext& c) const override {
-    const Tensor& x = c.input(0);
+    const Tensor x = Widened(c, c.input(0));
     const Stream stream = stream_.Next();
-    const DType dtype = dtype_ ? static_cast<DType>(dtype_) : x.dtype();
+    const DType dtype = dtype_ ? static_cast<DType>(dtype_) : c.input(0).dtype();
     const auto draw = [&](auto probability, auto result) {
       using P = typename decltype(probability)::type;
       using T = typename decltype(result)::type;
@@ -258,7 +262,7 @@ class Bernoulli : public Kernel {
     };
     DispatchFloats(x.dtype(), [&](auto p) {
       if (dtype == DType::kBool) return draw(p, TypeTag<bool>{});
-      DispatchNumbers(dtype, [&](auto t) { draw(p, t); });
+      DispatchAnyNumber(dtype, [&](auto t) { draw(p, t); });
     });
   }
 
@@ -281,7 +285,7 @@ class Multinomial : public Kernel {
   }
 
   void Run(KernelContext& c) const override {
-    const Tensor& x = c.input(0);
+    const Tensor x = Widened(c, c.input(0));
     TK_REQUIRE(x.rank() == 2 && (x.dim(1) > 0 || x.dim(0) == 0 || samples_ == 0), ErrorKind::kShape,
                "input must be (batch, classes) with at least one class, got ",
                x.shape().ToString());
@@ -336,28 +340,34 @@ class StandardDropout : public Kernel {
                ErrorKind::kInvalidArgument, "training_mode must be one bool");
     const float ratio = c.has_input(1) ? ReadRatio(c.input(1)) : 0.5f;
     const bool active = mode && *mode->data<bool>() && ratio != 0;
+    if (active) return Drop(c, ratio);
     Tensor& y = c.Output(0, x.dtype(), x.shape());
     Tensor* mask = c.has_output(1) ? &c.Output(1, DType::kBool, x.shape()) : nullptr;
-    if (!active) {
-      const bool kept = true;
-      if (mask) FillWith(c.pool(), *mask, &kept);
-      if (y.raw() != x.raw())
-        CopyRows(c.pool(), y.raw(), 1, static_cast<int64_t>(x.bytes()),
-                 [&](int64_t) { return x.data<char>(); });
-      return;
-    }
-    DispatchFloats(x.dtype(), [&](auto tag) {
-      using T = typename decltype(tag)::type;
-      Dropout(c.pool(), stream_.Next(), y.data<T>(), mask ? mask->data<uint8_t>() : nullptr,
-              x.data<T>(), x.size(), ratio);
-    });
+    const bool kept = true;
+    if (mask) FillWith(c.pool(), *mask, &kept);
+    if (y.raw() != x.raw())
+      CopyRows(c.pool(), y.raw(), 1, static_cast<int64_t>(x.bytes()),
+               [&](int64_t) { return x.data<char>(); });
   }
 
  private:
+  void Drop(KernelContext& c, float ratio) const {
+    const Tensor x = Widened(c, c.input(0));
+    WideOutput output(c, 0, c.input(0).dtype(), x.shape());
+    uint8_t* mask =
+        c.has_output(1) ? c.Output(1, DType::kBool, x.shape()).data<uint8_t>() : nullptr;
+    DispatchFloats(x.dtype(), [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      Dropout(c.pool(), stream_.Next(), output.tensor().data<T>(), mask, x.data<T>(), x.size(),
+              ratio);
+    });
+    output.Finish();
+  }
+
   static float ReadRatio(const Tensor& t) {
     TK_REQUIRE(t.size() == 1, ErrorKind::kShape, "ratio must be one number, got shape ",
                t.shape().ToString());
-    return DispatchFloats(t.dtype(), [&](auto tag) {
+    return DispatchAnyFloat(t.dtype(), [&](auto tag) {
       return static_cast<float>(*t.data<typename decltype(tag)::type>());
     });
   }
@@ -375,9 +385,9 @@ static const bool kStandard =
     Register<RandomNumbers>("RandomUniformLike", Distribution::kUniform, true) &&
     Register<RandomNumbers>("RandomNormal", Distribution::kNormal, false) &&
     Register<RandomNumbers>("RandomNormalLike", Distribution::kNormal, true) &&
-    Register<Bernoulli>("Bernoulli").Types(kFloats).Widen() &&
-    Register<Multinomial>("Multinomial").Types(kFloats).Widen() &&
-    Register<StandardDropout>("Dropout").Types(kFloats).Widen().Inplace(0, 0);
+    Register<Bernoulli>("Bernoulli").Types(kAnyFloat) &&
+    Register<Multinomial>("Multinomial").Types(kAnyFloat) &&
+    Register<StandardDropout>("Dropout").Types(kAnyFloat).Inplace(0, 0);
 
 }  // namespace
 }  // namespace toolkit

@@ -2,6 +2,7 @@
 // keep or reorder part of their input by position: Trilu, ReverseSequence.
 #include <cmath>
 
+#include "kernels/half.h"
 #include "kernels/movement.h"
 
 namespace toolkit {
@@ -78,28 +79,48 @@ int64_t RangeCount(T start, T limit, T delta) {
   }
 }
 
-void Range(KernelContext& c) {
-  const DType dtype = c.input(0).dtype();
-  for (int i = 0; i < 3; ++i)
-    TK_REQUIRE(c.input(i).dtype() == dtype && c.input(i).size() == 1, ErrorKind::kInvalidArgument,
-               "start, limit and delta must be scalars of one type, got ", Name(c.input(i).dtype()),
-               c.input(i).shape().ToString());
-  DispatchNumbers(dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    const T start = *c.input(0).data<T>(), limit = *c.input(1).data<T>();
-    const T delta = *c.input(2).data<T>();
-    TK_REQUIRE(delta != T(0), ErrorKind::kInvalidArgument, "delta must not be 0");
+// Halves are counted and computed in float32 (stash_type 1) or in double (11).
+class Range : public Kernel {
+ public:
+  explicit Range(const Attributes& a) : stash_(static_cast<DType>(a.Int("stash_type", 1))) {
+    TK_REQUIRE(Contains(kFloats, stash_), ErrorKind::kInvalidArgument,
+               "attribute stash_type must be 1 (float32) or 11 (float64), got ",
+               a.Int("stash_type", 1));
+  }
+
+  void Run(KernelContext& c) const override {
+    const DType dtype = c.input(0).dtype();
+    for (int i = 0; i < 3; ++i)
+      TK_REQUIRE(c.input(i).dtype() == dtype && c.input(i).size() == 1, ErrorKind::kInvalidArgument,
+                 "start, limit and delta must be scalars of one type, got ",
+                 Name(c.input(i).dtype()), c.input(i).shape().ToString());
+    DispatchAnyNumber(dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      if (kIsHalf<T> && stash_ == DType::kDouble) return Fill<T, double>(c);
+      Fill<T, std::conditional_t<kIsHalf<T>, float, T>>(c);
+    });
+  }
+
+ private:
+  // S is the type that the three scalars are taken in.
+  template <class T, class S>
+  static void Fill(KernelContext& c) {
+    const auto scalar = [&](int i) { return static_cast<S>(*c.input(i).data<T>()); };
+    const S start = scalar(0), limit = scalar(1), delta = scalar(2);
+    TK_REQUIRE(delta != S(0), ErrorKind::kInvalidArgument, "delta must not be 0");
     const int64_t n = RangeCount(start, limit, delta);
-    T* y = c.Output(0, dtype, {n}).template data<T>();
+    T* y = c.Output(0, c.input(0).dtype(), {n}).template data<T>();
     // Floats are computed in double, as numpy does; integers wrap as their type does.
-    using Wide = std::conditional_t<std::is_floating_point_v<T>, double, uint64_t>;
+    using Wide = SumOf<S>;
     c.pool().ParallelFor(n, 16384, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i)
-        y[i] = static_cast<T>(static_cast<Wide>(start) +
-                              static_cast<Wide>(i) * static_cast<Wide>(delta));
+        y[i] = static_cast<T>(static_cast<S>(static_cast<Wide>(start) +
+                                             static_cast<Wide>(i) * static_cast<Wide>(delta)));
     });
-  });
-}
+  }
+
+  DType stash_;
+};
 
 class EyeLike : public Kernel {
  public:
@@ -119,16 +140,8 @@ class EyeLike : public Kernel {
       for (int64_t r = std::max<int64_t>(0, -k); r < rows && r + k < cols; ++r)
         y.data<T>()[r * cols + r + k] = one;
     };
-    switch (dtype) {
-      case DType::kBool:
-        return fill_with(true);
-      case DType::kFloat16:
-        return fill_with(uint16_t{0x3C00});  // The bits of 1.
-      case DType::kBFloat16:
-        return fill_with(uint16_t{0x3F80});
-      default:
-        DispatchNumbers(dtype, [&](auto tag) { fill_with(typename decltype(tag)::type(1)); });
-    }
+    if (dtype == DType::kBool) return fill_with(true);
+    DispatchAnyNumber(dtype, [&](auto tag) { fill_with(typename decltype(tag)::type(1)); });
   }
 
  private:
@@ -138,12 +151,13 @@ class EyeLike : public Kernel {
 // The elements of an index-like tensor of any number type, as int64.
 std::vector<int64_t> ReadNumbers(const Tensor& t) {
   std::vector<int64_t> values(t.size());
-  DispatchNumbers(t.dtype(), [&](auto tag) {
+  DispatchAnyNumber(t.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::type;
+    using S = std::conditional_t<kIsHalf<T>, float, T>;
     for (int64_t i = 0; i < t.size(); ++i) {
-      const T v = t.data<T>()[i];
+      const S v = t.data<T>()[i];
       // Out of every range, NaN included: no class.
-      const bool fits = !std::is_floating_point_v<T> || (v > T(-9e18) && v < T(9e18));
+      const bool fits = !std::is_floating_point_v<S> || (v > S(-9e18) && v < S(9e18));
       values[i] = fits ? static_cast<int64_t>(v) : INT64_MIN;
     }
   });
@@ -262,10 +276,9 @@ class ReverseSequence : public Kernel {
 
 static const bool kFills =
     Register<Constant>("Constant") && Register<ConstantOfShape>("ConstantOfShape") &&
-    RegisterFn("Range", Range).Types(kNumbers) &&
-    Register<EyeLike>("EyeLike").Types(kNumbers | kBools | Bit(DType::kFloat16) |
-                                       Bit(DType::kBFloat16)) &&
-    Register<OneHot>("OneHot").Types(kNumbers) && Register<Trilu>("Trilu").Inplace(0, 0) &&
+    Register<Range>("Range").Types(kAnyNumber) &&
+    Register<EyeLike>("EyeLike").Types(kAnyNumber | kBools) &&
+    Register<OneHot>("OneHot").Types(kAnyNumber) && Register<Trilu>("Trilu").Inplace(0, 0) &&
     Register<ReverseSequence>("ReverseSequence");
 
 }  // namespace

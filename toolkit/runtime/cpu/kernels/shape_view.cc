@@ -11,8 +11,8 @@ class BitCast : public Kernel {
  public:
   explicit BitCast(const Attributes& a) : to_(static_cast<DType>(a.Int("to", 0))) {
     const bool fits = a.Int("to", 0) > 0 && a.Int("to", 0) <= static_cast<int>(kLastElementType);
-    TK_REQUIRE(fits && Contains(kFixedSize & ~kBools, to_), ErrorKind::kDType,
-               "attribute to must be a type of fixed size other than bool, got ", a.Int("to", 0));
+    TK_REQUIRE(fits && Contains(kFixedSize, to_), ErrorKind::kDType,
+               "attribute to must be a type of fixed size, got ", a.Int("to", 0));
   }
 
   void Run(KernelContext& c) const override {
@@ -153,7 +153,7 @@ void Size(KernelContext& c) {
 }
 
 static const bool kViews =
-    Register<BitCast>("BitCast").Types(kFixedSize & ~kBools).View() &&
+    Register<BitCast>("BitCast").Types(kFixedSize).View() &&
     RegisterFn("Identity", Identity).Types(kAnyValue).View() &&
     Register<Reshape>("Reshape").View() && Register<Flatten>("Flatten").View() &&
     RegisterFn("Squeeze", Squeeze).View() && RegisterFn("Unsqueeze", Unsqueeze).View();

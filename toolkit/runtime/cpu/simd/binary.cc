@@ -186,17 +186,23 @@ struct XorOp {
     return static_cast<T>(a ^ b);
   }
 };
-// Shifts by the width or more give 0.
+// Shifts by less than 0 or by the width or more leave the sign alone: 0, or -1 to the right.
 struct ShiftLeftOp {
   template <class T>
   T operator()(T a, T b) const {
-    return b < sizeof(T) * 8 ? static_cast<T>(a << b) : T(0);
+    using U = typename Wrapping<T>::type;
+    constexpr U kWidth = sizeof(T) * 8;
+    return static_cast<U>(b) < kWidth ? static_cast<T>(static_cast<U>(a) << static_cast<U>(b))
+                                      : T(0);
   }
 };
 struct ShiftRightOp {
   template <class T>
   T operator()(T a, T b) const {
-    return b < sizeof(T) * 8 ? static_cast<T>(a >> b) : T(0);
+    using U = typename Wrapping<T>::type;
+    constexpr U kWidth = sizeof(T) * 8;
+    if (static_cast<U>(b) < kWidth) return static_cast<T>(a >> b);
+    return a < T(0) ? static_cast<T>(-1) : T(0);
   }
 };
 
@@ -226,17 +232,6 @@ void PowF32(void* y_, const void* a_, const void* b_, int64_t n, int a_step, int
    Plain<int16_t, uint8_t, Op>, Plain<int32_t, uint8_t, Op>,  Plain<int64_t, uint8_t, Op>,  \
    Plain<uint8_t, uint8_t, Op>, Plain<uint16_t, uint8_t, Op>, Plain<uint32_t, uint8_t, Op>, \
    Plain<uint64_t, uint8_t, Op>}
-#define TK_ROW_UNSIGNED(Op)       \
-  {nullptr,                       \
-   nullptr,                       \
-   nullptr,                       \
-   nullptr,                       \
-   nullptr,                       \
-   nullptr,                       \
-   Plain<uint8_t, uint8_t, Op>,   \
-   Plain<uint16_t, uint16_t, Op>, \
-   Plain<uint32_t, uint32_t, Op>, \
-   Plain<uint64_t, uint64_t, Op>}
 
 }  // namespace
 
@@ -257,8 +252,8 @@ extern const BinaryTable binary_table = {{
     {nullptr, nullptr, TK_ROW_INTS(AndOp)},
     {nullptr, nullptr, TK_ROW_INTS(OrOp)},
     {nullptr, nullptr, TK_ROW_INTS(XorOp)},
-    TK_ROW_UNSIGNED(ShiftLeftOp),
-    TK_ROW_UNSIGNED(ShiftRightOp),
+    {nullptr, nullptr, TK_ROW_INTS(ShiftLeftOp)},
+    {nullptr, nullptr, TK_ROW_INTS(ShiftRightOp)},
 }};
 
 }  // namespace toolkit::TOOLKIT_ISA_NS

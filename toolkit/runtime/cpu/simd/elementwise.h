@@ -41,6 +41,7 @@ enum class UnaryOp {
   kThresholdedRelu,
   kHardSigmoid,
   kHardSwish,
+  kShrink,
   kSin,
   kCos,
   kTan,

@@ -161,6 +161,7 @@ T Unit(T x) {  // Clamped to [0, 1]; NaN stays.
 }
 TK_LINEAR_OP(HardSigmoidOp, Unit(a* x + b))
 TK_LINEAR_OP(HardSwishOp, x* Unit(a* x + b))
+TK_LINEAR_OP(ShrinkOp, x<T(0) - a ? x + b : x> a ? x - b : T(0))
 #undef TK_LINEAR_OP
 
 using P = const double*;
@@ -243,6 +244,7 @@ extern const UnaryTable unary_table = {{
     TK_TEMPLATED(ThresholdedReluOp),
     TK_TEMPLATED(HardSigmoidOp),
     TK_TEMPLATED(HardSwishOp),
+    TK_TEMPLATED(ShrinkOp),
     {Trig<Sin, sinf>, Plain<double, SinOp>},
     {Trig<Cos, cosf>, Plain<double, CosOp>},
     {Trig<Tan, tanf>, Plain<double, TanOp>},
