@@ -1,29 +1,31 @@
-"""RNN, GRU, LSTM: rows, and the operators written down in numpy."""
+"""RNN, GRU, LSTM and their gradients: rows, and the operators written down with torch."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from tests.opinfo.core import OpInfo, S, Sample
+from tests.opinfo.core import OpInfo, S, Sample, f32
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
+COUNT = {"RNN": 6, "GRU": 6, "LSTM": 8}  # Of inputs.
 DEFAULTS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
 
 # name: (function of x, alpha, beta; default alpha; default beta), None where there is no such one.
 ACTIVATIONS: dict[str, tuple[Any, float | None, float | None]] = {
-    "Relu": (lambda x, a, b: np.maximum(x, 0), None, None),
-    "Tanh": (lambda x, a, b: np.tanh(x), None, None),
-    "Sigmoid": (lambda x, a, b: 1 / (1 + np.exp(-x)), None, None),
+    "Relu": (lambda x, a, b: x.clamp(min=0), None, None),
+    "Tanh": (lambda x, a, b: x.tanh(), None, None),
+    "Sigmoid": (lambda x, a, b: 1 / (1 + (-x).exp()), None, None),
     "Affine": (lambda x, a, b: a * x + b, 1.0, 0.0),
-    "LeakyRelu": (lambda x, a, b: np.where(x < 0, a * x, x), 0.01, None),
-    "ThresholdedRelu": (lambda x, a, b: np.where(x < a, 0, x), 1.0, None),
-    "ScaledTanh": (lambda x, a, b: a * np.tanh(b * x), 1.0, 1.0),
-    "HardSigmoid": (lambda x, a, b: np.clip(a * x + b, 0, 1), 0.2, 0.5),
-    "Elu": (lambda x, a, b: np.where(x < 0, a * np.expm1(x), x), 1.0, None),
+    "LeakyRelu": (lambda x, a, b: x.clamp(min=0) + a * x.clamp(max=0), 0.01, None),
+    "ThresholdedRelu": (lambda x, a, b: x * (x >= a), 1.0, None),
+    "ScaledTanh": (lambda x, a, b: a * (b * x).tanh(), 1.0, 1.0),
+    "HardSigmoid": (lambda x, a, b: (a * x + b).clamp(0, 1), 0.2, 0.5),
+    "Elu": (lambda x, a, b: x.clamp(min=0) + a * x.clamp(max=0).expm1(), 1.0, None),
     "Softsign": (lambda x, a, b: x / (1 + abs(x)), None, None),
-    "Softplus": (lambda x, a, b: np.logaddexp(0, x), None, None),
+    "Softplus": (lambda x, a, b: (1 + x.exp()).log(), None, None),
 }
 
 
@@ -38,7 +40,7 @@ def functions(op_type: str, attributes: dict[str, Any], directions: int) -> list
         f, alpha, beta = ACTIVATIONS[name]
         alpha = alpha if alpha is None else next(alphas, alpha)
         beta = beta if beta is None else next(betas, beta)
-        made.append(lambda x, f=f, a=alpha, b=beta: f(np.clip(x, -clip, clip), a, b))
+        made.append(lambda x, f=f, a=alpha, b=beta: f(x.clamp(-clip, clip), a, b))
     each = len(names) // directions
     return [made[i * each : (i + 1) * each] for i in range(directions)]
 
@@ -73,37 +75,84 @@ def cell(op_type: str, acts: list[Any], attributes: dict[str, Any], r, rb, p):
     return {"RNN": rnn, "GRU": gru, "LSTM": lstm}[op_type]
 
 
-def reference(op_type: str, sample: Sample) -> list[np.ndarray]:
-    """Sample by sample, step by step, in float64."""
-    inputs = [*sample.inputs, *[None] * (8 - len(sample.inputs))]
-    dtype, attributes, lens = inputs[0].dtype, sample.attributes, inputs[4]
-    x, w, r, b, h0, c0, p = (
-        None if v is None else v.astype(np.float64) for v in (*inputs[:4], *inputs[5:])
-    )
+def operands_of(op_type: str, sample: Sample) -> tuple[list[Any], Any]:
+    """Float64 tensors of X, W, R, B, initial_h, initial_c, P, zeros if left out; sequence_lens."""
+    import torch
+
+    given = [*sample.inputs[: COUNT[op_type]], *[None] * 8]
+    directions, rows, _ = given[1].shape
+    major, hidden = sample.attributes.get("layout", 0), given[2].shape[2]
+    batch = given[0].shape[0 if major else 1]
+    state = (batch, directions, hidden) if major else (directions, batch, hidden)
+    shapes = {3: (directions, 2 * rows), 5: state, 6: state, 7: (directions, 3 * hidden)}
+    if op_type != "LSTM":
+        given[6:8] = [None, None]
+    tensors = [
+        torch.tensor(np.zeros(shapes[i]) if given[i] is None else given[i]).double()
+        for i in (0, 1, 2, 3, 5, 6, 7)
+    ]
+    return tensors, given[4]
+
+
+def forward(op_type: str, operands: list[Any], lens, attributes: dict[str, Any]):
+    """Y, Y_h, Y_c: sample by sample, step by step."""
+    import torch
+
+    x, w, r, b, h0, c0, p = operands
     if attributes.get("layout"):
-        x, h0, c0 = (None if v is None else v.swapaxes(0, 1) for v in (x, h0, c0))
+        x, h0, c0 = (v.swapaxes(0, 1) for v in (x, h0, c0))
     time, batch, _ = x.shape
     directions, hidden = r.shape[0], r.shape[2]
     gates = GATES[op_type] * hidden
-    b = np.zeros((directions, 2 * gates)) if b is None else b
-    p = np.zeros((directions, 3 * hidden)) if p is None else p
-    zeros = np.zeros((directions, batch, hidden))
-    h_last, c_last = (zeros.copy() if v is None else v.copy() for v in (h0, c0))
-    y = np.zeros((time, directions, batch, hidden))
     acts = functions(op_type, attributes, directions)
+    y = {}
+    last = {}
     for d in range(directions):
         step = cell(op_type, acts[d], attributes, r[d], b[d, gates:], p[d])
         reverse = d == 1 or attributes.get("direction") == "reverse"
         for n in range(batch):
-            length = time if lens is None else lens[n]
-            h, c = h_last[d, n], c_last[d, n]
+            state = h0[d, n], c0[d, n]
+            length = time if lens is None else int(lens[n])
             for t in reversed(range(length)) if reverse else range(length):
-                h, c = step(w[d] @ x[t, n] + b[d, :gates], h, c)
-                y[t, d, n] = h
-            h_last[d, n], c_last[d, n] = h, c
+                state = step(w[d] @ x[t, n] + b[d, :gates], *state)
+                y[t, d, n] = state[0]
+            last[d, n] = state
+    zero = torch.zeros(hidden).double()
+
+    def stacked(values, *shape):
+        return torch.stack(values).reshape(shape) if values else torch.zeros(shape).double()
+
+    every = np.ndindex(time, directions, batch)
+    y = stacked([y.get(i, zero) for i in every], time, directions, batch, hidden)
+    y_h, y_c = (
+        stacked([last[i][k] for i in np.ndindex(directions, batch)], directions, batch, hidden)
+        for k in (0, 1)
+    )
     if attributes.get("layout"):
-        y, h_last, c_last = y.transpose(2, 0, 1, 3), h_last.swapaxes(0, 1), c_last.swapaxes(0, 1)
-    return [v.astype(dtype) for v in (y, h_last, c_last)[: sample.outputs]]
+        y, y_h, y_c = y.permute(2, 0, 1, 3), y_h.swapaxes(0, 1), y_c.swapaxes(0, 1)
+    return (y, y_h, y_c) if op_type == "LSTM" else (y, y_h)
+
+
+def reference(op_type: str, sample: Sample) -> list[np.ndarray]:
+    operands, lens = operands_of(op_type, sample)
+    made = forward(op_type, operands, lens, sample.attributes)
+    return [v.numpy().astype(sample.inputs[0].dtype) for v in made[: sample.outputs]]
+
+
+def grad_reference(op_type: str, sample: Sample) -> list[np.ndarray]:
+    """Torch's gradients of the steps written down above."""
+    import torch
+
+    operands, lens = operands_of(op_type, sample)
+    for v in operands:
+        v.requires_grad_()
+    made = forward(op_type, operands, lens, sample.attributes)
+    arriving = [*sample.inputs[COUNT[op_type] + 1 :], None, None]
+    loss = sum(v.sum() * 0 for v in operands)
+    for v, g in zip(made, arriving, strict=False):
+        loss = loss if g is None else loss + (v * torch.tensor(g)).sum()
+    grads = torch.autograd.grad(loss, operands)[: sample.outputs]
+    return [g.numpy().astype(sample.inputs[0].dtype) for g in grads]
 
 
 def call(
@@ -129,6 +178,9 @@ def call(
     while inputs[-1] is None:
         inputs.pop()
     attrs.setdefault("hidden_size", h)
+    for name in ("activation_alpha", "activation_beta"):
+        if name in attrs:
+            attrs[name] = [f32(v) for v in attrs[name]]
     return S(*inputs, outputs=3 if op_type == "LSTM" else 2, **attrs)
 
 
@@ -220,7 +272,46 @@ def big(d, op_type):
         yield call(d, op_type, t=3, n=2, i=20, h=170, **attrs)
 
 
-def rows(op_type: str):
+# Where onnxruntime has another default than ONNX's operator of that name.
+OTHER_DEFAULTS = {"Affine", "ThresholdedRelu", "ScaledTanh"}
+
+
+def onnxruntime_agrees(op_type: str, attributes: dict[str, Any]) -> bool:
+    """ONNX clips the input of every activation, onnxruntime not the cell that LSTM's h takes."""
+    names = set(attributes.get("activations", ()))
+    other = names & OTHER_DEFAULTS and "activation_alpha" not in attributes
+    return not other and not (op_type == "LSTM" and "clip" in attributes)
+
+
+def agreed(d, op_type):
+    return [s for s in samples(d, op_type) if onnxruntime_agrees(op_type, s.attributes)]
+
+
+def not_agreed(d, op_type):
+    return [s for s in samples(d, op_type) if not onnxruntime_agrees(op_type, s.attributes)]
+
+
+def grad_calls(d, op_type: str, draw: Any) -> Iterator[Sample]:
+    """The calls of `draw` with Y and cotangents, one of them absent now and then."""
+    for k, sample in enumerate(draw(d, op_type)):
+        made = reference(op_type, sample)
+        arriving = [None if i == k % 4 else d(*v.shape, low=-1, high=1) for i, v in enumerate(made)]
+        inputs = [*sample.inputs, *[None] * (COUNT[op_type] - len(sample.inputs)), made[0]]
+        outputs = 7 if op_type == "LSTM" else 5
+        yield Sample((*inputs, *arriving), sample.attributes, outputs)
+
+
+def grad_samples(d, op_type):
+    """Without empty sequences: onnxruntime's Scan, for the bodies, refuses them."""
+    for draw in (samples, batch_major_samples, empty_samples):
+        yield from (
+            s
+            for s in grad_calls(d, op_type, draw)
+            if s.inputs[0].shape[s.attributes.get("layout", 0)]
+        )
+
+
+def rows(op_type: str) -> Iterator[OpInfo]:
     def row(variant, draw, **fields):
         return OpInfo(
             op_type,
@@ -232,9 +323,19 @@ def rows(op_type: str):
             **fields,
         )
 
-    yield row("", samples, big=lambda d: big(d, op_type))
+    yield row("", agreed, big=lambda d: big(d, op_type))
+    yield row("by_the_letter", not_agreed, ort="it has other defaults and clips less")
     yield row("batch_major", batch_major_samples, ort="it has no layout 1")
     yield row("empty", empty_samples, ort="it crashes")
+    yield OpInfo(
+        f"{op_type}Grad",
+        lambda d: grad_samples(d, op_type),
+        "toolkit.grad",
+        reference=lambda sample: grad_reference(op_type, sample),
+        grad=(),  # Y goes with the other inputs: tested as the operator's second order.
+        tolerance=16,
+        big=lambda d: grad_calls(d, op_type, big),
+    )
 
 
 ROWS = [row for op_type in ("RNN", "GRU", "LSTM") for row in rows(op_type)]

@@ -9,15 +9,13 @@ from onnx import helper, numpy_helper
 
 from tests import gradcheck, opcheck, tolerances
 from tests.opinfo import OPS
-from tests.opinfo.recurrent import call, reference, samples
+from tests.opinfo.recurrent import agreed, call, grad_calls, grad_reference, reference
 from tests.runtime import oracle
 from toolkit.errors import DTypeError, InvalidArgumentError, ShapeError
 from toolkit.runtime import InferenceSession, _core
 
 TYPES = ("RNN", "GRU", "LSTM")
 ROW = {op.op_type: op for op in OPS if op.name in TYPES}
-# Where onnxruntime has another default than ONNX's operator of that name.
-OTHER_DEFAULTS = {"Affine", "ThresholdedRelu", "ScaledTanh"}
 
 
 def by_onnxruntime(op_type: str, sample) -> list[np.ndarray]:
@@ -28,12 +26,7 @@ def by_onnxruntime(op_type: str, sample) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("op_type", TYPES)
 def test_onnxruntime_agrees(op_type):
-    for sample in samples(ROW[op_type].draw("float32", "onnxruntime"), op_type):
-        attrs = sample.attributes
-        if OTHER_DEFAULTS & set(attrs.get("activations", ())) and "activation_alpha" not in attrs:
-            continue
-        if op_type == "LSTM" and "clip" in attrs:
-            continue  # See below.
+    for sample in agreed(ROW[op_type].draw("float32", "onnxruntime"), op_type):
         got, want = opcheck.run(ROW[op_type], sample), by_onnxruntime(op_type, sample)
         for g, w in zip(got, want, strict=True):
             tolerances.assert_close(g, w, 8, message=f"{op_type}({sample})")
@@ -156,3 +149,18 @@ def test_bad_input(change, error, message):
             attributes[key] = value
     with pytest.raises(error, match=message):
         oracle.run("LSTM", inputs, attributes, 3)
+
+
+@pytest.mark.parametrize("op_type", TYPES)
+def test_gradient_of_no_steps_is_that_of_the_states(op_type):
+    row = next(op for op in OPS if op.op_type == f"{op_type}Grad")
+    d = row.draw("float64", "no steps")
+
+    def no_steps(d, op_type):
+        yield call(d, op_type, t=0, direction="bidirectional")
+        yield call(d, op_type, t=0, layout=1)
+
+    for sample in grad_calls(d, op_type, no_steps):
+        got, want = opcheck.run(row, sample), grad_reference(op_type, sample)
+        for g, w in zip(got, want, strict=True):
+            tolerances.assert_close(g, w)
