@@ -209,7 +209,7 @@ def test_export_runs_in_onnxruntime(tmp_path):
     model = Tagger().eval()
     x = tk.randn(2, 4, 5)
     path = tmp_path / "tagger.onnx"
-    tk.save(path, model, inputs=x, dynamic={0: "batch", 1: "time"})
+    tk.save(path, model, inputs=x, dynamic={"x": {0: "batch", 1: "time"}})
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     for shape in ((2, 4, 5), (3, 7, 5)):
