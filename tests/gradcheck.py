@@ -23,6 +23,7 @@ Feed = dict[str, np.ndarray]
 # What onnxruntime does not do: kernels for a type, padding of a scalar, LRN of even size.
 LIMITS = (
     "NOT_IMPLEMENTED",
+    "does not support double",
     "Type Error",
     "data_rank > 0",
     "size_ % 2 == 1",

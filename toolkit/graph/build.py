@@ -105,10 +105,11 @@ class Builder:
             _infer(node)
         if domain not in self.graph.opset_imports and domain != "":
             self.graph.opset_imports[domain] = 1
-        self._add(node)
+        self.append(node)
         return node.outputs[0] if outputs == 1 else node.outputs
 
-    def _add(self, node: ir.Node) -> None:
+    def append(self, node: ir.Node) -> None:
+        """Append a node made elsewhere, such as one that holds graphs; its outputs are typed."""
         if self.before is None:
             self.graph.append(node)
         else:
@@ -132,7 +133,7 @@ class Builder:
             found.type = ir.TensorType(tensor.dtype)
             found.shape = ir.Shape(array.shape)
             found.const_value = tensor
-            self._add(node)
+            self.append(node)
             self._constants[key] = found
         return found
 

@@ -56,6 +56,20 @@ def _softmax_grad(call: NodeCall) -> Sequence[TypeInfo]:
     return [y]
 
 
+def _recurrent_grad(*indices: int) -> ShapeFunction:
+    """Output k is the gradient of input `indices[k]`, which may be left out."""
+
+    def function(call: NodeCall) -> Sequence[TypeInfo]:
+        unknown = tensor_info(call.input(0).dtype, None)
+        return [call.input(i) if call.has_input(i) else unknown for i in indices[: call.outputs]]
+
+    return function
+
+
+shape_function("toolkit.grad", "RNNGrad", "GRUGrad")(_recurrent_grad(0, 1, 2, 3, 5))
+shape_function("toolkit.grad", "LSTMGrad")(_recurrent_grad(0, 1, 2, 3, 5, 6, 7))
+
+
 @shape_function("toolkit.random", "Dropout")
 def _dropout(call: NodeCall) -> Sequence[TypeInfo]:
     x = call.input(0)

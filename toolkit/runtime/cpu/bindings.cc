@@ -143,9 +143,13 @@ Attributes::Value ToAttribute(nb::handle v) {
     floats |= PyFloat_Check(item.ptr());
     strings |= PyUnicode_Check(item.ptr());
   }
-  if (strings) return nb::cast<std::vector<std::string>>(list);
-  if (floats) return nb::cast<std::vector<double>>(list);
-  return nb::cast<std::vector<int64_t>>(list);
+  try {
+    if (strings) return nb::cast<std::vector<std::string>>(list);
+    if (floats) return nb::cast<std::vector<double>>(list);
+    return nb::cast<std::vector<int64_t>>(list);
+  } catch (const std::bad_cast&) {
+    Fail(ErrorKind::kInvalidArgument, "attributes: strings alone or numbers alone are required");
+  }
 }
 
 Attributes ToAttributes(const nb::dict& dict) {
