@@ -1,0 +1,138 @@
+"""Attention and its gradient, rotary embeddings, linear attention, causal convolution."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+
+from tests.opinfo.core import OpInfo, S, Sample, i64
+
+# (batch, query heads, key heads, rows, keys, head size, value's head size).
+SMALL = (2, 2, 2, 4, 6, 8, 5)
+GROUPED = (2, 6, 2, 3, 7, 4, 8)
+WIDE = (1, 3, 1, 67, 150, 17, 33)  # Every remainder of the blocks.
+DECODE = (2, 4, 2, 1, 9, 8, 8)
+
+
+def qkv(d, sizes, packed=False):
+    batch, heads, kv_heads, rows, keys, head, v_head = sizes
+    if packed:
+        inputs = d(batch, rows, heads * head), d(batch, keys, kv_heads * head)
+        return (*inputs, d(batch, keys, kv_heads * v_head))
+    inputs = d(batch, heads, rows, head), d(batch, kv_heads, keys, head)
+    return (*inputs, d(batch, kv_heads, keys, v_head))
+
+
+def past_of(d, sizes, length):
+    batch, _, kv_heads, _, _, head, v_head = sizes
+    return d(batch, kv_heads, length, head), d(batch, kv_heads, length, v_head)
+
+
+def heads_of(sizes, packed):
+    return {"q_num_heads": sizes[1], "kv_num_heads": sizes[2]} if packed else {}
+
+
+def masks(d, sizes, past=0):
+    """One of every kind and rank: bool and float, broadcast, shorter than the keys."""
+    batch, heads, _, rows, keys, *_ = sizes
+    keys += past
+    yield d(rows, keys)
+    yield d.bools(batch, 1, rows, keys)
+    yield d(keys)
+    yield d(heads, 1, keys)
+    yield d(batch, heads, rows, keys - 2)
+    yield d.bools(1, 1, 1, keys - 1)
+    empty_row = np.ones((rows, keys), bool)
+    empty_row[0] = False
+    yield empty_row
+
+
+def plain_attention(d):
+    for sizes, packed, causal in itertools.product(
+        (SMALL, GROUPED, WIDE, DECODE), (False, True), (0, 1)
+    ):
+        how = {"is_causal": causal} | heads_of(sizes, packed)
+        yield S(*qkv(d, sizes, packed), **how)
+    for mask, causal in itertools.product(masks(d, GROUPED), (0, 1)):
+        yield S(*qkv(d, GROUPED), mask, is_causal=causal)
+    for packed, causal in itertools.product((False, True), (0, 1)):
+        how = {"is_causal": causal} | heads_of(SMALL, packed)
+        for mask in (None, *masks(d, SMALL, 3)):
+            yield S(*qkv(d, SMALL, packed), mask, *past_of(d, SMALL, 3), outputs=3, **how)
+    for sizes, causal in itertools.product((SMALL, DECODE), (0, 1)):
+        seen = i64(5, 2)
+        yield S(*qkv(d, sizes), None, None, None, seen, is_causal=causal)
+        yield S(*qkv(d, sizes), next(masks(d, sizes)), None, None, seen, is_causal=causal)
+    for left, right, causal in itertools.product((-1, 0, 2), (-1, 0, 3), (0, 1)):
+        how = {"left_window_size": left, "right_window_size": right, "is_causal": causal}
+        yield S(*qkv(d, SMALL), **how)
+    yield S(*qkv(d, WIDE), left_window_size=9, right_window_size=3)
+    yield S(*qkv(d, SMALL), None, *past_of(d, SMALL, 2), left_window_size=1, outputs=3)
+    yield S(*qkv(d, SMALL), None, None, None, i64(6, 3), left_window_size=1)
+    yield S(*qkv(d, SMALL), softcap=2.0)
+    yield S(*qkv(d, WIDE), d(67, 150), softcap=1.5, scale=0.5625, is_causal=1)
+    yield S(*qkv(d, GROUPED, True), scale=0.25, **heads_of(GROUPED, True))
+    yield S(*qkv(d, (2, 2, 2, 3, 1, 4, 4)))
+    yield S(*qkv(d, (1, 2, 1, 2, 5, 1, 1)), is_causal=1)
+
+
+def attention_samples(d):
+    yield from plain_attention(d)
+    for mode, softcap, causal in itertools.product(range(4), (0.0, 3.0), (0, 1)):
+        how = {"qk_matmul_output_mode": mode, "softcap": softcap, "is_causal": causal}
+        yield S(*qkv(d, SMALL), outputs=4, **how)
+        yield S(*qkv(d, GROUPED), d(3, 7), outputs=4, **how)
+        yield S(*qkv(d, DECODE), None, *past_of(d, DECODE, 3), outputs=4, **how)
+    for mode in range(4):
+        mask = next(itertools.islice(masks(d, GROUPED), 6, 7))
+        yield S(*qkv(d, GROUPED), mask, outputs=4, qk_matmul_output_mode=mode)
+    yield S(*qkv(d, WIDE), outputs=4, qk_matmul_output_mode=3, is_causal=1)
+    yield S(*qkv(d, SMALL), d(4, 6).astype(np.int32))
+    yield S(*qkv(d, SMALL), softmax_precision=11 if d.dtype == np.float64 else 1)
+    yield S(*qkv(d, (0, 2, 2, 3, 4, 5, 6)))
+    yield S(*qkv(d, (1, 2, 2, 0, 4, 5, 6)))
+
+
+def attention_grads(d):
+    """Without the scores' output at masked places, where it is -inf or no number moves it."""
+    for sample in plain_attention(d):
+        if sample.inputs[0].size < 2000:
+            yield sample
+    for mode in range(4):
+        yield S(*qkv(d, SMALL), outputs=4, qk_matmul_output_mode=mode, softcap=3.0)
+        yield S(*qkv(d, GROUPED), d(3, 7), outputs=4, qk_matmul_output_mode=mode)
+
+
+def attention_big(d):
+    for sizes in ((2, 4, 2, 200, 333, 32, 32), (1, 1, 1, 701, 701, 16, 16)):
+        for causal in (0, 1):
+            yield S(*qkv(d, sizes), is_causal=causal)
+    yield S(*qkv(d, (1, 2, 1, 1, 2111, 64, 64)))
+    yield S(*qkv(d, (2, 4, 2, 65, 65, 16, 16), True), q_num_heads=4, kv_num_heads=2)
+
+
+def attention_reference(sample: Sample) -> list[np.ndarray]:
+    from tests import opcheck
+
+    inputs = list(sample.inputs)
+    if len(inputs) > 3 and inputs[3] is not None:
+        q, mask, heads = inputs[0], inputs[3], sample.attributes.get("q_num_heads")
+        rows = (heads, q.shape[1]) if heads else q.shape[1:3]
+        inputs[3] = np.broadcast_to(mask, (q.shape[0], *rows, mask.shape[-1])).copy()
+    row = OpInfo("Attention", attention_samples)
+    sample = replace(sample, inputs=tuple(inputs))
+    results = opcheck.onnx_reference(row, sample)
+    attributes = sample.attributes
+    if len(results) > 3 and not attributes.get("qk_matmul_output_mode"):
+        raw = replace(sample, attributes={**attributes, "softcap": 0.0})
+        results[3] = opcheck.onnx_reference(row, raw)[3]
+    return results
+
+
+ROWS = [
+    OpInfo("Attention", attention_samples, grad=(0, 1, 2, 3, 4, 5), tolerance=16,
+           grad_samples=attention_grads, reference=attention_reference,
+           why="causality over a mask of one row; raw scores with a softcap", big=attention_big),
+]  # fmt: skip
