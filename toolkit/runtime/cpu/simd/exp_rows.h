@@ -24,27 +24,42 @@ TK_INLINE Vec<T> Filled(const T* p, int64_t n, T fill) {
   memcpy(part, p, static_cast<size_t>(n) * sizeof(T));
   return Load(part);
 }
-template <class T>
-TK_INLINE Vec<T> MaxNaN(Vec<T> a, Vec<T> x) {
-  return ((x > a) | (x != x)) ? x : a;
+// The largest lane, halves first.
+template <class T, int N>
+TK_INLINE T MaxLanes(typename VecOf<T, N>::type v) {
+  if constexpr (N == 2) {
+    return v[0] > v[1] ? v[0] : v[1];
+  } else {
+    typename VecOf<T, N / 2>::type low, high;
+    memcpy(&low, &v, sizeof(low));
+    memcpy(&high, reinterpret_cast<const char*>(&v) + sizeof(low), sizeof(high));
+    return MaxLanes<T, N / 2>(low > high ? low : high);
+  }
 }
 
+// NaN if there is one; found beside the chain of maxima, which stays one instruction a step.
 template <class T>
 T RowMax(const T* x, int64_t n) {
   constexpr int L = kLanes<T>;
   const T low = -static_cast<T>(kInfinity);
   Vec<T> a = Vec<T>{} + low, b = a;
+  auto nan = a != a;
   int64_t i = 0;
   for (; i + 2 * L <= n; i += 2 * L) {
-    a = MaxNaN<T>(a, Load(x + i));
-    b = MaxNaN<T>(b, Load(x + i + L));
+    const Vec<T> u = Load(x + i), v = Load(x + i + L);
+    a = a > u ? a : u;
+    b = b > v ? b : v;
+    nan |= (u != u) | (v != v);
   }
-  for (; i + L <= n; i += L) a = MaxNaN<T>(a, Load(x + i));
-  if (i < n) b = MaxNaN<T>(b, Filled(x + i, n - i, low));
-  a = MaxNaN<T>(a, b);
-  T m = a[0];
-  for (int k = 1; k < L; ++k) m = a[k] > m || a[k] != a[k] ? a[k] : m;
-  return m;
+  for (; i < n; i += L) {
+    const Vec<T> u = n - i < L ? Filled(x + i, n - i, low) : Load(x + i);
+    a = a > u ? a : u;
+    nan |= u != u;
+  }
+  const T m = MaxLanes<T, L>(a > b ? a : b);
+  // As a number, the mask's lanes are NaN where set.
+  const T odd = static_cast<T>(SumLanes<T>((Vec<T>)nan));
+  return odd == odd ? m : odd;
 }
 
 // Sum of exp(x - shift); kStore: the terms go to y.
@@ -66,9 +81,7 @@ T ExpSum(T* y, const T* x, int64_t n, T shift) {
     a += u;
     // Lanes past the end hold exp(-inf) = 0.
   }
-  a += b;
-  double sum = 0;
-  for (int k = 0; k < L; ++k) sum += static_cast<double>(a[k]);
+  const double sum = SumLanes<T>(a + b);
   return shift == shift ? static_cast<T>(sum) : shift;
 }
 
