@@ -131,8 +131,110 @@ def attention_reference(sample: Sample) -> list[np.ndarray]:
     return results
 
 
+def attention_grad_reference(sample: Sample) -> list[np.ndarray]:
+    """Torch's own derivatives of the definition, in float64."""
+    import torch
+
+    attrs = sample.attributes
+    given = [None if x is None else torch.from_numpy(x) for x in sample.inputs]
+    given = [x if x is None or not x.is_floating_point() else x.double() for x in given]
+    wrt = [x for x in given[:6] if x is not None and x.is_floating_point()]
+    for x in wrt:
+        x.requires_grad_()
+    q, k, v, mask, past_key, past_value, nonpad, _, dy = given
+    y, bias = torch_attention(attrs, q, k, v, mask, past_key, past_value, nonpad)
+    found = iter(torch.autograd.grad(y, [*wrt, bias], dy))
+    grads = [next(found) if any(x is w for w in wrt) else None for x in given[:6]]
+    dq, dk, dv, _, dpast_key, dpast_value = grads
+    results = [dq, dk, dv, dpast_key, dpast_value, list(found)[-1]]
+    dtype = sample.inputs[0].dtype
+    return [None if g is None else g.numpy().astype(dtype) for g in results]
+
+
+def torch_attention(attrs, q, k, v, mask=None, past_key=None, past_value=None, nonpad=None):
+    """(Y, a zero bias of all scores that took part), by the schema's text."""
+    import torch
+
+    packed = q.dim() == 3
+
+    def heads(x, name):
+        return x.unflatten(2, (attrs[name], -1)).transpose(1, 2) if packed else x
+
+    q, k, v = heads(q, "q_num_heads"), heads(k, "kv_num_heads"), heads(v, "kv_num_heads")
+    offset = torch.zeros(1, dtype=torch.int64)
+    if past_key is not None:
+        offset += past_key.shape[2]
+        k, v = torch.cat([past_key, k], 2), torch.cat([past_value, v], 2)
+    group = q.shape[1] // k.shape[1]
+    k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+    scores = q @ k.transpose(2, 3) * attrs.get("scale", q.shape[3] ** -0.5)
+    if cap := attrs.get("softcap"):
+        scores = cap * torch.tanh(scores / cap)
+    keys = torch.arange(k.shape[2])
+    allowed = torch.ones(q.shape[0], 1, q.shape[2], k.shape[2], dtype=torch.bool)
+    if nonpad is not None:
+        offset = nonpad - q.shape[2]
+        allowed = allowed & (keys < nonpad[:, None, None, None])
+    position = (torch.arange(q.shape[2]) + offset[:, None])[:, None, :, None]
+    if attrs.get("is_causal"):
+        allowed = allowed & (keys <= position)
+    if (left := attrs.get("left_window_size", -1)) >= 0:
+        allowed = allowed & (keys >= position - left)
+    if (right := attrs.get("right_window_size", -1)) >= 0:
+        allowed = allowed & (keys <= position + right)
+    if mask is not None:
+        short = k.shape[2] - mask.shape[-1]
+        if mask.dtype == torch.bool:
+            allowed = allowed & torch.nn.functional.pad(mask, (0, short))
+        else:
+            scores = scores + torch.nn.functional.pad(mask, (0, short), value=-torch.inf)
+    bias = torch.zeros_like(scores).requires_grad_()
+    scores = (scores + bias).masked_fill(~allowed, -torch.inf)
+    empty = (scores == -torch.inf).all(-1, keepdim=True)
+    p = torch.softmax(scores.masked_fill(empty, 0), -1).masked_fill(empty, 0)
+    y = p @ v
+    return (y.transpose(1, 2).flatten(2) if packed else y), bias
+
+
+def attention_grad_big(d):
+    for sizes in ((2, 4, 2, 200, 333, 32, 32), (1, 1, 1, 701, 701, 16, 16)):
+        inputs = qkv(d, sizes)
+        y = d(*inputs[0].shape)
+        yield S(*inputs, None, None, None, None, y, d(*y.shape), outputs=3, is_causal=1)
+    sizes = (2, 4, 2, 65, 65, 16, 16)
+    y = d(2, 65, 64)
+    how = heads_of(sizes, True)
+    yield S(
+        *qkv(d, sizes, True),
+        d(65, 65),
+        None,
+        None,
+        None,
+        y,
+        d(*y.shape),
+        outputs=6,
+        mask_grad=1,
+        **how,
+    )
+
+
+def attention_grad_samples(d):
+    """Inputs of Attention, then Y and dY (any numbers)."""
+    for sample in attention_grads(d):
+        if sample.outputs == 4:
+            continue
+        y = attention_reference(replace(sample, outputs=1))[0]
+        inputs = [*sample.inputs, None, None, None, None][:7]
+        outputs, attributes = 3 if inputs[4] is None else 5, dict(sample.attributes)
+        if inputs[3] is not None and inputs[3].dtype == d.dtype:
+            outputs, attributes["mask_grad"] = 6, 1
+        yield S(*inputs, y, d(*y.shape), outputs=outputs, **attributes)
+
+
 ROWS = [
     OpInfo("Attention", attention_samples, grad=(0, 1, 2, 3, 4, 5), tolerance=16,
            grad_samples=attention_grads, reference=attention_reference,
            why="causality over a mask of one row; raw scores with a softcap", big=attention_big),
+    OpInfo("AttentionGrad", attention_grad_samples, "toolkit.grad", tolerance=64, grad=(0, 1, 2, 8),
+           reference=attention_grad_reference, big=attention_grad_big),
 ]  # fmt: skip
