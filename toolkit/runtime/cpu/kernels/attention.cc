@@ -395,7 +395,7 @@ class AttentionKernel : public Kernel {
   AttentionAttributes attributes_;
 };
 
-static const bool kAttention = Register<AttentionKernel>("Attention").Types(kFloats);
+static const bool kAttention = Register<AttentionKernel>("Attention").Types(kFloats).Widen();
 
 }  // namespace
 }  // namespace toolkit

@@ -295,7 +295,7 @@ class AttentionGradKernel : public Kernel {
 };
 
 static const bool kAttentionGrad =
-    Register<AttentionGradKernel>("AttentionGrad").Domain("toolkit.grad").Types(kFloats);
+    Register<AttentionGradKernel>("AttentionGrad").Domain("toolkit.grad").Types(kFloats).Widen();
 
 }  // namespace
 }  // namespace toolkit
