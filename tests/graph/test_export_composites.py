@@ -64,6 +64,13 @@ CASES: list[tuple[str, str, list[Any], dict[str, Any], int]] = [
         {"is_causal": 1},
         3,
     ),
+    (
+        "grad",
+        "LinearAttentionGrad",
+        [f32(2, 3, 8), f32(2, 3, 8), f32(2, 3, 6), None, f32(2, 3, 2), f32(2, 3, 1), f32(2, 3, 6)],
+        {"q_num_heads": 2, "kv_num_heads": 2, "update_rule": "gated_delta"},
+        5,
+    ),
     ("nn", "BatchNormTraining", [X, f32(3), f32(3), f32(3), MOMENT[:, 0]], {"momentum": 0.1}, 3),
     ("random", "Dropout", [f32(3, 5), STATE], {"ratio": 0.4, "call": 2}, 2),
     ("random", "Uniform", [i64(3, 5), STATE], {"call": 0, "dtype": 1}, 1),

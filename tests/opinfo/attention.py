@@ -231,10 +231,126 @@ def attention_grad_samples(d):
         yield S(*inputs, y, d(*y.shape), outputs=outputs, **attributes)
 
 
+def rotary_samples(d):
+    for batch, heads, length, head, part, inter in (
+        (2, 3, 4, 8, 0, 0), (2, 3, 4, 8, 4, 1), (1, 2, 5, 34, 0, 1), (1, 1, 3, 70, 66, 0),
+    ):  # fmt: skip
+        half = (part or head) // 2
+        how = {"interleaved": inter, "rotary_embedding_dim": part}
+        ids = d.index(9, batch, length, negative=False)
+        table, each = (d(9, half), d(9, half)), (d(batch, length, half), d(batch, length, half))
+        yield S(d(batch, heads, length, head), *table, ids, **how)
+        yield S(d(batch, heads, length, head), *each, **how)
+        packed = d(batch, length, heads * head)
+        yield S(packed, *table, ids, num_heads=heads, **how)
+        yield S(packed, *each, num_heads=heads, **how)
+
+
+def linear_samples(d):
+    rules = ("linear", "gated", "delta", "gated_delta")
+    sizes = ((2, 5, 2, 2, 4, 3), (1, 7, 6, 2, 5, 37), (1, 1, 1, 1, 3, 4), (2, 0, 2, 1, 3, 4))
+    for rule, (batch, steps, q_heads, heads, keys, values) in itertools.product(rules, sizes):
+        how = {"q_num_heads": q_heads, "kv_num_heads": heads, "update_rule": rule}
+        for past, wide in ((False, False), (True, True)):
+            decay = d(batch, steps, heads * keys if wide else heads, low=-2, high=0)
+            beta = d(batch, steps, heads if wide else 1, low=0, high=1)
+            yield S(
+                d(batch, steps, q_heads * keys, low=-1, high=1),
+                d(batch, steps, heads * keys, low=-0.5, high=0.5),
+                d(batch, steps, heads * values),
+                d(batch, heads, keys, values) if past else None,
+                decay if "gated" in rule else None,
+                beta if "delta" in rule else None,
+                outputs=2, **how, **({"scale": 0.25} if past else {}),
+            )  # fmt: skip
+
+
+def linear_attention(sample, *given):
+    """The schema's recurrence on torch tensors."""
+    import torch
+
+    query, key, value, past, decay, beta = given
+    attrs = sample.attributes
+    heads, group = attrs["kv_num_heads"], attrs["q_num_heads"] // attrs["kv_num_heads"]
+    q, k, v = (x.unflatten(2, (-1, x.shape[2] // n)) for x, n in (
+        (query, heads * group), (key, heads), (value, heads)))  # fmt: skip
+    state = torch.zeros(q.shape[0], heads, k.shape[3], v.shape[3], dtype=q.dtype)
+    state = state if past is None else past
+    outputs = []
+    for t in range(q.shape[1]):
+        if decay is not None:
+            state = state * decay[:, t].unflatten(1, (heads, -1)).exp()[..., None]
+        u = v[:, t]
+        if beta is not None:
+            u = beta[:, t, :, None] * (u - torch.einsum("bhdm,bhd->bhm", state, k[:, t]))
+        state = state + k[:, t][..., None] * u[:, :, None]
+        read = torch.einsum("bhdm,bhd->bhm", state.repeat_interleave(group, 1), q[:, t])
+        outputs.append(read * (attrs.get("scale") or k.shape[3] ** -0.5))
+    y = torch.stack(outputs, 1) if outputs else v.new_zeros(*q.shape[:3], v.shape[3])
+    return y.flatten(2), state
+
+
+def linear_grad_samples(d):
+    for sample in linear_samples(d):
+        query, _, value, *_ = sample.inputs
+        if query.size == 0:
+            continue
+        attrs = sample.attributes
+        heads, values = attrs["q_num_heads"], value.shape[2] // attrs["kv_num_heads"]
+        keys = query.shape[2] // heads
+        dy = d(*query.shape[:2], heads * values)
+        dstate = d(query.shape[0], attrs["kv_num_heads"], keys, values)
+        count = 3 + sum(x is not None for x in sample.inputs[3:])
+        yield S(*sample.inputs, dy, dstate, outputs=count, **attrs)
+        if attrs["update_rule"] == "delta":
+            yield S(*sample.inputs, None, dstate, outputs=count, **attrs)
+            yield S(*sample.inputs, dy, outputs=count, **attrs)
+
+
+def linear_grad_reference(sample: Sample) -> list[np.ndarray]:
+    import torch
+
+    given = [None if x is None else torch.from_numpy(x).double() for x in (*sample.inputs, None)]
+    wrt = [x.requires_grad_() for x in given[:6] if x is not None]
+    outputs = linear_attention(sample, *given[:6])
+    pairs = [(y, dy) for y, dy in zip(outputs, given[6:8], strict=True) if dy is not None]
+    ys, dys = zip(*pairs, strict=True)
+    grads = torch.autograd.grad(ys, wrt, dys, allow_unused=True)
+    dtype = sample.inputs[0].dtype
+    zeros = [np.zeros(tuple(x.shape), dtype) for x in wrt]
+    return [z if g is None else g.numpy().astype(dtype) for g, z in zip(grads, zeros, strict=True)]
+
+
+def linear_big(d):
+    how = {"q_num_heads": 4, "kv_num_heads": 2, "outputs": 2}
+    inputs = d(2, 65, 4 * 32, low=-1, high=1), d(2, 65, 2 * 32, low=-0.2, high=0.2)
+    rates = d(2, 65, 2, low=-1, high=0), d(2, 65, 2, low=0, high=1)
+    yield S(*inputs, d(2, 65, 2 * 70), None, *rates, **how)
+
+
+def causal_conv_samples(d):
+    for batch, channels, length, k in ((2, 3, 7, 4), (1, 2, 67, 3), (2, 3, 2, 5), (1, 4, 5, 1)):
+        x, w = d(batch, channels, length), d(channels, 1, k)
+        for activation in ("none", "silu"):
+            how = {"outputs": 2, "activation": activation}
+            yield S(x, w, d(channels), d(batch, channels, k - 1), **how)
+            yield S(x, w, **how)
+            yield S(x, w, None, d(batch, channels, k - 1), **how)
+    yield S(d(1, 2, 0), d(2, 1, 3), None, d(1, 2, 2), outputs=2)
+
+
 ROWS = [
     OpInfo("Attention", attention_samples, grad=(0, 1, 2, 3, 4, 5), tolerance=16,
            grad_samples=attention_grads, reference=attention_reference,
            why="causality over a mask of one row; raw scores with a softcap", big=attention_big),
     OpInfo("AttentionGrad", attention_grad_samples, "toolkit.grad", tolerance=64, grad=(0, 1, 2, 8),
            reference=attention_grad_reference, big=attention_grad_big),
+    OpInfo("RotaryEmbedding", rotary_samples, dtypes=("float32",), tolerance=4,
+           big=lambda d: [S(d(2, 4, 65, 64), d(70, 32), d(70, 32), d.index(70, 2, 65, negative=False))]),
+    OpInfo("LinearAttention", linear_samples, dtypes=("float32",), tolerance=16, big=linear_big),
+    OpInfo("LinearAttentionGrad", linear_grad_samples, "toolkit.grad", tolerance=64, grad=(),
+           reference=linear_grad_reference, big=lambda d: [
+               S(*s.inputs, d(2, 65, 280), outputs=5, **s.attributes) for s in linear_big(d)]),
+    OpInfo("CausalConvWithState", causal_conv_samples, dtypes=("float32",), tolerance=4,
+           big=lambda d: [S(d(2, 33, 701), d(33, 1, 4), d(33), activation="silu")]),
 ]  # fmt: skip

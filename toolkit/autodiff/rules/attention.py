@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from toolkit.autodiff.registry import Result, Vjp, vjp
-from toolkit.autodiff.rules._common import named_like, rank_of
+from toolkit.autodiff.rules._common import dims_vector, named_like, rank_of
+from toolkit.graph.build import known_dims
 from toolkit.graph.functions.attention import join_heads
 
 V = Any  # An ir.Value under `arithmetic`.
@@ -61,3 +62,72 @@ def _with_present(c: Vjp, fresh: V, old: V, present: V, like: V, past: V, rank: 
         old = before if old is None else old + before
     new = named_like(join_heads(b, new, rank), like)
     return new if fresh is None else fresh + new, old
+
+
+@vjp("RotaryEmbedding")
+def rotary_embedding(c: Vjp, x: V, cos: V, sin: V, position_ids: V = None) -> Result:
+    """A turn by an angle: dx is dy turned by the opposite one. Caches go through the body."""
+    if c.need(1) or c.need(2):
+        return NotImplemented  # type: ignore[no-any-return]
+    b = c.b
+    inputs = [c.dy, cos, b.Neg(sin), position_ids]
+    return b.call("", "RotaryEmbedding", inputs, c.attributes), None, None, None
+
+
+@vjp("LinearAttention", all_outputs=True)
+def linear_attention(
+    c: Vjp, query: V, key: V, value: V, past_state: V = None, decay: V = None, beta: V = None
+) -> Result:
+    """The recurrence walked back, toolkit.grad.LinearAttentionGrad: with S_t = D_t + k u^T,
+
+    dS += scale q do^T, dq = scale S do, du = dS^T k, dk = dS u, and so on through u and D.
+    """
+    dy, dpresent = (*c.cotangents, None)[:2]
+    attributes = {k: v for k, v in c.attributes.items() if k != "chunk_size"}
+    optional = past_state, decay, beta
+    count = 3 + sum(x is not None for x in optional)
+    inputs = query, key, value, *optional, dy, dpresent
+    found = list(c.grad("LinearAttentionGrad", *inputs, outputs=count, **attributes))
+    results = found[:3]
+    rest = iter(found[3:])
+    results += [None if x is None else next(rest) for x in optional]
+    for dx, x in zip(results, (query, key, value, *optional), strict=True):
+        if dx is not None:
+            named_like(dx, x)
+    return tuple(results)
+
+
+@vjp("CausalConvWithState", all_outputs=True)
+def causal_conv_with_state(c: Vjp, x: V, weight: V, bias: V = None, past_state: V = None) -> Result:
+    """A depthwise Conv of z = [past, x], with dc = dy silu'(c) where it is activated:
+
+    dz = Conv's transpose of dc plus dpresent at its end, split into dpast and dx; dw = the
+    correlation of z with dc; dbias = sum of dc.
+    """
+    b = c.b
+    dims = known_dims(weight)
+    if dims is None or not isinstance(dims[0], int) or not isinstance(dims[2], int):
+        return NotImplemented  # type: ignore[no-any-return]
+    channels, k = dims[0], dims[2]
+    dc, dpresent = (*c.cotangents, None)[:2]
+    shape = dims_vector(b, [b.dim(x, 0), channels, k - 1])
+    before = b.zeros(shape, x.dtype) if past_state is None else past_state
+    z = b.Concat(before, x, axis=2)
+    how = {"group": channels, "kernel_shape": [k]}
+    if dc is not None and c.attr("activation", "none") in ("silu", "swish"):
+        y, _ = b.CausalConvWithState(x, weight, bias, past_state, _outputs=2)
+        s = b.Sigmoid(y)
+        dc = dc * (s * (1.0 + y * (1.0 - s)))
+    dz: V = None
+    if dc is not None:
+        dz = c.grad("ConvGradInput", dc, weight, b.shape(z), **how)
+    if dpresent is not None:
+        head = b.Concat([0, 0], b.dim(x, 2), [0, 0, 0], axis=0)
+        late = b.Pad(dpresent, head)
+        dz = late if dz is None else dz + late
+    return (
+        lambda: named_like(b.Slice(dz, [k - 1], b.dim(z, 2), [2]), x),
+        None if dc is None else lambda: c.grad("ConvGradWeight", z, dc, b.shape(weight), **how),
+        None if dc is None else lambda: b.ReduceSum(dc, [0, 2], keepdims=0),
+        None if past_state is None else lambda: b.Slice(dz, [0], [k - 1], [2]),
+    )

@@ -66,3 +66,9 @@ def _attention_grad(call: NodeCall) -> Sequence[TypeInfo]:
     past = [call.input(i) if call.has_input(i) else tensor_info(q.dtype, None) for i in (4, 5)]
     scores = tensor_info(q.dtype, (_UNKNOWN,) * 4)
     return [q, call.input(1), call.input(2), *past, scores][: call.outputs]
+
+
+@shape_function("toolkit.grad", "LinearAttentionGrad")
+def _linear_attention_grad(call: NodeCall) -> Sequence[TypeInfo]:
+    given = [call.input(i) for i in range(6) if call.has_input(i)]
+    return given[: call.outputs]
