@@ -29,6 +29,7 @@ DY = f32(2, 4, 4, 4)
 STATE = np.array([7, 3], np.uint64)
 LR, STEP = np.float32(0.1), np.int64(2)
 SAME = [f32(3, 4) for _ in range(5)]
+HEADS = [f32(2, 2, 3, 4), f32(2, 2, 3, 4), f32(2, 2, 3, 4)]
 MOMENT = np.abs(f32(3, 4))
 
 CASES: list[tuple[str, str, list[Any], dict[str, Any], int]] = [
@@ -57,6 +58,20 @@ CASES: list[tuple[str, str, list[Any], dict[str, Any], int]] = [
     ("grad", "GatherGrad", [f32(2, 4), i64(2, 2), i64(5, 4)], {"axis": 0}, 1),
     ("grad", "DetGrad", [f32(2, 3, 3), f32(2)], {}, 1),
     ("grad", "SliceGrad", [f32(2, 4), i64(5, 4), i64(1), i64(3), i64(0)], {}, 1),
+    (
+        "grad",
+        "AttentionGrad",
+        [*HEADS, f32(3, 3), None, None, None, *HEADS[:2]],
+        {"is_causal": 1},
+        3,
+    ),
+    (
+        "grad",
+        "LinearAttentionGrad",
+        [f32(2, 3, 8), f32(2, 3, 8), f32(2, 3, 6), None, f32(2, 3, 2), f32(2, 3, 1), f32(2, 3, 6)],
+        {"q_num_heads": 2, "kv_num_heads": 2, "update_rule": "gated_delta"},
+        5,
+    ),
     ("nn", "BatchNormTraining", [X, f32(3), f32(3), f32(3), MOMENT[:, 0]], {"momentum": 0.1}, 3),
     ("random", "Dropout", [f32(3, 5), STATE], {"ratio": 0.4, "call": 2}, 2),
     ("random", "Uniform", [i64(3, 5), STATE], {"call": 0, "dtype": 1}, 1),
@@ -70,13 +85,20 @@ IDS = [name for _, name, *_ in CASES]
 
 def model_of(case: tuple[str, str, list[Any], dict[str, Any], int]) -> ir.Model:
     domain, name, arrays, attrs, outputs = case
-    inputs = []
-    for k, array in enumerate(map(np.asarray, arrays)):
-        dtype = ir.DataType.from_numpy(array.dtype)
-        inputs.append(
-            ir.Value(name=f"x{k}", type=ir.TensorType(dtype), shape=ir.Shape(array.shape))
+    given: list[ir.Value | None] = []
+    for k, item in enumerate(arrays):
+        array = np.asarray(item)
+        given.append(
+            None
+            if item is None
+            else ir.Value(
+                name=f"x{k}",
+                type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
+                shape=ir.Shape(array.shape),
+            )
         )
-    node = ir.node(name, inputs, attrs, domain=f"toolkit.{domain}", num_outputs=outputs)
+    inputs = [value for value in given if value is not None]
+    node = ir.node(name, given, attrs, domain=f"toolkit.{domain}", num_outputs=outputs)
     for k, value in enumerate(node.outputs):
         value.name = f"y{k}"
     graph = ir.Graph(inputs, node.outputs, nodes=[node], opset_imports={"": 28}, name="g")
@@ -90,7 +112,9 @@ def run(proto: onnx.ModelProto, arrays: list[Any]) -> list[np.ndarray]:
     options = ort.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 4, 1
     session = ort.InferenceSession(proto.SerializeToString(), options, ["CPUExecutionProvider"])
-    return list(session.run(None, {f"x{k}": np.array(a) for k, a in enumerate(arrays)}))
+    return list(
+        session.run(None, {f"x{k}": np.array(a) for k, a in enumerate(arrays) if a is not None})
+    )
 
 
 @pytest.mark.parametrize("case", CASES, ids=IDS)

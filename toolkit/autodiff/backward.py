@@ -152,12 +152,12 @@ class _Walk:
         if entry is not None and entry.rule is None:
             return []
         if entry is None or entry.rule is None:
-            return self._through_body(c)
+            return self._through_body(c, active)
         if arriving[0] is None and not entry.all_outputs:
             return []
         result = entry.rule(c, *inputs)
         if result is NotImplemented:
-            return self._through_body(c)
+            return self._through_body(c, active)
         results = result if isinstance(result, tuple) else (result,)
         return self._settle(c, entry, results)
 
@@ -184,7 +184,7 @@ class _Walk:
             settled.append((value, _like(self.b.cast(cotangent, value.dtype), value)))
         return settled
 
-    def _through_body(self, c: Vjp) -> list[tuple[ir.Value, ir.Value]]:
+    def _through_body(self, c: Vjp, active: set[ir.Value]) -> list[tuple[ir.Value, ir.Value]]:
         """Write a copy of the node's function body and walk that."""
         from toolkit.graph.inline import body_of, emit
 
@@ -194,7 +194,7 @@ class _Walk:
         start = len(self.b.graph)
         results = emit(self.b, function, c.inputs, c.node.attributes)
         nodes = list(islice(reversed(self.b.graph), len(self.b.graph) - start))[::-1]
-        wrt = [v for v, needed in zip(c.inputs, c.needs, strict=True) if needed and v is not None]
+        wrt = list(dict.fromkeys(v for v in _reads(c.node) if v in active))
         pairs = [
             (value, cotangent)
             for value, cotangent in zip(results, c.cotangents, strict=False)

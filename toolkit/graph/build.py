@@ -216,6 +216,8 @@ def _infer(node: ir.Node) -> None:
     """Fill in what the full inference knows and the cheap table does not."""
     from toolkit.graph.infer import infer_node
 
+    if any(a.type == ir.AttributeType.GRAPH for a in node.attributes.values()):
+        return  # That takes the inference of a whole graph.
     try:
         found = infer_node(
             node.op_type, node.domain, node.inputs, node.attributes, len(node.outputs)

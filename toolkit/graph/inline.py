@@ -61,7 +61,7 @@ def emit(
             raise UnsupportedOperatorError(
                 f"{function.name}: a body without control flow is required, got {node.op_type}."
             )
-        operands = [values[v] for v in node.inputs]
+        operands = [values.get(v, v) for v in node.inputs]  # A body may read outer values.
         results = b.call(node.domain, node.op_type, operands, bound, len(node.outputs))
         outputs = results if isinstance(results, Sequence) else (results,)
         values.update(zip(node.outputs, outputs, strict=True))

@@ -29,6 +29,10 @@ def body_of_node(node: ir.Node) -> ir.Function | None:
     Returns:
         The body, not to be changed; `None` where the schema has none, or none for these inputs.
     """
+    if (node.domain, node.op_type) == ("ai.onnx.preview", "FlexAttention"):
+        from toolkit.graph.flex_attention import flex_attention_body
+
+        return flex_attention_body(node)  # The schema's own takes no subgraphs from us.
     schema = _schema(node.domain, node.op_type)
     if schema is None:
         return None

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from onnx import shape_inference
 
 from toolkit.errors import DTypeError, InvalidModelError, ShapeError, ToolkitError
-from toolkit.graph.shapes import composites, data, registry, rules
+from toolkit.graph.shapes import attention, composites, data, registry, rules
 from toolkit.graph.shapes.registry import (
     UNKNOWN,
     Data,
@@ -23,7 +23,7 @@ from toolkit.graph.shapes.registry import (
     tensor_info,
 )
 
-_ = composites, rules  # Imported to register.
+_ = attention, composites, rules  # Imported to register.
 
 OPSET = 28
 """The canonical opset: that of every graph inside."""

@@ -119,7 +119,8 @@ class Registration {
   Registration&& Gives() && { return def_.gives = true, std::move(*this); }
   // Takes float16 and bfloat16 too: such inputs are widened to float32, and float32 results narrow
   // again. Output i narrows to the type of input `follows[i]`; -1: it stays float32; beyond the
-  // list, to the type of the first input of half precision. Call it after Types.
+  // list, or where that input is absent, to the type of the first input of half precision. Call it
+  // after Types.
   Registration&& Widen(std::vector<int> follows = {}) &&;
   Registration&& Inplace(int input, int output) && {
     return def_.inplace.emplace_back(input, output), std::move(*this);

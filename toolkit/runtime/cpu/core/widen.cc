@@ -35,7 +35,7 @@ class WideOutputs : public OutputAllocator {
       pointers_.push_back(context.has_output(i) ? &wide_[i] : nullptr);
       const int leader = i < static_cast<int>(follows.size()) ? follows[i] : kFirstHalf;
       const Tensor* x = leader >= 0 ? context.optional_input(leader) : nullptr;
-      targets_.push_back(x ? x->dtype() : leader == kFirstHalf ? half : DType::kFloat);
+      targets_.push_back(x ? x->dtype() : leader == kWide ? DType::kFloat : half);
     }
   }
   Tensor Allocate(int output, DType dtype, const Shape& shape) override {
@@ -59,7 +59,7 @@ class WideOutputs : public OutputAllocator {
   }
 
  private:
-  static constexpr int kFirstHalf = -2;
+  static constexpr int kWide = -1, kFirstHalf = -2;
   bool Narrows(int output, DType dtype) const {
     return dtype == DType::kFloat && Contains(kHalves, targets_[output]);
   }
