@@ -45,7 +45,8 @@ def resize_grad(
 def grid_sample(c: Vjp, x: V, grid: V) -> Result:
     """dx, dgrid = toolkit.grad.GridSampleGrad(x, grid, dy); mode nearest has no dgrid."""
     if c.attr("mode") == "nearest" or not c.need(1):
-        return named_like(c.grad("GridSampleGrad", x, grid, c.dy, **c.attributes), x), None
+        dx = c.grad("GridSampleGrad", x, grid, c.dy, wrt_grid=0, **c.attributes)
+        return named_like(dx, x), None
     dx, dgrid = c.grad("GridSampleGrad", x, grid, c.dy, outputs=2, **c.attributes)
     return named_like(dx, x), named_like(dgrid, grid)
 
@@ -56,7 +57,9 @@ def affine_grid(c: Vjp, theta: V, size: V) -> Result:
     b, space = c.b, rank_of(c, c.y) - 2
     unit = b.const(np.eye(space, space + 1)[None], theta.dtype)
     one = b.Concat([1], b.Slice(size, [1], [2 + space]), axis=0)
-    base = b.Reshape(b.AffineGrid(unit, one, align_corners=c.attr("align_corners")), [-1, space])
+    count = b.ReduceProd(b.Slice(size, [2], [2 + space]), keepdims=1)
+    base = b.AffineGrid(unit, one, align_corners=c.attr("align_corners"))
+    base = b.Reshape(base, b.Concat(count, [space], axis=0), allowzero=1)
     base = b.Pad(base, b.ints([0, 0, 0, 1]), b.const(1, theta.dtype))
-    dy = b.Reshape(c.dy, b.Concat(b.dim(c.dy, 0), [-1, space], axis=0))
+    dy = b.Reshape(c.dy, b.Concat(b.dim(c.dy, 0), count, [space], axis=0), allowzero=1)
     return named_like(b.MatMul(b.Transpose(dy, perm=[0, 2, 1]), base), theta), None

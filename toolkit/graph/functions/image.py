@@ -78,43 +78,50 @@ def _resize_matrix(
 
 
 @composite("toolkit.grad", "GridSampleGrad", "x grid dy", "dx dgrid")
-def grid_sample_grad(b: Builder, a: Attributes, x: V, grid: V, dy: V) -> tuple[V, V]:
-    """dx: dy times the weights of the taps, added at the taps. dgrid: dy times their slopes."""
+def grid_sample_grad(b: Builder, a: Attributes, x: V, grid: V, dy: V) -> V:
+    """dx: dy times the weights of the taps, added at the taps. dgrid: dy times their slopes.
+
+    Attribute wrt_grid=0 leaves dgrid out.
+    """
     space = len(x.shape) - 2
     batch, channels = b.dim(x, 0), b.dim(x, 1)
-    points = b.Reshape(grid, b.Concat(batch, [-1, space], axis=0))
+    count = b.ReduceProd(b.Shape(grid, start=1, end=-1), keepdims=1)
+    plane = b.ReduceProd(b.Shape(x, start=2), keepdims=1)
+    width = {"nearest": 1, "cubic": 4}.get(a.get("mode", "linear"), 2)
+    taps = width**space
+
+    def shaped(v: V, *dims: V) -> V:
+        parts = [b.ints([d]) if isinstance(d, int) else d for d in dims]
+        return b.Reshape(v, b.Concat(*parts, axis=0), allowzero=1)
+
+    points = shaped(grid, batch, count, space)
     axes = [_axis_taps(b, a, points, x, d, space) for d in range(space)]
-    along = [[1] * d + [-1] + [1] * (space - d - 1) for d in range(space)]
-    spread = [  # Places, weights and slopes of axis d as (1, …, K, …, 1, N, P).
-        [b.Reshape(v, b.Concat(along[d], b.Shape(v, start=1), axis=0)) for v in axes[d][:3]]
-        for d in range(space)
-    ]
-    at = spread[0][0]
-    for d in range(1, space):
-        at = at * b.dim(x, 2 + d) + spread[d][0]
+
+    def together(part: Any, combine: Any) -> V:
+        """(N, K…K, P) from one (K, N, P) an axis: all combinations of the axes' taps."""
+        result = None
+        for d in range(space):
+            lone = shaped(part(d), *[1] * d, width, *[1] * (space - d - 1), batch, count)
+            result = lone if result is None else combine(d, result, lone)
+        return b.Transpose(shaped(result, taps, batch, count), perm=[1, 0, 2])
 
     def product(changed: int | None) -> V:
-        """(N, K…K, P): the taps' weights, or their slopes along one axis."""
-        result = spread[0][2 if changed == 0 else 1]
-        for d in range(1, space):
-            result = result * spread[d][2 if changed == d else 1]
-        return b.cast(_points_last(b, result), x.dtype)
+        """The taps' weights, or their slopes along one axis."""
+        result = together(lambda d: axes[d][2 if d == changed else 1], lambda d, v, w: v * w)
+        return b.cast(result, x.dtype)
 
-    at = _points_last(b, at)
-    taps = b.dim(at, 1)
-    everywhere = b.Concat(batch, channels, [-1], axis=0)
-    places = b.Expand(
-        b.Reshape(at, b.Concat(batch, [1, -1], axis=0)), b.Concat([1], channels, [1], axis=0)
-    )
-    flat = b.Reshape(x, everywhere)
-    cotangent = b.Unsqueeze(b.Reshape(dy, everywhere), [2])
-    updates = b.Reshape(b.Unsqueeze(product(None), [1]) * cotangent, everywhere)
+    at = together(lambda d: axes[d][0], lambda d, v, w: v * b.dim(x, 2 + d) + w)
+    everything = b.Concat(batch, channels, count * taps, axis=0)
+    places = b.Expand(shaped(at, batch, 1, count * taps), everything)
+    flat = shaped(x, batch, channels, plane)
+    cotangent = shaped(dy, batch, channels, 1, count)
+    updates = b.Reshape(b.Unsqueeze(product(None), [1]) * cotangent, everything, allowzero=1)
     zeros = b.zeros(b.Shape(flat), x.dtype)
-    dx = b.Reshape(
-        b.ScatterElements(zeros, places, updates, axis=2, reduction="add"), b.Shape(x), allowzero=1
-    )
-    shape = b.Concat(batch, channels, taps, [-1], axis=0)
-    picked = b.Reshape(b.GatherElements(flat, places, axis=2), shape)
+    summed = b.ScatterElements(zeros, places, updates, axis=2, reduction="add")
+    dx = b.Reshape(summed, b.Shape(x), allowzero=1)
+    if not a.get("wrt_grid", 1):
+        return dx
+    picked = shaped(b.GatherElements(flat, places, axis=2), batch, channels, taps, count)
     sums = b.ReduceSum(picked * cotangent, [1], keepdims=0)
     columns = [
         b.Unsqueeze(b.ReduceSum(sums * product(d), [1], keepdims=0), [2]) for d in range(space)
@@ -124,16 +131,10 @@ def grid_sample_grad(b: Builder, a: Attributes, x: V, grid: V, dy: V) -> tuple[V
     return dx, b.Reshape(dgrid, b.Shape(grid), allowzero=1)
 
 
-def _points_last(b: Builder, v: V) -> V:
-    """(K, …, K, N, P) as (N, K…K, P)."""
-    flat = b.Reshape(v, b.Concat([-1], b.Shape(v, start=-2), axis=0))
-    return b.Transpose(flat, perm=[1, 0, 2])
-
-
 def _axis_taps(b: Builder, a: Attributes, points: V, x: V, d: int, space: int) -> tuple[V, ...]:
     """Along axis d: places (K, N, P), weights, their slopes, and elements a unit of the grid."""
     mode, padding = a.get("mode", "linear"), a.get("padding_mode", "zeros")
-    g = b.Gather(points, space - 1 - d, axis=2)
+    g = b.Gather(points, b.const(space - 1 - d), axis=2)
     length = b.cast(b.Squeeze(b.dim(x, 2 + d), [0]), g.dtype)
     if a.get("align_corners", 0):
         v, low, high, scale = (g + 1.0) / 2.0 * (length - 1.0), 0.0 * length, length - 1.0, None
