@@ -20,13 +20,15 @@ ELEMENTS = 24  # Of an input are tried one by one; the directional check covers 
 Feed = dict[str, np.ndarray]
 
 
-# What onnxruntime does not do: kernels for a type, padding of a scalar, LRN of even size.
+# What onnxruntime does not do: kernels for a type, padding of a scalar, LRN of even size, Resize of
+# some ranks.
 LIMITS = (
     "NOT_IMPLEMENTED",
     "does not support double",
     "Type Error",
     "data_rank > 0",
     "size_ % 2 == 1",
+    "mode only supports",
     "No Op registered",
     "No opset import",
 )

@@ -42,6 +42,10 @@ _TABLE: dict[tuple[str, str], ShapeFunction] = {
     ("toolkit.grad", "DetGrad"): _same_as(0),
     ("toolkit.grad", "GatherGrad"): _shaped_by(2, like=0),
     ("toolkit.grad", "SliceGrad"): _shaped_by(1, like=0),
+    ("toolkit.grad", "ResizeGrad"): _shaped_by(1, like=0),
+    ("toolkit.grad", "GridSampleGrad"): _same_as(0, 1),
+    ("toolkit.grad", "RoiAlignGrad"): _shaped_by(3, like=0),
+    ("toolkit.grad", "MaxRoiPoolGrad"): _same_as(0),
     ("toolkit.nn", "BatchNormTraining"): _same_as(0, 3, 4),
 }
 for (_domain, _op_type), _function in _TABLE.items():
