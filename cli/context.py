@@ -28,9 +28,9 @@ class Context:
     debug: bool = False
 
     def say(self, text: str) -> None:
-        """Prints for a person; silent with --json or -q."""
-        if not self.as_json and self.verbosity >= 0:
-            click.echo(text)
+        """Prints details for a person, with -v."""
+        if not self.as_json and self.verbosity >= 1:
+            click.echo(text, err=True)
 
     def result(self, value: dict[str, Any], text: str) -> None:
         """Prints the command's result: one JSON object with --json, else the text."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from toolkit.data import DataLoader, load
 from toolkit.errors import InvalidArgumentError
 from toolkit.models.char_gpt import token_cross_entropy
 from toolkit.random import manual_seed
+from toolkit.runtime import _core
 from toolkit.train import Trainer, TrainStep
 
 LOSSES: dict[str, Any] = {
@@ -23,6 +25,7 @@ LOSSES: dict[str, Any] = {
     "token_ce": lambda: token_cross_entropy,
 }
 
+_SHOWN = ("lr", "momentum", "betas", "weight_decay")
 METRICS = {"classification": ("accuracy",), "language": ("token_accuracy",), "regression": ()}
 
 
@@ -44,6 +47,7 @@ def run_training(
     resume: bool = False,
     run_dir: str | None = None,
     progress: bool = True,
+    say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Trains and writes a run folder.
 
@@ -65,6 +69,7 @@ def run_training(
         resume: go on from the run folder's checkpoint, if there is one.
         run_dir: the folder; None: runs/<model>.
         progress: show a progress bar.
+        say: takes lines about what is trained, on what, and how.
 
     Returns:
         The latest epoch's figures ("metrics"), and the paths of checkpoint and best model.
@@ -77,6 +82,12 @@ def run_training(
     net, default_loss = _make_model(model, datasets.meta)
     loss_fn = _make_loss(loss or default_loss)
     optimizer = _make_optimizer(optim, net, lr, momentum, weight_decay)
+    count = sum(p.numel() for p in net.parameters())
+    say(f"{model}: {count:,} parameters, loss {loss or default_loss}")
+    say(f"{data}: {len(datasets.train):,} samples to train on, {len(datasets.test):,} to test")
+    settings = {k: v for k, v in optimizer.param_groups[0].items() if k in _SHOWN}
+    say(" ".join([type(optimizer).__name__, *(f"{k} {v}" for k, v in settings.items())]))
+    say(f"{_core.get_num_threads()} threads, {_core.isa()}")
     train = DataLoader(datasets.train, batch_size=batch_size, shuffle=True, generator=seed)
     test = DataLoader(datasets.test, batch_size=256)
     folder = Path(run_dir or Path("runs") / Path(model).stem)
@@ -91,7 +102,8 @@ def run_training(
         progress=progress,
     )
     if resume:
-        trainer.resume()
+        resumed = trainer.resume()
+        say(f"resumed from {trainer.checkpoint_path}" if resumed else "nothing to resume from")
     history = trainer.fit(train, test, epochs)
     return {
         "metrics": {k: v for k, v in history.last.items() if math.isfinite(v)},
@@ -123,12 +135,14 @@ def _make_optimizer(
     name: str, net: nn.Module, lr: float | None, momentum: float, weight_decay: float | None
 ) -> optim.Optimizer:
     extra: dict[str, Any] = {} if weight_decay is None else {"weight_decay": weight_decay}
+    if lr is None:
+        lr = 1e-2 if name == "sgd" else 1e-3
     parameters = [p for p in net.parameters() if p.requires_grad]
     if name == "sgd":
-        return optim.SGD(parameters, lr=lr or 1e-2, momentum=momentum, **extra)
+        return optim.SGD(parameters, lr=lr, momentum=momentum, **extra)
     if name in ("adam", "adamw"):
         kind = optim.Adam if name == "adam" else optim.AdamW
-        return kind(parameters, lr=lr or 1e-3, **extra)
+        return kind(parameters, lr=lr, **extra)
     raise InvalidArgumentError(f"--optim: sgd, adam or adamw is required, got '{name}'.")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
 from toolkit.cli.context import Context, command, pass_context
@@ -33,7 +35,11 @@ def run(
         if name not in names:
             raise click.BadParameter(f"an output among {names} is required, got '{name}'")
     feed = read_inputs(session.get_inputs(), dict(pairs), seed)
+    for name, array in feed.items():
+        context.say(f"{name}: {array.dtype}{list(array.shape)} given")
+    start = time.perf_counter()
     results = dict(zip(names, session.run(None, feed), strict=True))
+    context.say(f"{(time.perf_counter() - start) * 1e3:.2f} ms")
     for name, path in targets:
         save_array(path, results[name])
     rows = {name: describe(array) for name, array in results.items()}

@@ -47,6 +47,6 @@ def train(context: Context, /, model: str, data: str, **options: Any) -> None:
     from toolkit.models.training import run_training
 
     show = not context.as_json and context.verbosity >= 0
-    result = run_training(model, data, progress=show, **options)
+    result = run_training(model, data, progress=show, say=context.say, **options)
     figures = "  ".join(f"{k} {v:.4g}" for k, v in result["metrics"].items())
     context.result(result, f"{figures}\nSaved {result['checkpoint']}.")

@@ -159,3 +159,64 @@ def test_debug_shows_the_traceback(tmp_path):
 
 def test_group_lists_every_command():
     assert set(cli.list_commands(None)) >= {"train", "run", "info", "ops"}  # type: ignore[arg-type]
+
+
+def train(folder, *args: str) -> tuple[int, str, str]:
+    """`toolkit train` in a process of its own: exit code, stdout, stderr."""
+    command = [sys.executable, "-m", "toolkit.cli", "train", *args]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
+def weights(path) -> dict[str, bytes]:
+    import onnx
+
+    return {t.name: t.raw_data for t in onnx.load(path).graph.initializer}
+
+
+def test_train_as_a_user_does(tmp_path):
+    """Every option of the issue; a run in two parts equals one in one go; then the file goes on."""
+    options = ["digits_cnn", "--data", "digits", "--loss", "ce", "--optim", "adamw", "--lr", "3e-3",
+               "--batch-size", "256", "--seed", "3"]  # fmt: skip
+    code, out, err = train(tmp_path, *options, "--epochs", "2", "-o", "runs/whole")
+    assert code == 0, err
+    assert "val_accuracy" in out and "Saved runs/whole/last.onnx." in out
+    assert "epoch 2/2  loss" in err
+    names = {p.name for p in (tmp_path / "runs/whole").iterdir()}
+    assert names == {"last.onnx", "best.onnx", "log.csv", "loss.png"}
+    code, out, err = train(tmp_path, *options, "--epochs", "1", "-o", "runs/x", "-q")
+    assert code == 0 and err == "" and out.splitlines()[-1] == "Saved runs/x/last.onnx."
+    code, out, err = train(
+        tmp_path, *options, "--epochs", "2", "-o", "runs/x", "--resume", "--json"
+    )
+    assert code == 0 and err == "" and json.loads(out)["metrics"]["epoch"] == 2
+    assert weights(tmp_path / "runs/whole/last.onnx") == weights(tmp_path / "runs/x/last.onnx")
+    code, out, err = train(tmp_path, *options[:-1], "4", "--epochs", "2", "-o", "runs/y", "-v")
+    assert code == 0, err
+    assert "AdamW lr 0.003" in err and "58,474 parameters, loss ce" in err
+    assert weights(tmp_path / "runs/whole/last.onnx") != weights(tmp_path / "runs/y/last.onnx")
+    more = [
+        "runs/x/last.onnx",
+        "--data",
+        "digits",
+        "--optim",
+        "sgd",
+        "--epochs",
+        "1",
+        *options[-2:],
+    ]
+    code, out, err = train(tmp_path, *more, "--lr", "0", "-o", "runs/same", "--json")
+    assert code == 0, err
+    before = json.loads(train(tmp_path, *options, "--epochs", "2", "-o", "runs/x", "--resume",
+                              "--json")[1])  # fmt: skip
+    assert json.loads(out)["metrics"]["val_accuracy"] == pytest.approx(
+        before["metrics"]["val_accuracy"], abs=1e-6
+    )
+    code, out, err = train(tmp_path, *more, "--lr", "0.01", "-o", "runs/z", "--json")
+    assert json.loads(out)["metrics"]["loss"] < before["metrics"]["loss"]
+
+
+def test_verbose_run_tells_more(model, capfd):
+    code, text = call("run", model, "--input", "x=random", "-v")
+    assert code == 0
+    assert "x: float32[1, 4] given" in text and " ms" in text

@@ -62,10 +62,25 @@ def test_run_folder(tmp_path):
     ]
     with (tmp_path / "run" / "log.csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    assert [float(r["epoch"]) for r in rows] == [0, 1, 2, 3]
+    assert [r["epoch"] for r in rows] == ["1", "2", "3", "4"]
     assert float(rows[-1]["val_accuracy"]) == pytest.approx(history.last["val_accuracy"])
     assert (tmp_path / "run" / "loss.png").read_bytes()[:4] == b"\x89PNG"
     onnx.checker.check_model(onnx.load(tmp_path / "run" / "last.onnx"), full_check=True)
+
+
+def test_progress_shows_loss_metric_speed_and_time_left(capsys, monkeypatch):
+    """The bar of `rich` as a terminal of 120 columns shows it."""
+    import re
+
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    trainer = make_trainer(None)
+    trainer.progress = True
+    trainer.fit(loader(), loader(32, 32), epochs=2)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
+    bar = r"epoch \d/2 .*6/6 loss \d\.\d{4}  accuracy [01]\.\d{4}  [\d,]+/s \d:\d\d:\d\d"
+    assert re.search(bar, text), text
+    assert re.search(r"epoch 2/2  loss \S+  lr \S+  val_loss \S+  val_accuracy \S+", text), text
 
 
 def test_early_stop(tmp_path):

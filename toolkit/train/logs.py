@@ -51,7 +51,7 @@ def plot_history(rows: list[dict[str, float]], path: Path) -> bool:
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot(xlabel="epoch", ylabel="loss")
-    epochs = [row["epoch"] + 1 for row in rows]
+    epochs = [row["epoch"] for row in rows]
     for name in ("loss", "val_loss"):
         if rows and name in rows[0]:
             axes.plot(epochs, [row[name] for row in rows], marker="o", label=name)

@@ -1,4 +1,4 @@
-"""The progress bar of a run: loss, samples a second, time left."""
+"""The progress bar of a run: loss, metric, samples a second, time left."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import time
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
+from toolkit.train.metrics import Mean
+
 
 class Progress:
     """A `rich` progress bar over the batches of each epoch; silent when not enabled."""
 
-    def __init__(self, enabled: bool, epochs: int) -> None:
+    def __init__(self, enabled: bool, epochs: int, metric: Mean | None = None) -> None:
         self._epochs = epochs
+        self._metric = metric
         self._bar: Any = None
         self._task: Any = None
         if enabled:
@@ -33,7 +38,9 @@ class Progress:
 
     def start_epoch(self, epoch: int, batches: int, done: int) -> None:
         """Begins an epoch of which `done` batches were done before."""
-        self._loss, self._samples, self._start = 0.0, 0, time.perf_counter()
+        self._samples, self._start = 0, time.perf_counter()
+        if self._metric is not None:
+            self._metric.reset()
         self._smooth: float | None = None
         if self._bar is None:
             return
@@ -43,14 +50,18 @@ class Progress:
             f"epoch {epoch + 1}/{self._epochs}", total=batches, completed=done, info=""
         )
 
-    def advance(self, loss: float, samples: int) -> None:
-        """One batch more."""
+    def advance(self, loss: float, samples: int, output: Any = None, target: Any = None) -> None:
+        """One batch more, with what the metric takes: its mean is that of the epoch so far."""
         if self._bar is None:
             return
         self._samples += samples
         self._smooth = loss if self._smooth is None else 0.95 * self._smooth + 0.05 * loss
         rate = self._samples / max(time.perf_counter() - self._start, 1e-9)
-        self._bar.update(self._task, advance=1, info=f"loss {self._smooth:.4f}  {rate:,.0f}/s")
+        figures = [f"loss {self._smooth:.4f}"]
+        if self._metric is not None:
+            self._metric.update(np.asarray(output), np.asarray(target))
+            figures.append(f"{self._metric.name} {self._metric.value():.4f}")
+        self._bar.update(self._task, advance=1, info="  ".join([*figures, f"{rate:,.0f}/s"]))
 
     def end_epoch(self, row: dict[str, float]) -> None:
         """Prints the epoch's figures as a line that stays."""
@@ -59,7 +70,7 @@ class Progress:
         figures = "  ".join(
             f"{name} {value:.4g}" for name, value in row.items() if name not in ("epoch", "seconds")
         )
-        self._bar.console.print(f"epoch {int(row['epoch']) + 1}/{self._epochs}  {figures}")
+        self._bar.console.print(f"epoch {int(row['epoch'])}/{self._epochs}  {figures}")
 
 
 def _make_bar() -> Any:

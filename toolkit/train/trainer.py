@@ -147,7 +147,8 @@ class Trainer:
         log = CsvLog(self.run_dir / "log.csv") if self.run_dir is not None else None
         if log is not None:
             log.rewrite(self._position.rows)
-        with Progress(enabled=self.progress, epochs=epochs) as bar:
+        metric = metric_registry.create(self.metric_names[0]) if self.metric_names else None
+        with Progress(self.progress, epochs, metric) as bar:
             while self._position.epoch < epochs:
                 row = self._epoch(train, val, bar)
                 if log is not None:
@@ -165,7 +166,7 @@ class Trainer:
         started = time.perf_counter()
         for index, batch in enumerate(_remaining(train, at.epoch, at.batch), at.batch):
             self._train_batch(batch, bar, index, len(train))
-        row = {"epoch": float(at.epoch), "loss": at.loss_sum / max(at.samples, 1)}
+        row = {"epoch": at.epoch + 1, "loss": at.loss_sum / max(at.samples, 1)}
         row["lr"] = float(self.step.learning_rates()[0])
         if val is not None:
             row.update({f"val_{k}": v for k, v in self.evaluate(val).items()})
@@ -185,7 +186,7 @@ class Trainer:
 
     def _train_batch(self, batch: Any, bar: Progress, index: int, total: int) -> None:
         at = self._position
-        loss, _ = self.step(*batch)
+        loss, outputs = self.step(*batch)
         value = float(loss)
         if not math.isfinite(value):
             raise ToolkitError(
@@ -198,7 +199,7 @@ class Trainer:
         at.batch = index + 1
         if self.scheduler is not None and self.schedule_every == "batch":
             self.scheduler.step()
-        bar.advance(value, count)
+        bar.advance(value, count, outputs[0].detach(), batch[-1])
         if self.checkpoint_every and at.batch % self.checkpoint_every == 0 and at.batch < total:
             self._checkpoint()
 
