@@ -31,6 +31,20 @@ LR, STEP = np.float32(0.1), np.int64(2)
 SAME = [f32(3, 4) for _ in range(5)]
 HEADS = [f32(2, 2, 3, 4), f32(2, 2, 3, 4), f32(2, 2, 3, 4)]
 MOMENT = np.abs(f32(3, 4))
+BOTH = {"direction": "bidirectional", "hidden_size": 2}
+LENS = np.array([4, 2], np.int32)
+
+
+def recurrent(gates: int) -> list[np.ndarray]:
+    """X (4 steps, 2 samples, 3), W, R, B, sequence_lens, initial_h of two directions."""
+    rows = gates * 2
+    return [f32(4, 2, 3), f32(2, rows, 3), f32(2, rows, 2), f32(2, 2 * rows), LENS, f32(2, 2, 2)]
+
+
+def arriving(states: int) -> list[np.ndarray]:
+    """Y and the cotangents of Y and the last states."""
+    return [f32(4, 2, 2, 2), f32(4, 2, 2, 2), *(f32(2, 2, 2) for _ in range(states))]
+
 
 CASES: list[tuple[str, str, list[Any], dict[str, Any], int]] = [
     ("grad", "SumToShape", [f32(2, 3, 4), i64(3, 1)], {}, 1),
@@ -72,6 +86,9 @@ CASES: list[tuple[str, str, list[Any], dict[str, Any], int]] = [
         {"q_num_heads": 2, "kv_num_heads": 2, "update_rule": "gated_delta"},
         5,
     ),
+    ("grad", "RNNGrad", [*recurrent(1), *arriving(1)], BOTH, 5),
+    ("grad", "GRUGrad", [*recurrent(3), *arriving(1)], BOTH | {"linear_before_reset": 1}, 5),
+    ("grad", "LSTMGrad", [*recurrent(4), f32(2, 2, 2), f32(2, 6), *arriving(2)], BOTH, 7),
     ("nn", "BatchNormTraining", [X, f32(3), f32(3), f32(3), MOMENT[:, 0]], {"momentum": 0.1}, 3),
     ("random", "Dropout", [f32(3, 5), STATE], {"ratio": 0.4, "call": 2}, 2),
     ("random", "Uniform", [i64(3, 5), STATE], {"call": 0, "dtype": 1}, 1),

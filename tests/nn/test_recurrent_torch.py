@@ -240,6 +240,52 @@ def test_compiled_training_is_eager_training():
     assert losses[-1] < losses[0]
 
 
+def test_exported_step_trains_in_onnxruntime(tmp_path):
+    """The gradient is its body there: Scan and standard operators."""
+    tk.manual_seed(2)
+    model, x, y = Tagger(), tk.randn(4, 6, 5), tk.randint(0, 3, (4, 6))
+
+    def loss(output, target):
+        return nn.functional.cross_entropy(output.flatten(0, 1), target.flatten())
+
+    step = TrainStep(model, loss, optim.SGD(model.parameters(), lr=0.5))
+    step.prepare(x, y)
+    path = tmp_path / "step.onnx"
+    tk.export_train_step(path, step)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [o.name for o in session.get_outputs()]
+    feed = {"x": x.numpy(), "target": y.numpy(), "lr": np.array(0.5, np.float32)}
+    feed = {k: v for k, v in feed.items() if k in [i.name for i in session.get_inputs()]}
+    for _ in range(5):
+        ours = float(step(x, y)[0])
+        results = dict(zip(names, session.run(None, feed), strict=True))
+        assert results["loss"] == pytest.approx(ours, rel=1e-4)
+        feed |= {n.removesuffix(".next"): v for n, v in results.items() if n.endswith(".next")}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lengths_may_be_an_input_of_the_graph(kind, tmp_path):
+    class Last(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = getattr(nn, kind)(5, 6, bidirectional=True)
+
+        def forward(self, x, lengths):
+            packed = packing.pack_padded_sequence(x, lengths, enforce_sorted=False)
+            return packing.pad_packed_sequence(self.rnn(packed)[0])[0]
+
+    model = Last().eval()
+    x, lengths = tk.randn(4, 3, 5), tk.tensor([2, 4, 1])
+    path = tmp_path / "lengths.onnx"
+    tk.save(path, model, inputs=(x, lengths), dynamic={"x": {0: "time"}})
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for sizes in ([2, 4, 1], [4, 1, 3]):
+        feed = {"x": x.numpy(), "lengths": np.array(sizes)}
+        (y,) = session.run(None, feed)
+        want = model(x, tk.tensor(sizes)).detach().numpy()
+        np.testing.assert_allclose(y, want, rtol=1e-5, atol=1e-6)
+
+
 def test_errors():
     layer = nn.LSTM(5, 7)
     with pytest.raises(ShapeError, match="Expected 5, got 4"):

@@ -320,6 +320,7 @@ def rows(op_type: str) -> Iterator[OpInfo]:
             reference=lambda sample: reference(op_type, sample),
             why="it ignores activations, clip, sequence_lens, input_forget",
             tolerance=4,
+            grad=(0, 1, 2, 3, 5, 6, 7),
             **fields,
         )
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
 
 from tests import gradcheck, opcheck, tolerances
-from tests.opinfo import OPS
-from tests.opinfo.recurrent import agreed, call, grad_calls, grad_reference, reference
+from tests.opinfo import OPS, Sample
+from tests.opinfo.recurrent import COUNT, agreed, call, grad_calls, grad_reference, reference
 from tests.runtime import oracle
 from toolkit.errors import DTypeError, InvalidArgumentError, ShapeError
 from toolkit.runtime import InferenceSession, _core
@@ -164,3 +166,23 @@ def test_gradient_of_no_steps_is_that_of_the_states(op_type):
         got, want = opcheck.run(row, sample), grad_reference(op_type, sample)
         for g, w in zip(got, want, strict=True):
             tolerances.assert_close(g, w)
+
+
+@pytest.mark.parametrize("op_type", TYPES)
+def test_padding_may_hold_nan(op_type):
+    row = next(op for op in OPS if op.op_type == f"{op_type}Grad")
+    d = row.draw("float64", "padding")
+    draw = lambda d, op_type: [call(d, op_type, lens=[1, 4, 2], direction="bidirectional")]  # noqa: E731
+    (sample,) = grad_calls(d, op_type, draw)
+    clean = opcheck.run(row, sample)
+    x = sample.inputs[0].copy()
+    for n, length in enumerate(sample.inputs[4]):
+        x[length:, n] = np.nan
+    padded = replace(sample, inputs=(x, *sample.inputs[1:]))
+    for a, b in zip(clean, opcheck.run(row, padded), strict=True):
+        np.testing.assert_array_equal(a, b)
+    forward = [
+        opcheck.run(ROW[op_type], Sample(s.inputs[: COUNT[op_type]], s.attributes))[0]
+        for s in (sample, padded)
+    ]
+    np.testing.assert_array_equal(*forward)

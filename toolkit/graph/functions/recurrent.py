@@ -75,6 +75,7 @@ def _directions(
         time = b.Unsqueeze(b.Range(0, b.Squeeze(steps, [0]), b.const(1)), [1, 2])
         lengths = b.Unsqueeze(b.cast(lens, ir.DataType.INT64), [1])
         mask, after = b.Less(time, lengths), b.Less(time + 1, lengths)
+        x = b.Where(mask, x, 0.0)  # Padding may hold anything, NaN too.
     made = []
     for d in range(cell.directions):
         start = empty if h0 is None else pick(b, h0, d, 0)

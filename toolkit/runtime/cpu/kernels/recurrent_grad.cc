@@ -78,7 +78,16 @@ class GradRun {
   }
 
   void WeightGradient(T* dw) const {
-    Transposed(call_.d * width_, call_.i, a_, ldg_, call_.x, call_.i, dw);
+    const T* x = call_.x;
+    if (call_.lens) {  // Padding may hold anything: 0 NaN is no 0.
+      T* inside = c_.Scratch<T>(rows_ * call_.i);
+      std::memcpy(inside, x, static_cast<size_t>(rows_ * call_.i) * sizeof(T));
+      for (int64_t m = 0; m < call_.n; ++m)
+        for (int64_t time = call_.lens[m]; time < call_.t; ++time)
+          std::fill_n(inside + call_.Row(time, m) * call_.i, call_.i, T(0));
+      x = inside;
+    }
+    Transposed(call_.d * width_, call_.i, a_, ldg_, x, call_.i, dw);
   }
 
   void RecurrenceGradient(T* dr) const {
@@ -99,9 +108,10 @@ class GradRun {
     std::fill(ones, ones + rows_, T(1));
     const size_t bytes = static_cast<size_t>(width_) * sizeof(T);
     for (int64_t d = 0; d < call_.d; ++d, db += 2 * width_) {
-      Row(width_, ones, Gates(d), ldg_, db);
+      Transposed(1, width_, ones, 1, Gates(d), ldg_, db);
       std::memcpy(db + width_, db, bytes);
-      if (call_.Linear()) Row(call_.h, ones, All(extra_, d), ldh_, db + width_ + leading_);
+      if (call_.Linear())
+        Transposed(1, call_.h, ones, 1, All(extra_, d), ldh_, db + width_ + leading_);
     }
   }
 
@@ -144,7 +154,7 @@ class GradRun {
     });
   }
 
-  // Rows for each step and sample, of one direction; rows for each sample.
+  // One direction's rows, for each step and sample or for each sample.
   T* All(T* buffer, int64_t d) const { return buffer + d * rows_ * ldh_; }
   T* AllRow(T* buffer, int64_t d, int64_t time, int64_t m) const {
     return All(buffer, d) + call_.Row(time, m) * ldh_;
@@ -216,14 +226,6 @@ class GradRun {
     gemm.c = out, gemm.ldc = n;
     Gemm(gemm);
   }
-  void Row(int64_t n, const T* ones, const T* b, int64_t ldb, T* out) const {
-    GemmArgs<T> gemm = {1, n, rows_};
-    gemm.a = ones, gemm.lda = rows_;
-    gemm.b = b, gemm.ldb = ldb;
-    gemm.c = out, gemm.ldc = n;
-    Gemm(gemm);
-  }
-
   // Every c of a sequence; a step outside it keeps the one before.
   void RunCells(int64_t d, int64_t m) const {
     T* h = State(scratch_, d, m);  // Known already: written and not read.
@@ -260,12 +262,6 @@ class GradRun {
 
   int64_t First(const Part& s) const { return s.p0 * main_.width(); }
   int64_t Units(const Part& s) const { return std::min(call_.h, s.p1 * main_.width()) - First(s); }
-  // Calls inside(m) or outside(m) for the rows of a part.
-  template <class Inside, class Outside>
-  void ForRows(const Part& s, int64_t time, Inside inside, Outside outside) const {
-    for (int64_t m = batch_.begin(s.r0); m < batch_.begin(s.r1); ++m)
-      call_.Inside(time, m) ? inside(m) : outside(m);
-  }
   void Clear(T* row, int64_t gate, const Part& s) const {
     std::fill_n(row + gate * call_.h + First(s), Units(s), T(0));
   }
@@ -307,10 +303,14 @@ class GradRun {
       }
       std::fill_n(dh, units, T(0));
     };
-    ForRows(s, time, inside, [&](int64_t m) {
+    for (int64_t m = batch_.begin(s.r0); m < batch_.begin(s.r1); ++m) {
+      if (call_.Inside(time, m)) {
+        inside(m);
+        continue;
+      }
       for (int64_t g = 0; g < call_.g; ++g) Clear(GateRow(s.d, time, m), g, s);
-      if (call_.Linear()) Clear(AllRow(extra_, s.d, time, m), 0, s);
-    });
+      if (extra_) Clear(AllRow(extra_, s.d, time, m), 0, s);
+    }
   }
 
   // GRU's reset gate, once the cotangents of the hidden gate are there for all units.
@@ -319,14 +319,11 @@ class GradRun {
     hidden_.Multiply(call_.n, s.r0, s.r1, s.p0, s.p1, GateRow(s.d, time, 0) + leading_,
                      call_.SampleRows() * ldg_, packed_hidden_ + s.d * hidden_.size(), T(0),
                      State(drh_, s.d, 0), ldh_);
-    ForRows(
-        s, time,
-        [&](int64_t m) {
-          RecurrentCells<T>().gru_grad_reset(spec_[s.d], units, GateRow(s.d, time, m) + call_.h + u,
-                                             AllRow(h_prev_, s.d, time, m) + u,
-                                             State(drh_, s.d, m) + u, State(dh_, s.d, m) + u);
-        },
-        [](int64_t) {});
+    for (int64_t m = batch_.begin(s.r0); m < batch_.begin(s.r1); ++m)
+      if (call_.Inside(time, m))
+        RecurrentCells<T>().gru_grad_reset(spec_[s.d], units, GateRow(s.d, time, m) + call_.h + u,
+                                           AllRow(h_prev_, s.d, time, m) + u,
+                                           State(drh_, s.d, m) + u, State(dh_, s.d, m) + u);
   }
 
   KernelContext& c_;
