@@ -412,7 +412,7 @@ def align_special(d):
 
 
 def align_grad_samples(d):
-    for sample in align_differentiable(d):
+    for sample in align_differentiable(d)[::3]:
         x, rois, images = sample.inputs
         a = sample.attributes
         dy = d(4, 3, a.get("output_height", 1), a.get("output_width", 1))
