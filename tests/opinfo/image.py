@@ -255,7 +255,7 @@ def axis_weights(v: float, length: int, mode: str, padding: str, align: int) -> 
     v = np.rint(v) if mode == "nearest" else v
     if padding == "zeros" and not -9 < v < length + 9:
         return row
-    if padding == "border" and not low <= v <= high:
+    if padding == "border" and mode != "cubic" and not low <= v <= high:
         v = min(max(v, 0), length - 1)
     elif padding == "reflection":
         v = mirrored(v, low, high)

@@ -34,9 +34,7 @@ def resize(c: Vjp, x: V, roi: V = None, scales: V = None, sizes: V = None) -> V:
 
 
 @vjp("ResizeGrad", domain="toolkit.grad")
-def resize_grad(
-    c: Vjp, dy: V, x_shape: V, roi: V = None, scales: V = None, sizes: V = None
-) -> V:
+def resize_grad(c: Vjp, dy: V, x_shape: V, roi: V = None, scales: V = None, sizes: V = None) -> V:
     """d_dy = R d_dx: Resize, with nothing from beyond the region of interest."""
     attributes = {k: v for k, v in c.attributes.items() if k != "extrapolation_value"}
     return named_like(c.b.call("", "Resize", [c.dy, roi, scales, sizes], attributes), dy)

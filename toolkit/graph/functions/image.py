@@ -146,7 +146,7 @@ def _axis_taps(b: Builder, a: Attributes, points: V, x: V, d: int, space: int) -
         v = b.Round(v)
     sign = None
     beyond = b.Or(b.Less(v, low), b.Greater(v, high))
-    if padding == "border":
+    if padding == "border" and mode != "cubic":
         sign = b.Where(beyond, 0.0 * v, 0.0 * v + 1.0)
         v = b.Where(beyond, b.Max(b.Min(v, length - 1.0), 0.0), v)
     elif padding == "reflection":

@@ -16,7 +16,6 @@ from toolkit.nn.functional.pooling import (
     adaptive_avg_pool2d,
     adaptive_avg_pool3d,
 )
-from toolkit.nn.functional.shape import pad
 from toolkit.ops.dispatch import apply, as_operands, handle
 from toolkit.tensor import Tensor
 
@@ -157,8 +156,6 @@ def grid_sample(
             f"grid_sample: four dimensions, or five without bicubic, are required, got "
             f"{list(input.shape)}."
         )
-    if mode == "bicubic" and padding_mode == "border":
-        input, grid = _bordered(input, grid, bool(align_corners))
     h = handle(
         "GridSample",
         mode=modes[mode],
@@ -166,15 +163,6 @@ def grid_sample(
         align_corners=int(bool(align_corners)),
     )
     return apply(h, input, grid)
-
-
-def _bordered(input: Tensor, grid: Tensor, align_corners: bool) -> tuple[Tensor, Tensor]:
-    """With one more row and column around: ONNX moves positions beyond the border onto it."""
-    height, width = (int(n) for n in input.shape[2:])
-    less = 1 if align_corners else 0
-    ratios = [(n - less) / (n + 2 - less) for n in (width, height)]
-    scale = as_tensor(np.array(ratios)).to(grid.dtype)
-    return pad(input, (1, 1, 1, 1), "replicate"), grid * scale
 
 
 def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None = None) -> Tensor:
