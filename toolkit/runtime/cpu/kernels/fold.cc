@@ -206,7 +206,7 @@ class MaxUnpool : public Kernel {
 };
 
 static const bool kCol2Im = Register<Col2Im>("Col2Im").Types(kNumbers);
-static const bool kIm2Col = Register<Im2Col>("Im2Col").Types(kFixedSize).Domain("toolkit.nn");
+static const bool kIm2Col = Register<Im2Col>("Im2Col").Types(kNumbers | kBools).Domain("toolkit.nn");
 static const bool kMaxUnpool = Register<MaxUnpool>("MaxUnpool").Types(kFloats);
 
 }  // namespace
