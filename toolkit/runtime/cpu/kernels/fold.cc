@@ -4,6 +4,7 @@
 // tap, in parallel over planes; Im2Col is Conv's gathering of columns, in parallel over planes.
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "kernels/movement.h"
 #include "kernels/plane.h"
@@ -28,10 +29,13 @@ struct FoldAttributes {
   WindowAttributes window;
 };
 
-// y[at + i * stride] += x[i].
+// y[i * stride] += x[i].
 template <class T>
 void AddRow(int64_t n, const T* x, T* y, int64_t stride) {
-  for (int64_t i = 0; i < n; ++i) y[i * stride] = static_cast<T>(y[i * stride] + x[i]);
+  if constexpr (std::is_floating_point_v<T>)
+    RowsOf(T()).axpy_back(n, T(1), x, y, stride);
+  else
+    for (int64_t i = 0; i < n; ++i) y[i * stride] = static_cast<T>(y[i * stride] + x[i]);
 }
 
 // Calls fn(column row, n, first position, image offset) for every tap over every row of positions.
@@ -206,7 +210,8 @@ class MaxUnpool : public Kernel {
 };
 
 static const bool kCol2Im = Register<Col2Im>("Col2Im").Types(kNumbers);
-static const bool kIm2Col = Register<Im2Col>("Im2Col").Types(kNumbers | kBools).Domain("toolkit.nn");
+static const bool kIm2Col =
+    Register<Im2Col>("Im2Col").Types(kNumbers | kBools).Domain("toolkit.nn");
 static const bool kMaxUnpool = Register<MaxUnpool>("MaxUnpool").Types(kFloats);
 
 }  // namespace
