@@ -20,8 +20,8 @@ ELEMENTS = 24  # Of an input are tried one by one; the directional check covers 
 Feed = dict[str, np.ndarray]
 
 
-# What onnxruntime does not do: kernels for a type, padding of a scalar, LRN of even size, Resize of
-# some ranks.
+# What onnxruntime does not do: kernels for a type, padding of a scalar, LRN of even size, some
+# ranks of Resize, GridSample and DeformConv.
 LIMITS = (
     "NOT_IMPLEMENTED",
     "does not support double",
@@ -29,6 +29,8 @@ LIMITS = (
     "data_rank > 0",
     "size_ % 2 == 1",
     "mode only supports",
+    "Input X must be 4D",
+    "grid_sample.cc",
     "No Op registered",
     "No opset import",
 )

@@ -162,6 +162,9 @@ CASES = [
     Case("Upsample", 9, (X, np.array([1, 1, 2, 3], np.float32)), {}, consts=(1,)),
     Case("Upsample", 9, (X, np.array([1, 1, 2, 2], np.float32)), {"mode": "linear"}, consts=(1,)),
     Case("Upsample", 1, (X,), {"height_scale": 2.0, "width_scale": 1.0}, X.repeat(2, axis=2)),
+    Case(
+        "Resize", 10, (X, np.array([1, 1, 0.6, 0.5], np.float32)), {}, "ort@10", (1,), label="down"
+    ),
     Case("Resize", 10, (X, np.array([1, 1, 2, 2], np.float32)), {"mode": "linear"}, consts=(1,)),
     # random
     Case("Dropout", 6, (X,), {"is_test": 1, "ratio": 0.4}, X),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from onnx import numpy_helper
 
@@ -253,7 +255,7 @@ def axis_weights(v: float, length: int, mode: str, padding: str, align: int) -> 
     v = np.rint(v) if mode == "nearest" else v
     if padding == "zeros" and not -9 < v < length + 9:
         return row
-    if padding == "border" and not low <= v <= high:
+    if padding == "border" and mode != "cubic" and not low <= v <= high:
         v = min(max(v, 0), length - 1)
     elif padding == "reflection":
         v = mirrored(v, low, high)
@@ -370,11 +372,306 @@ def affine_reference(sample: Sample) -> list[np.ndarray]:
     return [np.einsum("nij,...j->n...i", theta.astype(np.float64), points).astype(theta.dtype)]
 
 
+def regions(d, count: int, images: int, batch: bool) -> np.ndarray:
+    """Corners within, across and beyond a 7 x 9 image."""
+    low = d.rng.uniform(-1.5, 6, (count, 2))
+    corners = np.concatenate([low, low + d.rng.uniform(0.5, 6, (count, 2))], 1)
+    if batch:
+        corners = np.concatenate([d.rng.integers(0, images, (count, 1)), corners], 1)
+    return corners.astype(d.dtype)
+
+
+ALIGNS = (
+    {"output_height": 3, "output_width": 2, "sampling_ratio": 2},
+    {"output_height": 2, "output_width": 4},
+    {
+        "spatial_scale": 0.75,
+        "coordinate_transformation_mode": "output_half_pixel",
+        "output_height": 3,
+    },
+    {"output_width": 3, "sampling_ratio": 3, "coordinate_transformation_mode": "output_half_pixel"},
+)
+
+
+def align_samples(d):
+    for attrs in ALIGNS:
+        for mode in ("avg", "max"):
+            images = d.rng.integers(0, 2, 4)
+            yield S(d(2, 3, 7, 9), regions(d, 4, 2, False), images, mode=mode, **attrs)
+    yield S(d(1, 2, 4, 4), np.zeros((0, 4), d.dtype), i64(), output_height=2)
+
+
+def align_differentiable(d):
+    return list(align_samples(d))[:-1]
+
+
+def align_special(d):
+    if d.floating:
+        far = np.array([[99, 99, 200, 300], [-50, -50, -40, -40], [5, 5, 1, 1]], d.dtype)
+        yield S(d(1, 2, 4, 4), far, i64(0, 0, 0), output_height=2, sampling_ratio=2)
+
+
+def align_grad_samples(d):
+    for sample in align_differentiable(d)[::3]:
+        x, rois, images = sample.inputs
+        a = sample.attributes
+        dy = d(4, 3, a.get("output_height", 1), a.get("output_width", 1))
+        yield S(dy, rois, images, i64(*x.shape), x if a["mode"] == "max" else None, **a)
+
+
+def align_grad_reference(sample: Sample) -> list[np.ndarray]:
+    """By the forward operator: linear in x where the choice of the largest is fixed."""
+    from tests import opcheck
+
+    dy, rois, images, shape, x = (v if v is None or v.dtype.kind == "i" else v.astype(np.float64)
+                                  for v in sample.inputs)  # fmt: skip
+    base = np.zeros(tuple(shape)) if x is None else x
+    dx = np.zeros(tuple(shape))
+    for k in range(dx.size):
+        moved = []
+        for h in (1e-4, -1e-4):
+            near = base.copy()
+            near.flat[k] += h
+            moved.append(
+                opcheck.onnx_reference(ALIGN, S(near, rois, images, **sample.attributes))[0]
+            )
+        dx.flat[k] = ((moved[0] - moved[1]) / 2e-4 * dy).sum()
+    return [dx.astype(sample.inputs[0].dtype)]
+
+
+POOLED = ({"pooled_shape": [2, 3]}, {"pooled_shape": [3, 1], "spatial_scale": 0.6})
+
+
+def roi_pool_samples(d):
+    for attrs in POOLED:
+        yield S(d.distinct(2, 3, 7, 9), regions(d, 5, 2, True), **attrs)
+    yield S(d(1, 2, 4, 4), np.zeros((0, 5), d.dtype), pooled_shape=[2, 2])
+
+
+def roi_pool_differentiable(d):
+    return list(roi_pool_samples(d))[:-1]
+
+
+def roi_pool_bins(sample: Sample):
+    """(region, image, bin, slices of the image) of each bin that is not empty."""
+    x, rois = sample.inputs[:2]
+    (ph, pw), scale = sample.attributes["pooled_shape"], sample.attributes.get("spatial_scale", 1.0)
+    for r, roi in enumerate(rois.astype(np.float64)):
+        for p, q in np.ndindex(ph, pw):
+            box = []
+            for low, high, bins, at, length in (
+                (roi[2], roi[4], ph, p, x.shape[2]),
+                (roi[1], roi[3], pw, q, x.shape[3]),
+            ):
+                first, last = (np.copysign(np.floor(abs(v * scale) + 0.5), v) for v in (low, high))
+                size = max(last - first + 1, 1) / bins
+                ends = np.clip(
+                    [np.floor(at * size) + first, np.ceil((at + 1) * size) + first], 0, length
+                )
+                box.append(slice(int(ends[0]), int(ends[1])))
+            if box[0].start < box[0].stop and box[1].start < box[1].stop:
+                yield r, int(roi[0]), (p, q), tuple(box)
+
+
+def roi_pool_reference(sample: Sample) -> list[np.ndarray]:
+    x, rois = sample.inputs
+    y = np.zeros((len(rois), x.shape[1], *sample.attributes["pooled_shape"]), x.dtype)
+    for r, image, (p, q), box in roi_pool_bins(sample):
+        y[r, :, p, q] = x[(image, slice(None), *box)].max((1, 2))
+    return [y]
+
+
+def roi_pool_grad_samples(d):
+    for sample in roi_pool_differentiable(d):
+        x, rois = sample.inputs
+        yield S(x, rois, d(5, 3, *sample.attributes["pooled_shape"]), **sample.attributes)
+
+
+def roi_pool_grad_reference(sample: Sample) -> list[np.ndarray]:
+    x, _, dy = sample.inputs
+    dx = np.zeros(x.shape)
+    for r, image, (p, q), box in roi_pool_bins(sample):
+        part = x[(image, slice(None), *box)]
+        dx[(image, slice(None), *box)] += (part == part.max((1, 2), keepdims=True)) * dy[
+            r, :, p, q
+        ][:, None, None]
+    return [dx.astype(x.dtype)]
+
+
+# (image, block, attributes).
+FOLDS = (
+    ((1, 2, 5, 6), (2, 3), {}),
+    ((2, 1, 7, 5), (3, 2), {"strides": [2, 1], "pads": [1, 0, 2, 1]}),
+    ((1, 2, 8, 9), (2, 2), {"dilations": [3, 2], "strides": [1, 3]}),
+    ((1, 1, 3, 4, 5), (2, 1, 3), {"pads": [0, 1, 1, 1, 0, 0], "strides": [1, 2, 1]}),
+    ((2, 3, 9), (4,), {"strides": [2]}),
+)
+
+
+def fold_places(image, block, attrs) -> np.ndarray:
+    """(taps, positions): where each column element lies in a plane; -1 in the padding."""
+    n = len(block)
+    strides, dilations = (attrs.get(k, [1] * n) for k in ("strides", "dilations"))
+    pads = attrs.get("pads", [0] * 2 * n)
+    counts = [
+        (image[i] + pads[i] + pads[n + i] - dilations[i] * (block[i] - 1) - 1) // strides[i] + 1
+        for i in range(n)
+    ]
+    places = np.zeros((*block, *counts), int)
+    for at in np.ndindex(places.shape):
+        p = [at[n + i] * strides[i] + at[i] * dilations[i] - pads[i] for i in range(n)]
+        inside = all(0 <= v < m for v, m in zip(p, image, strict=True))
+        places[at] = np.ravel_multi_index(p, image) if inside else -1
+    return places.reshape(int(np.prod(block)), -1)
+
+
+def col2im_samples(d):
+    for image, block, attrs in FOLDS:
+        places = fold_places(image[2:], block, attrs)
+        x = d(image[0], image[1] * len(places), places.shape[1])
+        yield S(x, i64(*image[2:]), i64(*block), **attrs)
+    yield S(d(0, 4, 8), i64(3, 5), i64(2, 2))
+
+
+def col2im_reference(sample: Sample) -> list[np.ndarray]:
+    x, image, block = sample.inputs
+    places = fold_places(tuple(image), tuple(block), sample.attributes)
+    columns = x.reshape(len(x), x.shape[1] // len(places), *places.shape)
+    y = np.zeros((*columns.shape[:2], int(np.prod(image)) + 1), x.dtype)
+    for k, p in np.ndindex(places.shape):
+        y[..., places[k, p]] += columns[..., k, p]
+    return [y[..., :-1].reshape(*y.shape[:2], *image)]
+
+
+def im2col_samples(d):
+    for image, block, attrs in FOLDS:
+        yield S(d(*image), i64(*block), **attrs)
+
+
+def im2col_reference(sample: Sample) -> list[np.ndarray]:
+    x, block = sample.inputs
+    places = fold_places(x.shape[2:], tuple(block), sample.attributes)
+    flat = x.reshape(*x.shape[:2], -1)
+    y = np.where(places < 0, np.zeros((), x.dtype), flat[:, :, places])
+    return [y.reshape(len(x), -1, places.shape[1]).astype(x.dtype)]
+
+
+def unpool_samples(d):
+    for shape, attrs, out in (
+        ((1, 2, 3, 2), {"kernel_shape": [2, 2], "strides": [2, 2]}, None),
+        ((2, 1, 4), {"kernel_shape": [3], "strides": [2], "pads": [1, 0]}, None),
+        ((1, 1, 2, 2, 2), {"kernel_shape": [2, 2, 2], "strides": [2, 2, 2]}, None),
+        ((1, 2, 2, 2), {"kernel_shape": [2, 2], "strides": [2, 2]}, [1, 2, 5, 6]),
+    ):
+        n, pads = len(shape) - 2, attrs.get("pads", [0] * 6)
+        inner = [
+            (shape[2 + i] - 1) * attrs["strides"][i]
+            + attrs["kernel_shape"][i]
+            - (pads[i] + pads[n + i] if "pads" in attrs else 0)
+            for i in range(n)
+        ]
+        size = int(np.prod([*shape[:2], *inner]))
+        indices = d.permuted(size)[: int(np.prod(shape))].reshape(shape)
+        yield S(d(*shape), indices, None if out is None else i64(*out), **attrs)
+
+
+# (x, w, attributes, mask, bias)
+DEFORMS = (
+    ((1, 2, 5, 6), (3, 2, 3, 2), {"pads": [1, 0, 1, 1]}, True, True),
+    ((2, 4, 6, 5), (4, 2, 2, 2), {"group": 2, "offset_group": 2, "strides": [2, 1]}, True, False),
+    ((1, 4, 7, 7), (2, 4, 3, 3), {"dilations": [2, 1], "offset_group": 4}, False, True),
+    ((1, 2, 3, 4, 4), (2, 2, 2, 2, 1), {"pads": [0, 1, 0, 0, 0, 1]}, True, False),
+    ((1, 2, 9), (4, 1, 3), {"group": 2, "strides": [2]}, False, False),
+)
+
+
+def deform_out(x, w, attrs) -> list[int]:
+    n = len(x) - 2
+    strides, dilations = (attrs.get(k, [1] * n) for k in ("strides", "dilations"))
+    pads = attrs.get("pads", [0] * 2 * n)
+    return [
+        (x[2 + i] + pads[i] + pads[n + i] - dilations[i] * (w[2 + i] - 1) - 1) // strides[i] + 1
+        for i in range(n)
+    ]
+
+
+def deform_samples(d):
+    for x, w, attrs, mask, bias in DEFORMS:
+        out, taps = deform_out(x, w, attrs), int(np.prod(w[2:]))
+        groups = attrs.get("offset_group", 1) * taps
+        offset = d(x[0], groups * (len(x) - 2), *out, low=-1.4, high=1.4)
+        yield S(d(*x), d(*w), offset, d(w[0]) if bias else None,
+                d(x[0], groups, *out) if mask else None, **attrs)  # fmt: skip
+
+
+def deform_reference(sample: Sample) -> list[np.ndarray]:
+    """Tap by tap, each with its own weights along the axes."""
+    x, w, offset, bias, mask = (None if v is None else v.astype(np.float64) for v in sample.inputs)
+    a, n = sample.attributes, x.ndim - 2
+    strides, dilations = (a.get(k, [1] * n) for k in ("strides", "dilations"))
+    pads, group, og = a.get("pads", [0] * 2 * n), a.get("group", 1), a.get("offset_group", 1)
+    out, kernel = deform_out(x.shape, w.shape, a), w.shape[2:]
+    offset = offset.reshape(len(x), og, *kernel, n, *out)
+    mask = (
+        np.ones((len(x), og, *kernel, *out))
+        if mask is None
+        else mask.reshape(len(x), og, *kernel, *out)
+    )
+    y = np.zeros((len(x), len(w), *out))
+    members, outputs = x.shape[1] // og, len(w) // group
+    for image, p, tap, g in itertools.product(
+        range(len(x)), np.ndindex(*out), np.ndindex(*kernel), range(og)
+    ):
+        weights = np.ones(1)
+        for i in range(n):
+            at = (
+                p[i] * strides[i]
+                - pads[i]
+                + tap[i] * dilations[i]
+                + offset[(image, g, *tap, i, *p)]
+            )
+            weights = np.multiply.outer(
+                weights, axis_weights(at, x.shape[2 + i], "linear", "zeros", 1)
+            ).ravel()
+        weights = weights * mask[(image, g, *tap, *p)]
+        for c in range(g * members, (g + 1) * members):
+            value = weights @ x[image, c].ravel()
+            first = c // w.shape[1] * outputs
+            y[(image, slice(first, first + outputs), *p)] += (
+                w[(slice(first, first + outputs), c % w.shape[1], *tap)] * value
+            )
+    if bias is not None:
+        y += bias.reshape(-1, *[1] * n)
+    return [y.astype(sample.inputs[0].dtype)]
+
+
+def crop_samples(d):
+    yield S(d(5, 7), i64(3, 9))
+    yield S(d(2, 4, 3), i64(6, 2), axes=[-1, 1])
+    yield S(d(2, 0), i64(2, 3))
+
+
 RESIZE = OpInfo("Resize", resize_samples, dtypes=(*ALL, "uint8", "int8"), big=resize_big,
                 special=resize_special, tolerance=2, reference=resize_reference, grad_samples=resize_differentiable,
                 why="cubic weights in float32, no bool, and its nearest multiplies infinities by 0")  # fmt: skip
+ALIGN = OpInfo("RoiAlign", align_samples, special=align_special, grad=(0,), tolerance=2,
+               grad_samples=align_differentiable,
+               big=lambda d: [S(d(2, 5, 7, 9), regions(d, 30, 2, False), d.index(2, 30, negative=False), output_height=7)])  # fmt: skip
 ROWS = [
     RESIZE,
+    ALIGN,
+    OpInfo("RoiAlignGrad", align_grad_samples, "toolkit.grad", reference=align_grad_reference, grad=(0,), tolerance=20),
+    OpInfo("MaxRoiPool", roi_pool_samples, reference=roi_pool_reference, why="onnx.reference lacks it",
+           grad=(0,), grad_samples=roi_pool_differentiable),
+    OpInfo("MaxRoiPoolGrad", roi_pool_grad_samples, "toolkit.grad", reference=roi_pool_grad_reference, grad=(2,)),
+    OpInfo("Col2Im", col2im_samples, dtypes=("float32", "float64", "int32", "int64", "uint8"),
+           reference=col2im_reference, why="it adds up in one order only",
+           grad_samples=lambda d: list(col2im_samples(d))[:-2], big=lambda d: [S(d(2, 27 * 9, 30 * 29), i64(32, 31), i64(3, 3))]),
+    OpInfo("Im2Col", im2col_samples, "toolkit.nn", dtypes=("float32", "float64", "int32"), reference=im2col_reference, grad=(0,)),
+    OpInfo("MaxUnpool", unpool_samples),
+    OpInfo("DeformConv", deform_samples, reference=deform_reference, why="two dimensions only",
+           grad=(0, 1, 2, 3, 4), tolerance=4, big=lambda d: [S(d(2, 8, 20, 21), d(9, 8, 3, 3), d(2, 18, 18, 19))]),
+    OpInfo("CenterCropPad", crop_samples),
     OpInfo("ResizeGrad", resize_grad_samples, "toolkit.grad", big=resize_grad_big, grad=(0,),
            reference=resize_grad_reference, tolerance=4),
     OpInfo("GridSample", grid_samples, dtypes=(*ALL, "uint8"), reference=grid_reference, big=grid_big,
@@ -383,5 +680,6 @@ ROWS = [
     OpInfo("GridSampleGrad", grid_grad_samples, "toolkit.grad", reference=grid_grad_reference,
            big=grid_grad_big, grad=(0, 1, 2), tolerance=20),
     OpInfo("AffineGrid", affine_samples, reference=affine_reference, grad=(0,),
-           why="a single row or column divides by zero", big=lambda d: [S(d(3, 2, 3), i64(3, 1, 70, 65))]),
+           why="a single row or column divides by zero",
+           grad_samples=lambda d: list(affine_samples(d))[:5], big=lambda d: [S(d(3, 2, 3), i64(3, 1, 70, 65))]),
 ]  # fmt: skip

@@ -83,12 +83,21 @@ def resize_13(edit: Edit) -> None:
 
 @before("Resize", opset=11)
 def resize_11(edit: Edit) -> None:
-    """Only scales, with asymmetric coordinates and floor, is opset 10's Resize."""
+    """Only scales, with asymmetric coordinates, is opset 10's Resize.
+
+    It rounds down where it grows and up where it shrinks.
+    """
     mode = edit.get("coordinate_transformation_mode", "half_pixel")
     nearest = edit.get("nearest_mode", "round_prefer_floor")
     linear = edit.get("mode", "nearest") == "linear"
-    if mode != "asymmetric" or not (linear or nearest == "floor") or edit.input(3) is not None:
-        raise edit.fail("scales, asymmetric and floor are required before opset 11", mode)
+    scales = edit.constant_of(2) if edit.input(2) is not None else None
+    shrinks = scales is not None and (scales < 1).any()
+    if shrinks and (scales > 1).any() and not linear:
+        raise edit.fail("scales all above or all below 1 are required before opset 11", "both")
+    rounding = "ceil" if shrinks else "floor"
+    if mode != "asymmetric" or not (linear or nearest == rounding) or edit.input(3) is not None:
+        need = f"scales, asymmetric and {rounding} are required before opset 11"
+        raise edit.fail(need, f"{mode} and {nearest}")
     for name in ("coordinate_transformation_mode", "nearest_mode", "cubic_coeff_a",
                  "exclude_outside", "extrapolation_value"):  # fmt: skip
         edit.pop(name, None)

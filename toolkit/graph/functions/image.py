@@ -146,7 +146,7 @@ def _axis_taps(b: Builder, a: Attributes, points: V, x: V, d: int, space: int) -
         v = b.Round(v)
     sign = None
     beyond = b.Or(b.Less(v, low), b.Greater(v, high))
-    if padding == "border":
+    if padding == "border" and mode != "cubic":
         sign = b.Where(beyond, 0.0 * v, 0.0 * v + 1.0)
         v = b.Where(beyond, b.Max(b.Min(v, length - 1.0), 0.0), v)
     elif padding == "reflection":
@@ -209,3 +209,27 @@ def _cubic_slope(d: V, near: bool) -> V:
     if near:
         return (3.0 * (_A + 2.0) * d - 2.0 * (_A + 3.0)) * d
     return (3.0 * _A * d - 10.0 * _A) * d + 8.0 * _A
+
+
+@composite("toolkit.nn", "Im2Col", "x block_shape", "columns")
+def im2col(b: Builder, a: Attributes, x: V, block_shape: V) -> V:
+    """(N, C taps, positions): the elements of (N, C, …) under each tap at each position."""
+    space = len(x.shape) - 2
+    pads = list(a.get("pads", (0,) * (2 * space)))
+    y = x
+    if any(pads):
+        y = b.Pad(x, b.ints(pads), None, list(range(2, 2 + space)))
+    for d in range(space):
+        stride, dilation = (a.get(k, (1,) * space)[d] for k in ("strides", "dilations"))
+        kernel = b.Slice(block_shape, [d], [d + 1])
+        room = b.dim(x, 2 + d) + (pads[d] + pads[space + d]) - (kernel - 1) * dilation - 1
+        count = room / stride + 1
+        taps, steps = (b.Range(b.const(0), b.Squeeze(n, [0]), b.const(1)) for n in (kernel, count))
+        at = b.Unsqueeze(taps * dilation, [1]) + steps * stride
+        y = b.Gather(y, at, axis=2 + 2 * d)
+    axes = [0, 1, *range(2, 2 + 2 * space, 2), *range(3, 3 + 2 * space, 2)]
+    y = b.Transpose(y, perm=axes)
+    sizes = b.Shape(y)
+    rows = b.ReduceProd(b.Slice(sizes, [1], [2 + space]), keepdims=1)
+    positions = b.ReduceProd(b.Slice(sizes, [2 + space], [2 + 2 * space]), keepdims=1)
+    return b.Reshape(y, b.Concat(b.dim(x, 0), rows, positions, axis=0), allowzero=1)

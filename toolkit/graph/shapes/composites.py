@@ -74,6 +74,14 @@ shape_function("toolkit.grad", "RNNGrad", "GRUGrad")(_recurrent_grad(0, 1, 2, 3,
 shape_function("toolkit.grad", "LSTMGrad")(_recurrent_grad(0, 1, 2, 3, 5, 6, 7))
 
 
+@shape_function("toolkit.nn", "Im2Col")
+def _im2col(call: NodeCall) -> Sequence[TypeInfo]:
+    x = call.input(0)
+    if x.dims is None:
+        return [tensor_info(x.dtype, None)]
+    return [tensor_info(x.dtype, (x.dims[0], ir.SymbolicDim(None), ir.SymbolicDim(None)))]
+
+
 @shape_function("toolkit.random", "Dropout")
 def _dropout(call: NodeCall) -> Sequence[TypeInfo]:
     x = call.input(0)

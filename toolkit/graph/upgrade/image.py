@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from toolkit.graph.build_infer import constant_of
 from toolkit.graph.edit import Edit
 from toolkit.graph.upgrade.registry import adapter
 
@@ -32,9 +33,14 @@ def upsample_10(edit: Edit) -> None:
 
 @adapter("Resize", to=11)
 def resize_11(edit: Edit) -> None:
-    """Coordinates were x_out / scale, rounded down: asymmetric and floor are said; roi comes in."""
+    """Coordinates were x_out / scale, rounded down where it grows and up where it shrinks.
+
+    asymmetric and floor, or ceil, are said; roi comes in.
+    """
+    scales = constant_of(edit.input(1))
+    shrinks = scales is not None and bool((scales < 1).any()) and not (scales > 1).any()
     edit.put("coordinate_transformation_mode", "asymmetric")
-    edit.put("nearest_mode", "floor")
+    edit.put("nearest_mode", "ceil" if shrinks else "floor")
     edit.set_inputs(edit.node.inputs[0], None, edit.node.inputs[1])
 
 

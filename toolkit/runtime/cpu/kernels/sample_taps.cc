@@ -52,7 +52,7 @@ void SampleAxis::Taps(double x, AxisTaps* taps) const {
   if (mode_ == SampleMode::kNearest) x = std::nearbyint(x);
   double sign = 1;
   if (x < low_ || x > high_) {
-    if (padding_ == SamplePadding::kBorder) {
+    if (padding_ == SamplePadding::kBorder && mode_ != SampleMode::kCubic) {
       x = std::max(0.0, std::min(x, length_ - 1));
       sign = 0;
     } else if (padding_ == SamplePadding::kReflection) {
