@@ -160,6 +160,8 @@ def _dense(sparse: onnx.SparseTensorProto, where: str) -> onnx.TensorProto:
         indices = numpy_helper.to_array(sparse.indices)
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         raise invalid(where, f"sparse tensor '{name}': {error}") from None
+    if values.dtype.kind == "O":
+        raise invalid(where, f"sparse tensor '{name}' holds strings")
     if math.prod(dims) * values.itemsize > _LARGEST:
         raise invalid(where, f"sparse tensor '{name}' of shape {tuple(dims)} is too large")
     result = np.zeros(dims, values.dtype)
