@@ -164,6 +164,24 @@ def test_experimental_operators_that_nothing_replaces_are_refused(op: str, opset
         load_model(parse(text))
 
 
+@pytest.mark.parametrize("call", ["Affine()", "Crop(x)", "GRUUnit(x)", "Crop <border = [1]> (x)"])
+def test_malformed_experimental_operators_are_refused(call: str) -> None:
+    """Onnx's checker looks at none of them."""
+    text = f"""<ir_version: 3, opset_import: ["" : 7]>
+    g (float[1,1,2,2] x) => (float[1,1,2,2] y) {{ y = {call} }}"""
+    with pytest.raises((InvalidModelError, UnsupportedOperatorError), match=call[:4]) as caught:
+        load_model(parse(text))
+    assert "\n" not in str(caught.value)
+
+
+def test_names_that_are_no_text_are_refused() -> None:
+    proto = parse("""<ir_version: 3, opset_import: ["" : 7]>
+    g (float[2] x) => (float[2] y) { y = Relu(x) }""")
+    text = proto.SerializeToString().replace(b"Relu", b"Rel\xc0")
+    with pytest.raises(InvalidModelError):
+        load_model(text)
+
+
 def test_what_stands_beside_an_experimental_operator_is_checked() -> None:
     text = """<ir_version: 3, opset_import: ["" : 7]>
     g (float[2] x) => (float[2] y) { a = Affine(x) y = Elu <alpha = 1>(a) }"""

@@ -140,6 +140,8 @@ def _needs_hiding(op_type: str, version: int, domain: str) -> bool:
         schema = onnx.defs.get_schema(op_type, version, domain)
     except onnx.defs.SchemaError:
         return next_adapter(op_type, version, domain) is not None
+    except TypeError:  # A name that is no text, a version of 64 bits: the checker refuses it.
+        return False
     stays = domain == "ai.onnx.ml" or next_adapter(op_type, version) is not None
     return bool(schema.deprecated) and stays
 

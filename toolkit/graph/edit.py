@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from toolkit.errors import UnsupportedOperatorError
+from toolkit.errors import ToolkitError, UnsupportedOperatorError
 from toolkit.graph.infer import GraphInference
 from toolkit.graph.shapes.node import info_of
 from toolkit.graph.shapes.registry import NodeCall
@@ -231,6 +231,21 @@ class Edit:
     def fail(self, need: str, got: str) -> UnsupportedOperatorError:
         """The error to raise where the node cannot be rewritten."""
         return UnsupportedOperatorError(f"{where(self.node)}: {need}, got {got}.")
+
+
+def run_rule(
+    rule: Callable[[Edit], None], edit: Edit, error: type[ToolkitError], need: str
+) -> None:
+    """Runs a rewriting rule; one that trips over a malformed node raises `error`."""
+    node = edit.node
+    try:
+        rule(edit)
+    except ToolkitError:
+        raise
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError,
+            ValueError) as cause:  # fmt: skip
+        text = f"{where(node)}: {need} is required, got one where: {cause or 'an input lacks'}."
+        raise error(text) from cause
 
 
 def call_of(node: ir.Node) -> NodeCall:

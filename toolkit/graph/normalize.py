@@ -158,14 +158,14 @@ def _dense(sparse: onnx.SparseTensorProto, where: str) -> onnx.TensorProto:
         onnx.checker.check_sparse_tensor(sparse)
         values = numpy_helper.to_array(sparse.values)
         indices = numpy_helper.to_array(sparse.indices)
-    except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
-        raise invalid(where, f"sparse tensor '{name}': {error}") from None
-    if math.prod(dims) * values.itemsize > _LARGEST:
-        raise invalid(where, f"sparse tensor '{name}' of shape {tuple(dims)} is too large")
-    result = np.zeros(dims, values.dtype)
-    place = indices if indices.ndim == 1 else np.ravel_multi_index(tuple(indices.T), dims)
-    result.reshape(-1)[place] = values
-    return numpy_helper.from_array(result, name)
+        if values.dtype.kind == "O" or math.prod(dims) * values.itemsize > _LARGEST:
+            raise ValueError(f"numbers for a shape that is not too large, got {tuple(dims)}")
+        result = np.zeros(dims, values.dtype)
+        place = indices if indices.ndim == 1 else np.ravel_multi_index(tuple(indices.T), dims)
+        result.reshape(-1)[place] = values
+        return numpy_helper.from_array(result, name)
+    except Exception as error:  # Onnx refuses malformed tensors in many ways.
+        raise invalid(where, f"sparse tensor {name!r}: {error}") from None
 
 
 def _negative_dims(value: onnx.ValueInfoProto) -> Sequence[onnx.TensorShapeProto.Dimension]:

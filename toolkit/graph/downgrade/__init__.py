@@ -21,7 +21,7 @@ from toolkit.errors import InvalidArgumentError, ToolkitError, UnsupportedOperat
 from toolkit.graph.downgrade.attributes import count_axes_from_front
 from toolkit.graph.downgrade.ml import ML, oldest_version
 from toolkit.graph.downgrade.registry import before, rule_of
-from toolkit.graph.edit import Edit, Names, call_of, set_inputs, where
+from toolkit.graph.edit import Edit, Names, call_of, run_rule, set_inputs, where
 from toolkit.graph.infer import OPSET, GraphInference
 from toolkit.graph.schema_functions import inline_schema_function
 from toolkit.graph.shapes.node import check_inputs, check_outputs
@@ -88,7 +88,8 @@ def _node(edit: Edit, node: ir.Node, opset: int) -> list[ir.Node]:
             older = _since(node.op_type, version - 1)
             rule = rule_of(node.op_type, version)
             if rule is not None:
-                rule(edit)
+                need = f"a well-formed node of opset {version}"
+                run_rule(rule, edit, UnsupportedOperatorError, need)
                 if node.graph is None:
                     break
                 older = _since(node.op_type, version - 1)  # It may have another name now.
@@ -96,7 +97,8 @@ def _node(edit: Edit, node: ir.Node, opset: int) -> list[ir.Node]:
                 raise edit.fail(f"opset {version} is required", f"{opset}")
             _accept(edit, older, version)
             if older < 11 <= version:
-                count_axes_from_front(edit)
+                need = "an axis within the rank"
+                run_rule(count_axes_from_front, edit, UnsupportedOperatorError, need)
             version = older
     except ToolkitError as refusal:
         _restore(node, *before_rules)

@@ -73,7 +73,7 @@ def _schema(op_type: str, domain: str, version: int) -> onnx.defs.OpSchema | Non
         schema = onnx.defs.get_schema(op_type, version, domain)
         if schema.deprecated and schema.since_version > 1:
             schema = onnx.defs.get_schema(op_type, schema.since_version - 1, domain)
-    except onnx.defs.SchemaError:
+    except (onnx.defs.SchemaError, TypeError):  # TypeError: a version of 64 bits.
         return None
     return schema
 
@@ -239,7 +239,7 @@ def _infer_by_schema(call: NodeCall, schema: onnx.defs.OpSchema, version: int) -
         _add_attribute(node, name, attr)
     try:
         found = _run_schema(schema, node.SerializeToString(), types, constants, version)
-    except (shape_inference.InferenceError, ValueError) as error:
+    except (shape_inference.InferenceError, onnx.checker.ValidationError, ValueError) as error:
         raise _explain(call, str(error)) from None
     return [
         _decode(found[key]) if (key := f"y{k}") in found else UNKNOWN for k in range(call.outputs)

@@ -16,8 +16,8 @@ from collections.abc import Mapping, MutableMapping
 import onnx
 import onnx_ir as ir
 
-from toolkit.errors import UnsupportedOperatorError
-from toolkit.graph.edit import Edit, Names, where
+from toolkit.errors import InvalidModelError, UnsupportedOperatorError
+from toolkit.graph.edit import Edit, Names, run_rule, where
 from toolkit.graph.infer import OPSET as CANONICAL_OPSET
 from toolkit.graph.infer import GraphInference
 from toolkit.graph.upgrade.registry import adapter, next_adapter
@@ -39,6 +39,7 @@ def upgrade(model: ir.Model) -> None:
 
     Raises:
         UnsupportedOperatorError: A node of an old opset has no equal at the canonical one.
+        InvalidModelError: A node is not what its opset wants.
     """
     for function in model.functions.values():
         upgrade_function(function)
@@ -144,4 +145,4 @@ def _adapt(edit: Edit, node: ir.Node, version: int) -> None:
         and (step := next_adapter(node.op_type, version, node.domain)) is not None
     ):
         version, rule = step
-        rule(edit)
+        run_rule(rule, edit, InvalidModelError, f"a well-formed node of an opset below {version}")

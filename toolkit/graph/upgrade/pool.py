@@ -10,6 +10,6 @@ from toolkit.graph.upgrade.registry import adapter
 def lp_pool_2(edit: Edit) -> None:
     """Attribute p: float -> int."""
     p = edit.get("p", 2.0)
-    if p != int(p):
-        raise edit.fail("a whole p is required", str(p))
+    if p != int(p) or abs(p) >= 2**31:
+        raise edit.fail("a whole p of 32 bits is required", str(p))
     edit.put("p", int(p))
