@@ -26,6 +26,7 @@ from toolkit.nn.functional.activation import (
     tanhshrink,
     threshold,
 )  # fmt: skip
+from toolkit.nn.functional.attention import scaled_dot_product_attention
 from toolkit.nn.functional.conv import (
     conv1d,
     conv2d,
@@ -42,7 +43,6 @@ from toolkit.nn.functional.linear import (
     linear,
     normalize,
     one_hot,
-    scaled_dot_product_attention,
 )
 from toolkit.nn.functional.loss import (
     binary_cross_entropy,
