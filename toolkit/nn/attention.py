@@ -9,7 +9,12 @@ from toolkit._tensor.elementwise import where
 from toolkit.errors import InvalidArgumentError, ShapeError
 from toolkit.nn import functional as F
 from toolkit.nn import init
-from toolkit.nn.functional.attention import attention_weights, packed_attention
+from toolkit.nn.functional.attention import (
+    attention_weights,
+    join_heads,
+    packed_attention,
+    split_heads,
+)
 from toolkit.nn.linear import Linear
 from toolkit.nn.module import Module
 from toolkit.nn.parameter import Parameter
@@ -220,18 +225,13 @@ class MultiheadAttention(Module):
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, weights: bool
     ) -> tuple[Tensor, Tensor | None]:
         dropout = self.dropout if self.training else 0.0
-        if not weights and dropout == 0.0:
-            return packed_attention(q, k, v, self.num_heads, mask, causal), None
-        q, k, v = (
-            x.reshape(x.shape[0], x.shape[1], self.num_heads, self.head_dim).transpose(1, 2)
-            for x in (q, k, v)
-        )
+        if not weights:
+            return packed_attention(q, k, v, self.num_heads, mask, dropout, causal), None
+        q, k, v = (split_heads(x, self.num_heads) for x in (q, k, v))
         p = attention_weights(q, k, mask, causal)
         if dropout > 0.0:
             p = F.dropout(p, dropout)
-        y = (p @ v).transpose(1, 2)
-        y = y.reshape(y.shape[0], y.shape[1], self.embed_dim)
-        return y, p if weights else None
+        return join_heads(p @ v), p
 
 
 def _additive(mask: Tensor, like: Tensor) -> Tensor:

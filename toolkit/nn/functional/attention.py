@@ -92,15 +92,43 @@ def packed_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    heads: int,
+    num_heads: int,
     attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
     is_causal: bool = False,
 ) -> Tensor:
-    """Attention of heads that lie side by side: (N, L, D), (N, S, D), (N, S, D) to (N, L, D)."""
-    h = handle("Attention", q_num_heads=heads, kv_num_heads=heads, is_causal=int(is_causal))
+    """`scaled_dot_product_attention` of heads that lie side by side, so that none is moved.
+
+    Args:
+        query: (N, L, num_heads E).
+        key: (N, S, num_heads E).
+        value: (N, S, num_heads Ev).
+        num_heads: how many heads.
+        attn_mask: bool (True: attend) or added to the scores; broadcasts to (N, num_heads, L, S).
+        dropout_p: probability of dropping an attention weight.
+        is_causal: position i sees positions 0..i.
+
+    Returns:
+        (N, L, num_heads Ev).
+    """
+    if dropout_p > 0.0:
+        q, k, v = (split_heads(x, num_heads) for x in (query, key, value))
+        return join_heads(scaled_dot_product_attention(q, k, v, attn_mask, dropout_p, is_causal))
+    h = handle("Attention", q_num_heads=num_heads, kv_num_heads=num_heads, is_causal=int(is_causal))
     if attn_mask is None:
         return apply(h, query, key, value)
     return apply(h, query, key, value, _whole_rows(attn_mask, key.shape[1]))
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """(N, L, heads E) to (N, heads, L, E)."""
+    return x.reshape(x.shape[0], x.shape[1], heads, -1).transpose(1, 2)
+
+
+def join_heads(x: Tensor) -> Tensor:
+    """(N, heads, L, E) to (N, L, heads E)."""
+    x = x.transpose(1, 2)
+    return x.reshape(x.shape[0], x.shape[1], -1)
 
 
 def _fits_operator(
