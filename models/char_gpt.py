@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toolkit import nn
+from toolkit import nn, ops
 from toolkit.errors import InvalidArgumentError
 from toolkit.nn import functional as F
 from toolkit.nn import init
@@ -21,7 +21,7 @@ class CausalSelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, L, D) to (N, L, D)."""
-        q, k, v = self.qkv(x).chunk(3, -1)
+        q, k, v = ops.Split(self.qkv(x), axis=-1, num_outputs=3, outputs=3)
         p = self.dropout if self.training else 0.0
         y = F.packed_attention(q, k, v, self.heads, dropout_p=p, is_causal=True)
         return self.proj(y)  # type: ignore[no-any-return]

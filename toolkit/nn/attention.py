@@ -18,6 +18,7 @@ from toolkit.nn.functional.attention import (
 from toolkit.nn.linear import Linear
 from toolkit.nn.module import Module
 from toolkit.nn.parameter import Parameter
+from toolkit.ops.dispatch import call
 from toolkit.tensor import Tensor, cat, empty, ones, zeros
 
 
@@ -169,7 +170,8 @@ class MultiheadAttention(Module):
         if self.in_proj_weight is None:
             weights = self.q_proj_weight, self.k_proj_weight, self.v_proj_weight
         elif key is query and value is key:
-            return tuple(F.linear(query, self.in_proj_weight, bias).chunk(3, -1))
+            joined = F.linear(query, self.in_proj_weight, bias)
+            return tuple(call("Split", (joined,), {"axis": -1, "num_outputs": 3}, 3))
         else:
             weights = tuple(self.in_proj_weight.split(d, 0))
         biases = (None, None, None) if bias is None else tuple(bias.split(d, 0))
