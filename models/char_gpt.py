@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toolkit import nn
+from toolkit import nn, ops
 from toolkit.errors import InvalidArgumentError
 from toolkit.nn import functional as F
 from toolkit.nn import init
@@ -21,12 +21,10 @@ class CausalSelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, L, D) to (N, L, D)."""
-        _, length, width = x.shape
-        head = width // self.heads
-        qkv = self.qkv(x).reshape(-1, length, 3, self.heads, head).permute(2, 0, 3, 1, 4)
+        q, k, v = ops.Split(self.qkv(x), axis=-1, num_outputs=3, outputs=3)
         p = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], dropout_p=p, is_causal=True)
-        return self.proj(y.transpose(1, 2).reshape(-1, length, width))  # type: ignore[no-any-return]
+        y = F.packed_attention(q, k, v, self.heads, dropout_p=p, is_causal=True)
+        return self.proj(y)  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):

@@ -27,6 +27,7 @@ from toolkit.nn.activation import (
     Tanhshrink,
     Threshold,
 )
+from toolkit.nn.attention import MultiheadAttention
 from toolkit.nn.containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from toolkit.nn.conv import (
     Conv1d,
@@ -79,6 +80,13 @@ from toolkit.nn.pooling import (
     MaxPool3d,
 )
 from toolkit.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNBase, RNNCell, RNNCellBase
+from toolkit.nn.transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 from toolkit.nn.vision import (
     Fold,
     MaxUnpool1d,
@@ -162,6 +170,7 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
     "NLLLoss",
     "PReLU",
     "Parameter",
@@ -186,6 +195,11 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "Unflatten",
     "Unfold",
     "Upsample",

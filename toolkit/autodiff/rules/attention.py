@@ -113,7 +113,7 @@ def causal_conv_with_state(c: Vjp, x: V, weight: V, bias: V = None, past_state: 
     shape = dims_vector(b, [b.dim(x, 0), channels, k - 1])
     before = b.zeros(shape, x.dtype) if past_state is None else past_state
     z = b.Concat(before, x, axis=2)
-    how = {"group": channels, "kernel_shape": [k]}
+    how: dict[str, Any] = {"group": channels, "kernel_shape": [k]}
     if dc is not None and c.attr("activation", "none") in ("silu", "swish"):
         y, _ = b.CausalConvWithState(x, weight, bias, past_state, _outputs=2)
         s = b.Sigmoid(y)

@@ -1,13 +1,11 @@
-"""Linear maps, look-ups and attention."""
+"""Linear maps and look-ups."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from toolkit._tensor.elementwise import where
-from toolkit.errors import InvalidArgumentError, ShapeError
-from toolkit.nn.functional.dropout import dropout
+from toolkit.errors import InvalidArgumentError
 from toolkit.ops.dispatch import apply, apply1, apply2, handle
 from toolkit.tensor import Tensor
 
@@ -98,63 +96,3 @@ def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """x1 . x2 / (max(|x1|, eps) max(|x2|, eps)) along `dim`."""
     return (normalize(x1, 2.0, dim, eps) * normalize(x2, 2.0, dim, eps)).sum(dim)
-
-
-def causal_mask(length: Any, width: Any) -> Tensor:
-    """Bool (length, width): row i sees columns 0..i."""
-    from toolkit.tensor import arange
-
-    return arange(length).unsqueeze(1) >= arange(width).unsqueeze(0)
-
-
-def scaled_dot_product_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Tensor:
-    """softmax(query key^T scale + mask) value.
-
-    Args:
-        query: (..., L, E).
-        key: (..., S, E).
-        value: (..., S, Ev).
-        attn_mask: bool (True: attend) or added to the scores; broadcasts to (..., L, S).
-        dropout_p: probability of dropping an attention weight.
-        is_causal: position i sees positions 0..i; excludes `attn_mask`.
-        scale: 1 / sqrt(E) if None.
-        enable_gqa: repeat the heads (dimension -3) of key and value for those of the query.
-
-    Returns:
-        (..., L, Ev).
-    """
-    if is_causal and attn_mask is not None:
-        raise InvalidArgumentError(
-            "scaled_dot_product_attention: either attn_mask or is_causal is required, got both."
-        )
-    if enable_gqa:
-        heads, groups = query.shape[-3], key.shape[-3]
-        if heads % groups:
-            raise ShapeError(
-                "scaled_dot_product_attention: query heads that are a multiple of the key heads "
-                f"are required, got {heads} and {groups}."
-            )
-        key = key.repeat_interleave(heads // groups, -3)
-        value = value.repeat_interleave(heads // groups, -3)
-    factor = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
-    scores = apply2(_MATMUL, query * factor, key.transpose(-2, -1))
-    if is_causal:
-        attn_mask = causal_mask(query.shape[-2], key.shape[-2])
-    if attn_mask is not None:
-        if attn_mask.dtype.name == "bool":
-            scores = where(attn_mask, scores, -math.inf)
-        else:
-            scores = scores + attn_mask
-    weights = apply1(handle("Softmax", axis=-1), scores)
-    if dropout_p > 0.0:
-        weights = dropout(weights, dropout_p)
-    return apply2(_MATMUL, weights, value)

@@ -275,9 +275,11 @@ class TaskRunner {
     }
     const T sum = fn_.exp_sum(x, n, max);
     if (max != old) {
-      const T correction = std::exp(old - max);
-      sum_[r] *= correction;
-      fn_.scale(y_ + r * s_.v_head, y_ + r * s_.v_head, s_.v_head, correction);
+      if (sum_[r] != T(0)) {
+        const T correction = std::exp(old - max);
+        sum_[r] *= correction;
+        fn_.scale(y_ + r * s_.v_head, y_ + r * s_.v_head, s_.v_head, correction);
+      }
       max_[r] = max;
     }
     // An infinite score makes the row NaN, as inf - inf does.

@@ -108,15 +108,16 @@ int64_t RowBlock() {
   return mr * std::max<int64_t>(1, 48 / mr);
 }
 
-// C (m x n) = alpha A B + beta C on one thread. A's element (i, k) is a[i * lda + k], or
-// a[i + k * lda] of its transpose; B comes as packed panels of k x nr.
+// C (m x n) = A B + beta C on one thread. A's element (i, k) is a[i * lda + k], or
+// a[i + k * lda] of its transpose; B comes as packed panels of nr columns and `panel_rows` rows, of
+// which the first k are used.
 template <class T>
 void BlockGemm(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, bool trans_a,
-               const T* panels, T* c, int64_t ldc, T alpha, T beta) {
+               const T* panels, int64_t panel_rows, T* c, int64_t ldc, T beta) {
   const GemmKernels<T>& g = GemmKernelsOf<T>();
-  const GemmStore<T> store = {alpha, beta, nullptr, nullptr};
+  const GemmStore<T> store = {T(1), beta, nullptr, nullptr};
   const int64_t tiles = CeilDiv(m, g.mr);
-  for (int64_t j = 0; j < n; j += g.nr, panels += k * g.nr) {
+  for (int64_t j = 0; j < n; j += g.nr, panels += panel_rows * g.nr) {
     const int64_t width = std::min<int64_t>(g.nr, n - j);
     for (int64_t t = 0; t < tiles; ++t) {
       const int64_t i = m * t / tiles, height = m * (t + 1) / tiles - i;

@@ -112,37 +112,37 @@ class HeadRunner {
       std::copy(from, from + s_.v_head, dy + r * s_.v_head);
       delta[r] = fn_.dot(from, call_.y + s_.y.at(b_, h, i0 + r), s_.v_head);
     }
-    const KeyRange blocks = {all.begin / kKeyBlock * kKeyBlock, all.end};
-    for (int64_t k0 = blocks.begin; k0 < blocks.end; k0 += kKeyBlock)
-      BlockGemm(rows, std::min(kKeyBlock, s_.keys - k0), s_.head, q, s_.head, false,
-                KeysTransposed(k0), scores + k0, stride, T(1), T(0));
+    // From the first block that is attended to the last key.
+    const KeyRange keys = {all.begin / kKeyBlock * kKeyBlock, all.end};
+    for (int64_t k0 = keys.begin; k0 < keys.end; k0 += kKeyBlock)
+      BlockGemm(rows, std::min(kKeyBlock, keys.end - k0), s_.head, q, s_.head, false,
+                KeysTransposed(k0), s_.head, scores + k0, stride, T(0));
     for (int64_t r = 0; r < rows; ++r)
-      Softmax(h, i0 + r, blocks, scores + r * stride, memory_ + space_.capped + r * stride);
+      Softmax(h, i0 + r, keys, scores + r * stride, memory_ + space_.capped + r * stride);
 
     PackStraight(rows, s_.head, q, s_.head, memory_ + space_.q_panels);
     PackStraight(rows, s_.v_head, dy, s_.v_head, memory_ + space_.dy_panels);
     std::fill(dq, dq + rows * s_.head, T(0));
-    for (int64_t k0 = blocks.begin; k0 < blocks.end; k0 += kKeyBlock)
-      Block(h, i0, rows, k0, std::min(kKeyBlock, s_.keys - k0), delta);
+    for (int64_t k0 = keys.begin; k0 < keys.end; k0 += kKeyBlock)
+      Block(h, i0, rows, k0, std::min(kKeyBlock, keys.end - k0), delta);
     for (int64_t r = 0; r < rows; ++r)
       fn_.scale(call_.dq + s_.q.at(b_, h, i0 + r), dq + r * s_.head, s_.head, scale);
   }
 
-  // Scores of `blocks` become probabilities, 0 outside what the row attends.
-  void Softmax(int64_t h, int64_t i, KeyRange blocks, T* scores, T* capped) {
+  // Scores of `keys` become probabilities, 0 outside what the row attends.
+  void Softmax(int64_t h, int64_t i, KeyRange keys, T* scores, T* capped) {
     const KeyRange valid = s_.Keys(b_, i);
-    const int64_t end = std::min(RoundUp(blocks.end, kKeyBlock), s_.keys);
-    if (valid.empty()) return std::fill(scores + blocks.begin, scores + end, T(0));
+    if (valid.empty()) return std::fill(scores + keys.begin, scores + keys.end, T(0));
     T* x = scores + valid.begin;
     const int64_t n = valid.end - valid.begin, at = call_.mask.at(b_, h, i) + valid.begin;
     if (const T cap = static_cast<T>(call_.attributes.softcap); cap > T(0)) {
       fn_.softcap(x, n, cap);
-      std::copy(scores + blocks.begin, scores + end, capped + blocks.begin);
+      std::copy(scores + keys.begin, scores + keys.end, capped + keys.begin);
     }
     if (call_.mask.bias) fn_.add(x, call_.mask.bias + at, n);
     if (call_.mask.keep) fn_.mask(x, call_.mask.keep + at, n);
-    std::fill(scores + blocks.begin, x, T(0));
-    std::fill(x + n, scores + end, T(0));
+    std::fill(scores + keys.begin, x, T(0));
+    std::fill(x + n, scores + keys.end, T(0));
     const T max = fn_.max(x, n);
     if (max == -std::numeric_limits<T>::infinity()) return std::fill(x, x + n, T(0));
     fn_.scale(x, x, n, T(1) / fn_.exp_sum(x, n, max));
@@ -151,8 +151,8 @@ class HeadRunner {
   void Block(int64_t h, int64_t i0, int64_t rows, int64_t k0, int64_t n, const T* delta) {
     const T* p = memory_ + space_.scores + k0;
     T* ds = memory_ + space_.ds;
-    BlockGemm(rows, n, s_.v_head, memory_ + space_.dy, s_.v_head, false, ValuesTransposed(k0), ds,
-              kKeyBlock, T(1), T(0));
+    BlockGemm(rows, n, s_.v_head, memory_ + space_.dy, s_.v_head, false, ValuesTransposed(k0),
+              s_.v_head, ds, kKeyBlock, T(0));
     const T cap = static_cast<T>(call_.attributes.softcap);
     for (int64_t r = 0; r < rows; ++r) {
       T* row = ds + r * kKeyBlock;
@@ -163,12 +163,12 @@ class HeadRunner {
       if (cap > T(0))
         fn_.softcap_grad(row, memory_ + space_.capped + r * space_.stride + k0, n, cap);
     }
-    BlockGemm(n, s_.v_head, rows, p, space_.stride, true, memory_ + space_.dy_panels,
-              dv_ + k0 * s_.v_head, s_.v_head, T(1), T(1));
-    BlockGemm(n, s_.head, rows, ds, kKeyBlock, true, memory_ + space_.q_panels, dk_ + k0 * s_.head,
-              s_.head, T(1), T(1));
-    BlockGemm(rows, s_.head, n, ds, kKeyBlock, false, KeyPanels(k0), memory_ + space_.dq, s_.head,
-              T(1), T(1));
+    BlockGemm(n, s_.v_head, rows, p, space_.stride, true, memory_ + space_.dy_panels, rows,
+              dv_ + k0 * s_.v_head, s_.v_head, T(1));
+    BlockGemm(n, s_.head, rows, ds, kKeyBlock, true, memory_ + space_.q_panels, rows,
+              dk_ + k0 * s_.head, s_.head, T(1));
+    BlockGemm(rows, s_.head, n, ds, kKeyBlock, false, KeyPanels(k0),
+              std::min(kKeyBlock, s_.keys - k0), memory_ + space_.dq, s_.head, T(1));
   }
 
   const Call<T>& call_;
