@@ -20,7 +20,18 @@ SOURCES = {
 }
 
 # Each layer may import itself and what is listed; `*` stands for everything.
-TENSOR = {"tensor", "tracing", "_tensor", "ops", "random", "autograd", "device", "function"}
+TENSOR = {
+    "tensor",
+    "tracing",
+    "_tensor",
+    "ops",
+    "random",
+    "autograd",
+    "device",
+    "function",
+    "fft",
+    "linalg",
+}
 NN = {"nn", "optim", "data"}
 SHARED = {"errors", "dtypes"}
 GRAPH, AUTODIFF, RUNTIME = {"graph"}, {"autodiff"}, {"runtime"}

@@ -59,7 +59,7 @@ dtype = DType
 inf, nan, pi, e = _functions.inf, _functions.nan, _functions.pi, _functions.e
 
 _MODULES = ("nn", "optim", "data", "train", "runtime", "autodiff", "graph", "convert", "models",
-            "cli", "tracing", "errors", "dtypes")  # fmt: skip
+            "cli", "fft", "linalg", "tracing", "errors", "dtypes")  # fmt: skip
 _HOMES = {
     "load": "nn.graph_module",
     "save": "train.onefile",

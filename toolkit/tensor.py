@@ -168,6 +168,30 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Inplace, Co
         """`beta * self + alpha * a @ b`, batched."""
         return self * beta + (a @ b) * alpha
 
+    def det(self) -> Tensor:
+        """Determinants of square matrices."""
+        return products.det(self)
+
+    def unique(
+        self,
+        sorted: bool = True,
+        return_inverse: bool = False,
+        return_counts: bool = False,
+        dim: int | None = None,
+    ) -> Any:
+        """The distinct elements, in ascending order."""
+        return sets.unique(self, sorted, return_inverse, return_counts, dim)
+
+    def unique_consecutive(
+        self, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+    ) -> Any:
+        """The elements that differ from the one before."""
+        return sets.unique_consecutive(self, return_inverse, return_counts, dim)
+
+    def stft(self, n_fft: int, *args: Any, **kwargs: Any) -> Any:
+        """Transforms of overlapping frames, see `toolkit.stft`."""
+        return spectral.stft(self, n_fft, *args, **kwargs)
+
     def equal(self, other: Any) -> bool:
         """Whether shape and all elements are equal."""
         if self.shape != other.shape:
@@ -185,7 +209,7 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Inplace, Co
 
 base.tensor_class = Tensor
 
-from toolkit._tensor import products  # noqa: E402
+from toolkit._tensor import products, sets, spectral  # noqa: E402
 
 __all__ = [
     "DTypeError", "Size", "Tensor", "arange", "as_tensor", "bernoulli", "cat", "empty",

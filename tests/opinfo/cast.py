@@ -41,9 +41,16 @@ def cast_like_reference(sample):
     return [x.astype(like.dtype)]
 
 
+def bits(t) -> int:
+    narrow = {"uint2": 2, "int2": 2, "uint4": 4, "int4": 4, "float4_e2m1fn": 4}
+    return narrow.get(t.name, 6 if t.name.startswith("float6_") else 8 * t.itemsize)
+
+
 def bit_cast_samples(d):
-    same = [t for t in dtypes.ALL if t.itemsize == d.dtype.itemsize]
-    for target in same:
+    own = dtypes.from_numpy(d.dtype)
+    for target in (*dtypes.ALL, *dtypes.NARROW):
+        if bits(target) != bits(own):
+            continue
         yield S(d(2, 5), to=target.onnx)
 
 

@@ -126,7 +126,6 @@ def bernoulli_samples(d):
 
 def bernoulli_check(sample: Sample, got) -> None:
     (p,), (y,) = sample.inputs, got
-    y = y.astype(np.float64)
     assert y.shape == p.shape
     assert y.dtype == (dtype_of(sample) if "dtype" in sample.attributes else p.dtype)
     y, p = y.astype(np.float64), p.astype(np.float64)

@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from toolkit import dtypes
-from toolkit._tensor import draws, factories, products, promote
+from toolkit._tensor import complex as pairs
+from toolkit._tensor import draws, factories, products, promote, sets, spectral, windows
 from toolkit._tensor.base import TensorBase
 from toolkit._tensor.elementwise import where
 from toolkit._tensor.promote import result_code
@@ -227,7 +228,6 @@ _METHODS = [
     "var",
     "relu_",
     "is_floating_point",
-    "is_complex",
 ]
 
 
@@ -350,4 +350,14 @@ _OTHERS: dict[str, Any] = {
     "set_default_dtype": set_default_dtype, "get_default_dtype": get_default_dtype,
     "result_type": result_type, "promote_types": promote_types, "meshgrid": meshgrid,
     "broadcast_tensors": broadcast_tensors, "vstack": vstack, "hstack": hstack,
+    "det": products.det, "unique": sets.unique, "unique_consecutive": sets.unique_consecutive,
+    "searchsorted": sets.searchsorted, "bucketize": sets.bucketize,
+    "stft": spectral.stft, "istft": spectral.istft,
+    "ComplexTensor": pairs.ComplexTensor, "complex": pairs.complex_, "polar": pairs.polar,
+    "view_as_real": pairs.view_as_real, "view_as_complex": pairs.view_as_complex,
+    "real": pairs.real, "imag": pairs.imag, "angle": pairs.angle, "conj": pairs.conj,
+    "is_complex": pairs.is_complex,
+    "hann_window": windows.hann_window, "hamming_window": windows.hamming_window,
+    "blackman_window": windows.blackman_window, "bartlett_window": windows.bartlett_window,
+    "kaiser_window": windows.kaiser_window,
 }  # fmt: skip

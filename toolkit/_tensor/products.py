@@ -1,12 +1,12 @@
-"""Matrix products with PyTorch's checks, and `einsum` by transposes and one MatMul."""
+"""Matrix products with PyTorch's checks, `einsum`, determinants."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from toolkit._tensor.promote import cast
-from toolkit.errors import InvalidArgumentError, ShapeError
-from toolkit.ops.dispatch import apply, handle
+from toolkit._tensor.promote import cast, floating
+from toolkit.errors import DTypeError, InvalidArgumentError, ShapeError
+from toolkit.ops.dispatch import apply, apply1, handle
 
 if TYPE_CHECKING:
     from toolkit.tensor import Tensor
@@ -59,109 +59,52 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     """
     if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
         operands = tuple(operands[0])
-    terms, output = _parse(equation, operands)
-    pending = [_diagonals(x, t) for x, t in zip(operands, terms, strict=True)]
-    while len(pending) > 1:
-        (a, ta), (b, tb) = pending[0], pending[1]
-        later = set(output).union(*(t for _, t in pending[2:]))
-        pending[:2] = [_contract(a, ta, b, tb, later)]
-    x, term = pending[0]
-    summed = [i for i, s in enumerate(term) if s not in output]
-    if summed:
-        x = x.sum(tuple(summed))
-        term = [s for s in term if s in output]
-    order = [term.index(s) for s in output]
-    return x if order == sorted(order) else x.permute(*order)
+    equation = equation.replace(" ", "")
+    _check(equation, operands)
+    code = operands[0]._value.dtype
+    for x in operands[1:]:
+        if x._value.dtype != code:
+            raise DTypeError(
+                f"einsum: operands of the same dtype are required, got {operands[0].dtype.name} "
+                f"and {x.dtype.name}."
+            )
+    return apply(handle("Einsum", equation=equation), *operands)
 
 
-def _parse(equation: str, operands: Any) -> tuple[list[list[str]], list[str]]:
-    left, arrow, right = equation.replace(" ", "").partition("->")
+def _check(equation: str, operands: Any) -> None:
+    left, _, right = equation.partition("->")
     parts = left.split(",")
     if len(parts) != len(operands):
         raise InvalidArgumentError(
             f"einsum(): the equation has {len(parts)} operands, got {len(operands)} tensors."
         )
-    ranks = [x.dim() - len(p.replace("...", "")) for p, x in zip(parts, operands, strict=True)]
-    most = max([r for p, r in zip(parts, ranks, strict=True) if "..." in p], default=0)
-    terms = []
-    for p, x, r in zip(parts, operands, ranks, strict=True):
-        if r < 0 or (r and "..." not in p):
+    for p, x in zip(parts, operands, strict=True):
+        more = x.dim() - len(p.replace("...", ""))
+        if more < 0 or (more and "..." not in p):
             raise InvalidArgumentError(
                 f"einsum(): subscripts '{p}' do not fit an operand of {x.dim()} dimensions."
             )
-        before, dots, after = p.partition("...")
-        terms.append([*before, *(f".{most - r + i}" for i in range(r if dots else 0)), *after])
-    lead = [f".{i}" for i in range(most)]
-    if arrow:
-        before, dots, after = right.partition("...")
-        output = [*before, *(lead if dots else []), *after]
-    else:
-        letters = sorted(c for c in set(left) if c.isalpha())
-        output = lead + [c for c in letters if left.count(c) == 1]
-    for s in output:
-        if not any(s in t for t in terms) or output.count(s) > 1:
+    for s in right.replace("...", ""):
+        if s not in left or right.count(s) > 1:
             raise InvalidArgumentError(
                 f"einsum(): output subscript {s} must appear once, and in an operand."
             )
-    return terms, output
 
 
-def _diagonals(x: Any, term: list[str]) -> tuple[Any, list[str]]:
-    for s in list(term):
-        while term.count(s) > 1:
-            i = term.index(s)
-            j = term.index(s, i + 1)
-            x = x.diagonal(0, i, j)
-            term = [t for k, t in enumerate(term) if k not in (i, j)] + [s]
-    return x, term
+def det(input: Any) -> Tensor:
+    """Determinants of square matrices.
 
-
-def _contract(
-    a: Any, ta: list[str], b: Any, tb: list[str], keep: set[str]
-) -> tuple[Any, list[str]]:
-    """Two operands as one batched MatMul: (batch, left, inner) x (batch, inner, right)."""
-    for x, t, other in ((0, ta, tb), (1, tb, ta)):
-        alone = [i for i, s in enumerate(t) if s not in other and s not in keep]
-        if alone:
-            if x == 0:
-                a, ta = a.sum(tuple(alone)), [s for i, s in enumerate(ta) if i not in alone]
-            else:
-                b, tb = b.sum(tuple(alone)), [s for i, s in enumerate(tb) if i not in alone]
-    both = [s for s in ta if s in tb]
-    inner = [s for s in both if s not in keep]
-    batch = [s for s in both if s in keep]
-    left = [s for s in ta if s not in tb]
-    right = [s for s in tb if s not in ta]
-    size: dict[str, Any] = {}
-    for x, t in ((a, ta), (b, tb)):
-        for s, n in zip(t, x.shape, strict=True):
-            if s not in size or size[s] == 1:
-                size[s] = n
-    if any(s in both and x.shape[t.index(s)] != size[s] for x, t in ((a, ta), (b, tb)) for s in t):
-        a = a.expand(*(size[s] for s in ta))
-        b = b.expand(*(size[s] for s in tb))
-    if not inner:
-        a = a.permute(*(ta.index(s) for s in batch + left))
-        a = a.reshape(*(size[s] for s in batch + left), *(1,) * len(right))
-        b = b.permute(*(tb.index(s) for s in batch + right))
-        b = b.reshape(*(size[s] for s in batch), *(1,) * len(left), *(size[s] for s in right))
-        return a * b, batch + left + right
-    a = a.permute(*(ta.index(s) for s in batch + left + inner))
-    b = b.permute(*(tb.index(s) for s in batch + inner + right))
-    lead = [size[s] for s in batch]
-    m, k, n = (_product([size[s] for s in names]) for names in (left, inner, right))
-    if len(left) != 1 or len(inner) != 1:
-        a = a.reshape(*lead, m, k)
-    if len(right) != 1 or len(inner) != 1:
-        b = b.reshape(*lead, k, n)
-    out = a.matmul(b)
-    if len(left) != 1 or len(right) != 1:
-        out = out.reshape(*lead, *(size[s] for s in left + right))
-    return out, batch + left + right
-
-
-def _product(sizes: list[Any]) -> Any:
-    n: Any = 1
-    for s in sizes:
-        n = n * s
-    return n
+    Raises:
+        ShapeError: they are not square.
+    """
+    shape = input.shape
+    if len(shape) < 2:
+        raise ShapeError(
+            f"linalg.det: The input tensor A must have at least 2 dimensions, got {len(shape)}."
+        )
+    if type(shape[-1]) is int and type(shape[-2]) is int and shape[-1] != shape[-2]:
+        raise ShapeError(
+            "linalg.det: A must be batches of square matrices, but they are "
+            f"{shape[-2]} by {shape[-1]} matrices"
+        )
+    return apply1(handle("Det"), floating(input))

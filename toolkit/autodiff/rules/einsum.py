@@ -8,7 +8,7 @@ from typing import Any
 
 from toolkit.autodiff.registry import Result, Vjp, vjp
 from toolkit.autodiff.rules._common import rank_of
-from toolkit.graph.build import Builder
+from toolkit.graph.build import Builder, known_dims
 
 V = Any  # An ir.Value under `arithmetic`.
 
@@ -66,9 +66,30 @@ def _operand(c: Vjp, terms: list[str], out: str, i: int) -> Callable[[], V]:
         kept = "".join(label for label in target if label in present)
         equation = ",".join(term for term, _ in operands) + "->" + kept
         dx = b.Einsum(*(v for _, v in operands), equation=equation)
-        return b.Expand(b.Unsqueeze(dx, lone), b.shape(x)) if lone else dx
+        if lone:
+            dx = b.Unsqueeze(dx, lone)
+        stretched = any(_may_be_one(label, axis, x, operands) for axis, label in enumerate(target))
+        return b.Expand(dx, b.shape(x)) if lone or stretched else dx
 
     return rule
+
+
+def _may_be_one(label: str, axis: int, x: V, operands: list[tuple[str, V]]) -> bool:
+    """Whether the operands that have a label might all have size 1 there, and `x` more.
+
+    The cotangent's labels have the full size.
+    """
+    sizes = known_dims(x)
+    size = None if sizes is None else sizes[axis]
+    if size == 1 or label in operands[0][0]:
+        return False
+    for term, value in operands[1:]:
+        dims = known_dims(value)
+        if label in term and dims is not None and size is not None:
+            other = dims[term.index(label)]
+            if other == size and (isinstance(size, int) or size.value is not None):
+                return False
+    return any(label in term for term, _ in operands[1:])
 
 
 def _identity(b: Builder, x: V, axis: int) -> V:

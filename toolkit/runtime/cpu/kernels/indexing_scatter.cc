@@ -268,7 +268,7 @@ class GatherGrad : public Kernel {
 static const bool kScatters =
     Register<ScatterElements>("ScatterElements").Inplace(0, 0) &&
     Register<ScatterND>("ScatterND").Inplace(0, 0) &&
-    Register<GatherGrad>("GatherGrad").Types(kNumbers).Domain("toolkit.grad");
+    Register<GatherGrad>("GatherGrad").Types(kNumbers).Widen().Domain("toolkit.grad");
 
 }  // namespace
 }  // namespace toolkit

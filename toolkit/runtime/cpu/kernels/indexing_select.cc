@@ -3,6 +3,7 @@
 #include <numeric>
 #include <optional>
 
+#include "core/strings.h"
 #include "kernels/half.h"
 #include "kernels/indexing.h"
 #include "kernels/movement.h"
@@ -21,6 +22,17 @@ struct Complex {
   bool operator>(const Complex& o) const { return o < *this; }
 };
 
+// Strings by their bytes, which is the order of code points; equal ones have equal references.
+struct Text {
+  uint64_t reference;
+  Text() = default;
+  explicit Text(uint64_t r) : reference(r) {}
+  const std::string& get() const { return StringTable::Get(reference); }
+  bool operator!=(const Text& o) const { return reference != o.reference; }
+  bool operator<(const Text& o) const { return *this != o && get() < o.get(); }
+  bool operator>(const Text& o) const { return o < *this; }
+};
+
 // Calls fn with the C++ type of a comparable element.
 template <class Fn>
 decltype(auto) DispatchComparable(DType t, Fn&& fn) {
@@ -28,7 +40,8 @@ decltype(auto) DispatchComparable(DType t, Fn&& fn) {
   return DispatchNumbers(t, fn);
 }
 template <class Fn>
-decltype(auto) DispatchComplexToo(DType t, Fn&& fn) {
+decltype(auto) DispatchEvery(DType t, Fn&& fn) {
+  if (t == DType::kString) return fn(TypeTag<Text>{});
   if (t == DType::kComplex64) return fn(TypeTag<Complex<float>>{});
   if (t == DType::kComplex128) return fn(TypeTag<Complex<double>>{});
   return DispatchComparable(t, fn);
@@ -92,7 +105,7 @@ void Coordinates(const Shape& shape, const int64_t* flat, int64_t begin, int64_t
 
 void NonZero(KernelContext& c) {
   const Tensor x = Widened(c, c.input(0));
-  DispatchComplexToo(x.dtype(), [&](auto tag) {
+  DispatchEvery(x.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::type;
     int64_t count = 0;
     const int64_t* flat = FlatNonZero(c, x.data<T>(), x.size(), &count);
@@ -243,9 +256,8 @@ class Unique : public Kernel {
     const Tensor x = flat_ ? c.input(0).Reshaped({c.input(0).size()}) : c.input(0);
     const int axis = NormalizeAxis(axis_, x.rank());
     const Tensor wide = Widened(c, x);
-    DispatchComplexToo(wide.dtype(), [&](auto tag) {
-      Run(c, x, axis, wide.data<typename decltype(tag)::type>());
-    });
+    DispatchEvery(wide.dtype(),
+                  [&](auto tag) { Run(c, x, axis, wide.data<typename decltype(tag)::type>()); });
   }
 
  private:
@@ -326,8 +338,7 @@ class Unique : public Kernel {
   bool sorted_;
 };
 
-constexpr DTypeSet kComparable =
-    kAnyNumber | kBools | Bit(DType::kComplex64) | Bit(DType::kComplex128);
+constexpr DTypeSet kComparable = kAnyNumber | kBools | kComplexes | kStrings;
 static const bool kSelects =
     RegisterFn("NonZero", NonZero).Types(kComparable) && Register<Compress>("Compress") &&
     Register<TopK>("TopK").Types(kAnyNumber) && Register<Unique>("Unique").Types(kComparable);

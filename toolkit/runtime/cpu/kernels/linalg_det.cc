@@ -173,8 +173,9 @@ void DetGrad(KernelContext& c) {
   });
 }
 
-static const bool kDet = RegisterFn("Det", Det).Types(kAnyFloat) &&
-                         RegisterFn("DetGrad", DetGrad).Types(kFloats).Domain("toolkit.grad");
+static const bool kDet =
+    RegisterFn("Det", Det).Types(kAnyFloat) &&
+    RegisterFn("DetGrad", DetGrad).Types(kFloats).Widen().Domain("toolkit.grad");
 
 }  // namespace
 }  // namespace toolkit

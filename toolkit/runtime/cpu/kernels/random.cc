@@ -328,7 +328,9 @@ class Multinomial : public Kernel {
   int64_t samples_;
 };
 
-// ONNX's own Dropout: the identity unless training_mode is true.
+// ONNX's own Dropout: the identity unless training_mode is true, which types of 8 bits have not.
+constexpr DTypeSet kFloat8s = Bit(DType::kFloat8E4M3FN) | Bit(DType::kFloat8E4M3FNUZ) |
+                              Bit(DType::kFloat8E5M2) | Bit(DType::kFloat8E5M2FNUZ);
 class StandardDropout : public Kernel {
  public:
   explicit StandardDropout(const Attributes& a) : stream_(a) {}
@@ -387,7 +389,7 @@ static const bool kStandard =
     Register<RandomNumbers>("RandomNormalLike", Distribution::kNormal, true) &&
     Register<Bernoulli>("Bernoulli").Types(kAnyFloat) &&
     Register<Multinomial>("Multinomial").Types(kAnyFloat) &&
-    Register<StandardDropout>("Dropout").Types(kAnyFloat).Inplace(0, 0);
+    Register<StandardDropout>("Dropout").Types(kAnyFloat | kFloat8s).Inplace(0, 0);
 
 }  // namespace
 }  // namespace toolkit

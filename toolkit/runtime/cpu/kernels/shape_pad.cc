@@ -161,7 +161,8 @@ class Pad : public Kernel {
     TK_REQUIRE(pads.size() == 2 * axes.size(), ErrorKind::kShape,
                "pads must hold two numbers for each of the ", axes.size(), " axes, got ",
                pads.size());
-    const void* value = nullptr;
+    static constexpr uint8_t kNanE8M0 = 0xff;  // float8_e8m0 has no zero.
+    const void* value = x.dtype() == DType::kFloat8E8M0 ? &kNanE8M0 : nullptr;
     if (const Tensor* v = c.optional_input(2)) {
       TK_REQUIRE(v->dtype() == x.dtype() && v->size() == 1, ErrorKind::kInvalidArgument,
                  "constant_value must be one ", Name(x.dtype()), ", got ", Name(v->dtype()), " ",

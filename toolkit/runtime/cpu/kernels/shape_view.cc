@@ -6,7 +6,16 @@ namespace {
 
 void Identity(KernelContext& c) { c.Alias(0, c.input(0)); }
 
-// The same bits under another type of the same size; bool has only two values, so it is no target.
+// Bits of an element; a narrow one takes the low end of its byte.
+size_t BitsOf(DType t) {
+  constexpr DTypeSet kTwo = Bit(DType::kUInt2) | Bit(DType::kInt2);
+  constexpr DTypeSet kFour = Bit(DType::kUInt4) | Bit(DType::kInt4) | Bit(DType::kFloat4E2M1);
+  constexpr DTypeSet kSix = Bit(DType::kFloat6E2M3) | Bit(DType::kFloat6E3M2);
+  return Contains(kTwo, t) ? 2 : Contains(kFour, t) ? 4 : Contains(kSix, t) ? 6 : 8 * ItemSize(t);
+}
+
+// The same bits under another type of the same size. As in numpy's view, a bool keeps the bits of a
+// byte that is neither 0 nor 1; it counts as true.
 class BitCast : public Kernel {
  public:
   explicit BitCast(const Attributes& a) : to_(static_cast<DType>(a.Int("to", 0))) {
@@ -17,9 +26,8 @@ class BitCast : public Kernel {
 
   void Run(KernelContext& c) const override {
     const Tensor& x = c.input(0);
-    TK_REQUIRE(ItemSize(x.dtype()) == ItemSize(to_), ErrorKind::kDType, "a type of ",
-               ItemSize(x.dtype()), " bytes is required for ", toolkit::Name(x.dtype()), ", got ",
-               toolkit::Name(to_));
+    TK_REQUIRE(BitsOf(x.dtype()) == BitsOf(to_), ErrorKind::kDType, "a type of ", BitsOf(x.dtype()),
+               " bits is required for ", toolkit::Name(x.dtype()), ", got ", toolkit::Name(to_));
     c.Alias(0, Tensor(to_, x.shape(), x.raw(), x.buffer()));
   }
 
