@@ -76,12 +76,26 @@ def schema(op_type: str, domain: str = "") -> onnx.defs.OpSchema:
     return onnx.defs.get_schema(op_type, OPSET if not domain else 1, domain)
 
 
+# The schemas' names of element types that numpy calls otherwise.
+_NUMPY_NAMES = {
+    "float": "float32",
+    "double": "float64",
+    "float8e4m3fn": "float8_e4m3fn",
+    "float8e4m3fnuz": "float8_e4m3fnuz",
+    "float8e5m2": "float8_e5m2",
+    "float8e5m2fnuz": "float8_e5m2fnuz",
+    "float8e8m0": "float8_e8m0fnu",
+    "float4e2m1": "float4_e2m1fn",
+    "float6e2m3": "float6_e2m3fn",
+    "float6e3m2": "float6_e3m2fn",
+}
+
+
 def schema_types(op: OpInfo, index: int) -> frozenset[str]:
     """What the schema allows for an input, in numpy's names."""
     declared = schema(op.op_type).inputs
     types = declared[min(index, len(declared) - 1)].types
-    names = {"float": "float32", "double": "float64"}
-    return frozenset(names.get(t[7:-1], t[7:-1]) for t in types if t.startswith("tensor("))
+    return frozenset(_NUMPY_NAMES.get(t[7:-1], t[7:-1]) for t in types if t.startswith("tensor("))
 
 
 def tested_dtypes(op: OpInfo) -> list[str]:

@@ -6,24 +6,45 @@ namespace {
 
 void Identity(KernelContext& c) { c.Alias(0, c.input(0)); }
 
-// The same bits under another type of the same size; bool has only two values, so it is no target.
+// The same bits under another type of the same width.
 class BitCast : public Kernel {
  public:
   explicit BitCast(const Attributes& a) : to_(static_cast<DType>(a.Int("to", 0))) {
     const bool fits = a.Int("to", 0) > 0 && a.Int("to", 0) <= static_cast<int>(kLastElementType);
-    TK_REQUIRE(fits && Contains(kFixedSize & ~kBools, to_), ErrorKind::kDType,
-               "attribute to must be a type of fixed size other than bool, got ", a.Int("to", 0));
+    TK_REQUIRE(fits && Contains(kFixedSize, to_), ErrorKind::kDType,
+               "attribute to must be a type of fixed size, got ", a.Int("to", 0));
   }
 
   void Run(KernelContext& c) const override {
     const Tensor& x = c.input(0);
-    TK_REQUIRE(ItemSize(x.dtype()) == ItemSize(to_), ErrorKind::kDType, "a type of ",
-               ItemSize(x.dtype()), " bytes is required for ", toolkit::Name(x.dtype()), ", got ",
-               toolkit::Name(to_));
+    TK_REQUIRE(Bits(x.dtype()) == Bits(to_), ErrorKind::kDType, "a type of ", Bits(x.dtype()),
+               " bits is required for ", toolkit::Name(x.dtype()), ", got ", toolkit::Name(to_));
+    if (to_ == DType::kBool)
+      for (int64_t i = 0; i < x.size(); ++i)
+        TK_REQUIRE(x.data<uint8_t>()[i] <= 1, ErrorKind::kInvalidArgument,
+                   "bits of 0 or 1 are required to become bool, got ",
+                   static_cast<int>(x.data<uint8_t>()[i]));
     c.Alias(0, Tensor(to_, x.shape(), x.raw(), x.buffer()));
   }
 
  private:
+  static size_t Bits(DType t) {
+    switch (t) {
+      case DType::kUInt2:
+      case DType::kInt2:
+        return 2;
+      case DType::kUInt4:
+      case DType::kInt4:
+      case DType::kFloat4E2M1:
+        return 4;
+      case DType::kFloat6E2M3:
+      case DType::kFloat6E3M2:
+        return 6;
+      default:
+        return 8 * ItemSize(t);
+    }
+  }
+
   DType to_;
 };
 
@@ -153,7 +174,7 @@ void Size(KernelContext& c) {
 }
 
 static const bool kViews =
-    Register<BitCast>("BitCast").Types(kFixedSize & ~kBools).View() &&
+    Register<BitCast>("BitCast").Types(kFixedSize).View() &&
     RegisterFn("Identity", Identity).Types(kAnyValue).View() &&
     Register<Reshape>("Reshape").View() && Register<Flatten>("Flatten").View() &&
     RegisterFn("Squeeze", Squeeze).View() && RegisterFn("Unsqueeze", Unsqueeze).View();
