@@ -4,6 +4,7 @@
 
 #include "core/gemm.h"
 #include "core/kernel.h"
+#include "kernels/matmul_shapes.h"
 
 namespace toolkit {
 namespace {
@@ -70,7 +71,7 @@ class MatMul : public Kernel {
   void Run(KernelContext& c) const override {
     const Tensor &a = c.input(0), &b = c.input(1);
     RequireSameType(a, b, "B");
-    const Operands s = Resolve(a.shape(), b.shape());
+    const MatMulShapes s(a.shape(), b.shape());
     Tensor& y = c.Output(0, a.dtype(), s.out);
     if (y.size() == 0) return;
     DispatchTypes(a.dtype(), [&](auto tag) {
@@ -80,46 +81,8 @@ class MatMul : public Kernel {
   }
 
  private:
-  struct Operands {
-    int64_t m, k, n;
-    Shape a_batch, b_batch, batch, out;
-  };
-
-  static Operands Resolve(const Shape& a, const Shape& b) {
-    TK_REQUIRE(a.rank() > 0 && b.rank() > 0, ErrorKind::kShape,
-               "operands must have at least one dimension, got A ", a.ToString(), " and B ",
-               b.ToString());
-    Operands s;
-    s.m = a.rank() == 1 ? 1 : a[a.rank() - 2];
-    s.k = a[a.rank() - 1];
-    s.n = b.rank() == 1 ? 1 : b[b.rank() - 1];
-    TK_REQUIRE(s.k == b[b.rank() == 1 ? 0 : b.rank() - 2], ErrorKind::kShape,
-               "inner dimensions must match, got A ", a.ToString(), " and B ", b.ToString());
-    s.a_batch = Shape(a.begin(), a.rank() > 2 ? a.rank() - 2 : 0);
-    s.b_batch = Shape(b.begin(), b.rank() > 2 ? b.rank() - 2 : 0);
-    s.batch = BroadcastShapes(s.a_batch, s.b_batch);
-    s.out = s.batch;
-    if (a.rank() > 1) s.out.push_back(s.m);
-    if (b.rank() > 1) s.out.push_back(s.n);
-    return s;
-  }
-
-  // Offset, in matrices, of the operand that output matrix `index` takes.
-  static int64_t Source(const Shape& operand, const Shape& batch, int64_t index) {
-    int64_t offset = 0, stride = 1;
-    for (int i = 1; i <= batch.rank(); ++i) {
-      const int64_t dim = batch[batch.rank() - i], at = index % dim;
-      index /= dim;
-      if (i > operand.rank()) continue;
-      const int64_t own = operand[operand.rank() - i];
-      if (own != 1) offset += at * stride;
-      stride *= own;
-    }
-    return offset;
-  }
-
   template <class T>
-  void Multiply(KernelContext& c, const Operands& s, const T* a, const T* b, T* y) const {
+  void Multiply(KernelContext& c, const MatMulShapes& s, const T* a, const T* b, T* y) const {
     GemmArgs<T> g = {s.m, s.n, s.k};
     g.lda = s.k, g.ldb = s.n, g.ldc = s.n;
     int64_t count = s.batch.Count();
@@ -130,8 +93,8 @@ class MatMul : public Kernel {
     }
     const auto one = [&](int64_t i) {
       GemmArgs<T> call = g;
-      call.a = a + Source(s.a_batch, s.batch, i) * s.m * s.k;
-      call.b = g.packed_b ? nullptr : b + Source(s.b_batch, s.batch, i) * s.k * s.n;
+      call.a = a + s.Source(s.a_batch, i) * s.m * s.k;
+      call.b = g.packed_b ? nullptr : b + s.Source(s.b_batch, i) * s.k * s.n;
       call.c = y + i * s.m * s.n;
       Gemm(call);
     };

@@ -6,16 +6,7 @@ namespace {
 
 void Identity(KernelContext& c) { c.Alias(0, c.input(0)); }
 
-// Bits of an element; a narrow one takes the low end of its byte.
-size_t BitsOf(DType t) {
-  constexpr DTypeSet kTwo = Bit(DType::kUInt2) | Bit(DType::kInt2);
-  constexpr DTypeSet kFour = Bit(DType::kUInt4) | Bit(DType::kInt4) | Bit(DType::kFloat4E2M1);
-  constexpr DTypeSet kSix = Bit(DType::kFloat6E2M3) | Bit(DType::kFloat6E3M2);
-  return Contains(kTwo, t) ? 2 : Contains(kFour, t) ? 4 : Contains(kSix, t) ? 6 : 8 * ItemSize(t);
-}
-
-// The same bits under another type of the same size. As in numpy's view, a bool keeps the bits of a
-// byte that is neither 0 nor 1; it counts as true.
+// The same bits under another type of the same width.
 class BitCast : public Kernel {
  public:
   explicit BitCast(const Attributes& a) : to_(static_cast<DType>(a.Int("to", 0))) {
@@ -26,12 +17,34 @@ class BitCast : public Kernel {
 
   void Run(KernelContext& c) const override {
     const Tensor& x = c.input(0);
-    TK_REQUIRE(BitsOf(x.dtype()) == BitsOf(to_), ErrorKind::kDType, "a type of ", BitsOf(x.dtype()),
+    TK_REQUIRE(Bits(x.dtype()) == Bits(to_), ErrorKind::kDType, "a type of ", Bits(x.dtype()),
                " bits is required for ", toolkit::Name(x.dtype()), ", got ", toolkit::Name(to_));
+    if (to_ == DType::kBool)
+      for (int64_t i = 0; i < x.size(); ++i)
+        TK_REQUIRE(x.data<uint8_t>()[i] <= 1, ErrorKind::kInvalidArgument,
+                   "bits of 0 or 1 are required to become bool, got ",
+                   static_cast<int>(x.data<uint8_t>()[i]));
     c.Alias(0, Tensor(to_, x.shape(), x.raw(), x.buffer()));
   }
 
  private:
+  static size_t Bits(DType t) {
+    switch (t) {
+      case DType::kUInt2:
+      case DType::kInt2:
+        return 2;
+      case DType::kUInt4:
+      case DType::kInt4:
+      case DType::kFloat4E2M1:
+        return 4;
+      case DType::kFloat6E2M3:
+      case DType::kFloat6E3M2:
+        return 6;
+      default:
+        return 8 * ItemSize(t);
+    }
+  }
+
   DType to_;
 };
 

@@ -1,0 +1,44 @@
+// Convolution of 8-bit integers less their zero points, with sums of 32 bits.
+//
+// Images are padded with X's zero point and their channels interleaved by groups of K, so that the
+// elements under one tap are lanes that micro-kernels read where they lie (stride 1) or that a
+// panel gathers. M = output channels, N = positions, K = (block of channels, tap, channel).
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "kernels/conv_algorithms.h"
+#include "kernels/gemm_int8.h"
+
+namespace toolkit {
+
+// Weights (group x out_channels, in_channels, taps...), packed for each group.
+class PackedConvInt8 {
+ public:
+  PackedConvInt8() = default;
+  PackedConvInt8(const Tensor& w, int64_t group);
+  bool defined() const { return !rows_.empty(); }
+  const PackedRows& rows(int64_t group) const { return rows_[static_cast<size_t>(group)]; }
+  const PackedRows& ones() const { return ones_; }  // One row that sums the columns.
+
+ private:
+  std::vector<PackedRows> rows_;
+  PackedRows ones_;
+};
+
+// Takes the results of one row: `values` and where they go: runs of positions of an output plane.
+struct PositionRun {
+  int at;            // In the tile's row,
+  int64_t count;     // this many go
+  int64_t position;  // here.
+};
+using PlaneSink = std::function<void(int64_t image, int64_t channel, int32_t bias, int32_t* values,
+                                     const PositionRun* begin, const PositionRun* end)>;
+
+// `x_zero`, `w_zeros` (of each output channel, or one) as the packed operands hold them. The sink
+// gets kernels.nr values without `bias`, which is to be added to each.
+void ConvInt8(const ConvShape& s, const Tensor& x, const PackedConvInt8& w, int32_t x_zero,
+              const std::vector<int32_t>& w_zeros, const PlaneSink& sink);
+
+}  // namespace toolkit

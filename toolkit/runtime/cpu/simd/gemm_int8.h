@@ -1,0 +1,44 @@
+// Micro-kernels and packing for products of 8-bit integers with sums of 32 bits.
+//
+// A's elements are signed and B's unsigned; an operand of the other kind is moved by 128 (its bits
+// flipped by 0x80), and its zero point with it. K is taken in groups of `group` steps: a lane of 32
+// bits of B holds the group's elements of one column.
+#pragma once
+
+#include <stdint.h>
+
+#include "core/isa.h"
+
+namespace toolkit {
+
+constexpr int kMaxInt8Rows = 14;
+constexpr int kMaxInt8Columns = 32;
+
+// c[i * ldc + j] = sum over groups g and steps s of A[i, g, s] B[g, s, j] for one tile of up to mr
+// rows and exactly nr columns; sums wrap around. A: a packed panel. B's lanes of group g: nr lanes
+// from byte offsets[g] of `b`.
+using Int8Ukernel = void (*)(int64_t groups, const void* a, const uint8_t* b,
+                             const int64_t* offsets, int32_t* c, int64_t ldc);
+
+struct Int8Kernels {
+  int mr, nr, group;
+  int a_item;                             // Bytes of an element of a packed panel of A.
+  Int8Ukernel ukernel[kMaxInt8Rows + 1];  // By rows.
+  // out[(g * rows + i) * group + s] = x[i * ld + g * group + s] ^ flip, zeros beyond k; sums[i]: of
+  // the row's signed elements.
+  void (*pack_a)(int64_t rows, int64_t k, const uint8_t* x, int64_t ld, uint8_t flip, void* out,
+                 int32_t* sums);
+  // out[(g * width + j) * group + s] = x[(g * group + s) * ld + j] ^ flip for j < n; zeros for the
+  // columns up to `width` and the steps beyond k.
+  void (*pack_b)(int64_t k, int64_t n, int64_t width, const uint8_t* x, int64_t ld, uint8_t flip,
+                 uint8_t* out);
+};
+
+struct Int8Table {
+  Int8Kernels plain;
+  Int8Kernels vnni;  // Without kernels where the compiler or the instruction set has none.
+};
+
+}  // namespace toolkit
+
+TOOLKIT_DECLARE_TABLE(Int8Table, int8_table, Int8Functions)
