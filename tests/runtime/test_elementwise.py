@@ -363,4 +363,4 @@ def test_errors():
     with pytest.raises(errors.InvalidArgumentError, match="LEFT or RIGHT, got 'UP'"):
         run("BitShift", np.zeros(3, np.uint8), np.zeros(3, np.uint8), direction="UP")
     with pytest.raises(errors.DTypeError, match="no conversion"):
-        run("Cast", x, to=8)
+        run("Cast", x, to=14)

@@ -115,7 +115,7 @@ def test_threads_share_a_session(rng):
             r"input 'x' must have shape \(batch, 4\), got \(2, 5\)",
         ),
         ({"x": np.ones(4, np.float32)}, errors.ShapeError, r"must have shape \(batch, 4\)"),
-        ({"x": np.array(["a"])}, errors.DTypeError, "a numeric or bool type is required"),
+        ({"x": np.array(["a"])}, errors.DTypeError, "must be float32, got string"),
     ],
 )
 def test_bad_feeds(feed, error, match):

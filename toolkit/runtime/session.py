@@ -336,6 +336,13 @@ def _type_string(kind: ir.TypeProtocol | None) -> str:
     return f"tensor({_TYPE_STRINGS.get(dtype.name, dtype.name)})" if dtype else "tensor()"
 
 
+def _type_text(kind: ir.TypeProtocol | None) -> str:
+    """A type as messages name it: a tensor by its element type alone."""
+    if isinstance(kind, ir.TensorType) and int(kind.dtype) in dtypes.BY_ONNX:
+        return dtypes.BY_ONNX[int(kind.dtype)].name
+    return _type_string(kind)
+
+
 def _described(value: _core.Tensor) -> ir.TypeProtocol | None:
     """The type of a value; None for an empty sequence's items, maps and missing optionals."""
     if value.dtype == _core.SEQUENCE:
@@ -357,7 +364,7 @@ def _node_arg(value: ir.Value) -> NodeArg:
 def _check(declared: ir.Value, tensor: _core.Tensor) -> None:
     """Refuses a fed value that the graph's declaration does not allow."""
     if not _fits(declared.type, tensor):
-        need, got = _type_string(declared.type), _type_string(_described(tensor))
+        need, got = _type_text(declared.type), _type_text(_described(tensor))
         raise DTypeError(f"run: input '{declared.name}' must be {need}, got {got}.")
     if declared.shape is None or not isinstance(declared.type, ir.TensorType):
         return

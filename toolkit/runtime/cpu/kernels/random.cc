@@ -333,7 +333,8 @@ constexpr DTypeSet kFloat8s = Bit(DType::kFloat8E4M3FN) | Bit(DType::kFloat8E4M3
                               Bit(DType::kFloat8E5M2) | Bit(DType::kFloat8E5M2FNUZ);
 class StandardDropout : public Kernel {
  public:
-  explicit StandardDropout(const Attributes& a) : stream_(a) {}
+  explicit StandardDropout(const Attributes& a)
+      : stream_(a), seeded_(a.Has("seed")), seed_(static_cast<uint32_t>(a.Int("seed", 0))) {}
 
   void Run(KernelContext& c) const override {
     const Tensor& x = c.input(0);
@@ -360,10 +361,29 @@ class StandardDropout : public Kernel {
         c.has_output(1) ? c.Output(1, DType::kBool, x.shape()).data<uint8_t>() : nullptr;
     DispatchFloats(x.dtype(), [&](auto tag) {
       using T = typename decltype(tag)::type;
-      Dropout(c.pool(), stream_.Next(), output.tensor().data<T>(), mask, x.data<T>(), x.size(),
-              ratio);
+      T* y = output.tensor().data<T>();
+      if (seeded_)
+        DropAsReference(y, mask, x.data<T>(), x.size(), ratio);
+      else
+        Dropout(c.pool(), stream_.Next(), y, mask, x.data<T>(), x.size(), ratio);
     });
     output.Finish();
+  }
+
+  // A seed gives the mask that onnx.reference gives: numpy's RandomState(seed).uniform() >= ratio,
+  // which is the Mersenne Twister's 53 high bits of two words. One number after the other.
+  template <class T>
+  void DropAsReference(T* y, uint8_t* mask, const T* x, int64_t n, float ratio) const {
+    TK_REQUIRE(ratio >= 0 && ratio <= 1, ErrorKind::kInvalidArgument,
+               "ratio must lie in [0, 1], got ", ratio);
+    std::mt19937 generator(seed_);
+    const T scale = ratio < 1 ? T(1) / (T(1) - static_cast<T>(ratio)) : T(0);
+    for (int64_t i = 0; i < n; ++i) {
+      const uint64_t high = generator() >> 5, low = generator() >> 6;
+      const bool keep = static_cast<double>(high << 26 | low) * 0x1p-53 >= ratio;
+      if (mask) mask[i] = keep;
+      y[i] = keep ? x[i] * scale : T(0);
+    }
   }
 
   static float ReadRatio(const Tensor& t) {
@@ -375,6 +395,8 @@ class StandardDropout : public Kernel {
   }
 
   OwnStream stream_;
+  bool seeded_;
+  uint32_t seed_;
 };
 
 static const bool kSeeded =
