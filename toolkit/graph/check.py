@@ -161,6 +161,10 @@ def check_tensors(model: ir.Model, where: str) -> None:
         for value in (*graph.inputs, *(v for node in graph for v in node.outputs)):
             if not isinstance(value.name or "", str):
                 raise invalid(where, f"the name {value.name!r} is not UTF-8")
+    scopes: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
+    for node in (n for scope in scopes for n in scope.all_nodes()):
+        if not isinstance(node.op_type, str) or not isinstance(node.domain, str):
+            raise invalid(where, f"the operator {node.op_type!r} is not UTF-8")
     for name, tensor in _tensors(model):
         try:
             kind = tensor.dtype
