@@ -22,6 +22,14 @@ Functions = Mapping[tuple[str, str, str], ir.Function]
 _FLOATS = frozenset(
     {ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 )
+# Stored values: their cotangents are of the type that arithmetic around them has.
+_NARROW = frozenset(
+    {ir.DataType.FLOAT8E4M3FN, ir.DataType.FLOAT8E4M3FNUZ, ir.DataType.FLOAT8E5M2}
+    | {ir.DataType.FLOAT8E5M2FNUZ, ir.DataType.FLOAT4E2M1}
+)
+# Integers that stand for numbers, by which a straight-through gradient passes, and what moves them.
+_QUANTIZERS = frozenset({"QuantizeLinear", "DynamicQuantizeLinear"})
+_MOVERS = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"})
 
 
 def gradients(
@@ -181,7 +189,9 @@ class _Walk:
                     self.b, cotangent, known_dims(c.y) if dims is None else dims, value
                 )
             assert value.dtype is not None
-            settled.append((value, _like(self.b.cast(cotangent, value.dtype), value)))
+            if is_float(value):
+                cotangent = self.b.cast(cotangent, value.dtype)
+            settled.append((value, _like(cotangent, value)))
         return settled
 
     def _through_body(self, c: Vjp, active: set[ir.Value]) -> list[tuple[ir.Value, ir.Value]]:
@@ -207,13 +217,21 @@ class _Walk:
 
 
 def _dependents(nodes: Sequence[ir.Node], wrt: Sequence[ir.Value]) -> set[ir.Value]:
-    """The float values that depend on `wrt`, themselves included."""
+    """The values that depend on `wrt` and may carry a gradient, themselves included."""
     active = set(wrt)
     for node in nodes:
         if node.meta.get("stop_gradient"):  # Traced from `detach` or under `no_grad`.
             continue
         if any(v in active for v in _reads(node)):
-            active.update(v for v in node.outputs if is_float(v) or v.dtype is None)
+            stands = node.domain == "" and (
+                node.op_type in _QUANTIZERS
+                or (node.op_type in _MOVERS and not is_float(node.inputs[0]))
+            )
+            active.update(
+                v
+                for k, v in enumerate(node.outputs)
+                if is_float(v) or v.dtype is None or v.dtype in _NARROW or (stands and k == 0)
+            )
     return active
 
 

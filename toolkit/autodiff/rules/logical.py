@@ -14,7 +14,3 @@ not_differentiable(
     "Constant", "ConstantOfShape", "EyeLike", "RandomNormalLike", "RandomUniformLike",
     "Multinomial", "Bernoulli", reason="Its values do not depend on its inputs' values.",
 )  # fmt: skip
-not_differentiable(
-    "QuantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "QLinearMatMul",
-    "QLinearConv", reason="Gives integers.",
-)  # fmt: skip

@@ -132,6 +132,8 @@ class Positions {
   void Gather(int64_t panel, const uint8_t* image, const std::vector<int64_t>& offsets,
               uint8_t* out) const {
     const int64_t nr = ActiveInt8().nr;
+    const Int8Table& table = Int8Functions();
+    const auto gather = sizeof(Lane) == 4 ? table.gather4 : table.gather2;
     for (size_t g = 0; g < offsets.size(); ++g, out += nr * static_cast<int64_t>(sizeof(Lane))) {
       const auto* from = reinterpret_cast<const Lane*>(image + offsets[g]);
       auto* to = reinterpret_cast<Lane*>(out);
@@ -141,7 +143,7 @@ class Positions {
         if (step_ == 1)
           std::memcpy(to + run.at, source, static_cast<size_t>(run.count) * sizeof(Lane));
         else
-          for (int64_t j = 0; j < run.count; ++j) to[run.at + j] = source[j * step_];
+          gather(run.count, source, step_, to + run.at);
       }
     }
   }

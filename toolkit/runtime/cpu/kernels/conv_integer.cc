@@ -166,8 +166,10 @@ class QLinearConv : public IntegerConv {
                r.bias = static_cast<int32_t>(
                    static_cast<uint32_t>(offset) +
                    (bias ? static_cast<uint32_t>(bias->data<int32_t>()[channel]) : 0u));
-               requantize(row, values, nr, r);
                uint8_t* out = y.data<uint8_t>() + (image * channels + channel) * plane;
+               if (run != end && run->count == nr)
+                 return requantize(out + run->position, values, nr, r);
+               requantize(row, values, nr, r);
                for (; run != end; ++run)
                  std::memcpy(out + run->position, row + run->at, static_cast<size_t>(run->count));
              });

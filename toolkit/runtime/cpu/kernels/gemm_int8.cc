@@ -87,30 +87,13 @@ PackedColumns::PackedColumns(int64_t k, int64_t n, const uint8_t* x, int64_t ld,
   });
 }
 
-namespace {
-
-// row[j] -= a_zero columns[j] + b_zero[j] rest, without overflow of signed numbers.
-void TakeZeros(int32_t* row, int64_t n, int32_t a_zero, const int32_t* columns,
-               const int32_t* b_zero, int b_step, int32_t rest) {
-  const auto az = static_cast<uint32_t>(a_zero), r = static_cast<uint32_t>(rest);
-  auto* out = reinterpret_cast<uint32_t*>(row);
-  if (b_step == 0) {
-    const uint32_t both = static_cast<uint32_t>(b_zero[0]) * r;
-    for (int64_t j = 0; j < n; ++j) out[j] -= az * static_cast<uint32_t>(columns[j]) + both;
-    return;
-  }
-  for (int64_t j = 0; j < n; ++j)
-    out[j] -= az * static_cast<uint32_t>(columns[j]) + static_cast<uint32_t>(b_zero[j]) * r;
-}
-
-}  // namespace
-
 void Int8Gemm(const PackedRows& a, const PackedColumns& b, const ZeroPoints& zero,
               const RowSink& sink) {
   const Int8Kernels& kernels = ActiveInt8();
   const int64_t nr = kernels.nr, groups = a.groups(), columns = b.panels(), rows = a.panels();
   if (columns == 0 || rows == 0) return;
   const std::vector<int64_t> offsets = PanelOffsets(groups);
+  const auto take_zeros = Int8Functions().take_zeros;
   ThreadPool& pool = ThreadPool::Global();
   // A block of A's panels stays in the second-level cache while B's pass by.
   const int64_t panel_bytes = kernels.mr * groups * kernels.group * kernels.a_item;
@@ -133,9 +116,10 @@ void Int8Gemm(const PackedRows& a, const PackedColumns& b, const ZeroPoints& zer
           const auto rest =
               static_cast<int32_t>(static_cast<uint32_t>(a.sums()[i0 + i]) -
                                    static_cast<uint32_t>(a.k()) * static_cast<uint32_t>(a_zero));
-          TakeZeros(tile + i * nr, n, a_zero, b.sums() + j, zero.b + j * zero.b_step, zero.b_step,
-                    rest);
-          sink(i0 + i, j, n, tile + i * nr);
+          int32_t* row = tile + i * nr;
+          take_zeros(n, row, a_zero, b.sums() + j, zero.b + j * zero.b_step, zero.b_step, rest,
+                     row);
+          sink(i0 + i, j, n, row);
         }
       }
     }

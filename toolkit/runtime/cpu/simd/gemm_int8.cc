@@ -139,49 +139,113 @@ template <class T, int kGroup>
 void PackA(int64_t rows, int64_t k, const uint8_t* x, int64_t ld, uint8_t flip, void* out,
            int32_t* sums) {
   T* to = static_cast<T*>(out);
-  const int64_t whole = k / kGroup * kGroup, groups = (k + kGroup - 1) / kGroup;
+  const int64_t whole = k / kGroup * kGroup;
   for (int64_t i = 0; i < rows; ++i) {
     const uint8_t* row = x + i * ld;
     int32_t sum = 0;
     for (int64_t p = 0; p < k; ++p) sum += static_cast<int8_t>(row[p] ^ flip);
     sums[i] = sum;
     T* at = to + i * kGroup;
-    for (int64_t p = 0; p < whole; p += kGroup, at += rows * kGroup)
+    int64_t p = 0;
+    if constexpr (sizeof(T) == 1) {
+      const uint32_t flips = flip * 0x01010101u;
+      for (; p < whole; p += kGroup, at += rows * kGroup) {
+        uint32_t quad;
+        memcpy(&quad, row + p, 4);
+        quad ^= flips;
+        memcpy(at, &quad, 4);
+      }
+    }
+    for (; p < whole; p += kGroup, at += rows * kGroup)
       for (int s = 0; s < kGroup; ++s) at[s] = static_cast<int8_t>(row[p + s] ^ flip);
-    if (groups * kGroup > k)
+    if (p < k)
       for (int s = 0; s < kGroup; ++s)
-        at[s] = whole + s < k ? static_cast<int8_t>(row[whole + s] ^ flip) : 0;
+        at[s] = p + s < k ? static_cast<int8_t>(row[p + s] ^ flip) : 0;
   }
+}
+
+typedef uint8_t Bytes16V __attribute__((vector_size(16)));
+typedef uint16_t Words8V __attribute__((vector_size(16)));
+
+TK_INLINE Bytes16V LoadBytes(const uint8_t* x, uint8_t flip) {
+  Bytes16V v;
+  memcpy(&v, x, sizeof(v));
+  return v ^ flip;
+}
+
+// One group of `steps` rows of B: 16 columns a pass.
+template <int kGroup>
+TK_INLINE void PackGroup(int64_t steps, int64_t n, const uint8_t* x, int64_t ld, uint8_t flip,
+                         uint8_t* out) {
+  int64_t j = 0;
+  for (; j + 16 <= n; j += 16, out += 16 * kGroup) {
+    Bytes16V r[kGroup];
+    TK_UNROLL
+    for (int s = 0; s < kGroup; ++s)
+      r[s] = s < steps ? LoadBytes(x + s * ld + j, flip) : Bytes16V{};
+    Words8V pairs[kGroup];  // Of steps 0 and 1, then of 2 and 3; low columns, high columns.
+    TK_UNROLL
+    for (int s = 0; s < kGroup; s += 2) {
+      pairs[s] = (Words8V)__builtin_shufflevector(r[s], r[s + 1], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20,
+                                                  5, 21, 6, 22, 7, 23);
+      pairs[s + 1] = (Words8V)__builtin_shufflevector(r[s], r[s + 1], 8, 24, 9, 25, 10, 26, 11, 27,
+                                                      12, 28, 13, 29, 14, 30, 15, 31);
+    }
+    if constexpr (kGroup == 2) {
+      memcpy(out, pairs, 32);
+    } else {
+      TK_UNROLL
+      for (int h = 0; h < 2; ++h) {
+        const Words8V low =
+            __builtin_shufflevector(pairs[h], pairs[h + 2], 0, 8, 1, 9, 2, 10, 3, 11);
+        const Words8V high =
+            __builtin_shufflevector(pairs[h], pairs[h + 2], 4, 12, 5, 13, 6, 14, 7, 15);
+        memcpy(out + 32 * h, &low, 16);
+        memcpy(out + 32 * h + 16, &high, 16);
+      }
+    }
+  }
+  for (; j < n; ++j, out += kGroup)
+    for (int s = 0; s < kGroup; ++s) out[s] = s < steps ? x[s * ld + j] ^ flip : 0;
 }
 
 template <int kGroup>
 void PackB(int64_t k, int64_t n, int64_t width, const uint8_t* x, int64_t ld, uint8_t flip,
            uint8_t* out) {
   for (int64_t p = 0; p < k; p += kGroup, out += width * kGroup) {
-    const uint8_t* row = x + p * ld;
-    if (p + kGroup <= k && kGroup == 4) {
-      const uint8_t *r1 = row + ld, *r2 = r1 + ld, *r3 = r2 + ld;
-      TK_IVDEP
-      for (int64_t j = 0; j < n; ++j) {
-        out[4 * j] = row[j] ^ flip;
-        out[4 * j + 1] = r1[j] ^ flip;
-        out[4 * j + 2] = r2[j] ^ flip;
-        out[4 * j + 3] = r3[j] ^ flip;
-      }
-    } else if (p + kGroup <= k) {
-      const uint8_t* r1 = row + ld;
-      TK_IVDEP
-      for (int64_t j = 0; j < n; ++j) {
-        out[2 * j] = row[j] ^ flip;
-        out[2 * j + 1] = r1[j] ^ flip;
-      }
-    } else {
-      for (int64_t j = 0; j < n; ++j)
-        for (int s = 0; s < kGroup; ++s)
-          out[kGroup * j + s] = p + s < k ? row[s * ld + j] ^ flip : 0;
-    }
+    PackGroup<kGroup>(k - p, n, x + p * ld, ld, flip, out);
     if (n < width) memset(out + n * kGroup, 0, static_cast<size_t>((width - n) * kGroup));
   }
+}
+
+void TakeZeros(int64_t n, const int32_t* x, int32_t a_zero, const int32_t* columns,
+               const int32_t* b_zero, int b_step, int32_t rest, int32_t* y) {
+  const auto az = static_cast<uint32_t>(a_zero), r = static_cast<uint32_t>(rest);
+  if (b_step == 0) {
+    const uint32_t both = static_cast<uint32_t>(b_zero[0]) * r;
+    TK_IVDEP
+    for (int64_t j = 0; j < n; ++j)
+      y[j] = static_cast<int32_t>(static_cast<uint32_t>(x[j]) -
+                                  (az * static_cast<uint32_t>(columns[j]) + both));
+    return;
+  }
+  TK_IVDEP
+  for (int64_t j = 0; j < n; ++j)
+    y[j] =
+        static_cast<int32_t>(static_cast<uint32_t>(x[j]) - (az * static_cast<uint32_t>(columns[j]) +
+                                                            static_cast<uint32_t>(b_zero[j]) * r));
+}
+
+template <class T>
+void Gather(int64_t n, const void* x, int64_t stride, void* out) {
+  const T* from = static_cast<const T*>(x);
+  T* to = static_cast<T*>(out);
+  if (stride == 2) {
+    TK_IVDEP
+    for (int64_t j = 0; j < n; ++j) to[j] = from[2 * j];
+    return;
+  }
+  for (int64_t j = 0; j < n; ++j) to[j] = from[j * stride];
 }
 
 template <int kRows, int kRow = 1>
@@ -222,6 +286,7 @@ constexpr Int8Kernels Vnni() { return {}; }
 
 }  // namespace
 
-extern const Int8Table int8_table = {Plain(), Vnni()};
+extern const Int8Table int8_table = {Plain(), Vnni(), TakeZeros, Gather<uint16_t>,
+                                     Gather<uint32_t>};
 
 }  // namespace toolkit::TOOLKIT_ISA_NS

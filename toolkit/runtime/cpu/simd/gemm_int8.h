@@ -37,6 +37,12 @@ struct Int8Kernels {
 struct Int8Table {
   Int8Kernels plain;
   Int8Kernels vnni;  // Without kernels where the compiler or the instruction set has none.
+  // y[j] = x[j] - a_zero columns[j] - b_zero[j * b_step] rest, modulo 2^32; y may be x.
+  void (*take_zeros)(int64_t n, const int32_t* x, int32_t a_zero, const int32_t* columns,
+                     const int32_t* b_zero, int b_step, int32_t rest, int32_t* y);
+  // out[j] = x[j * stride], in lanes of 2 and of 4 bytes.
+  void (*gather2)(int64_t n, const void* x, int64_t stride, void* out);
+  void (*gather4)(int64_t n, const void* x, int64_t stride, void* out);
 };
 
 }  // namespace toolkit
