@@ -155,14 +155,9 @@ def map_type(x: Any) -> onnx.TypeProto:
     """The type of a map with float32 or int64 values, or of a sequence of such maps."""
     if isinstance(x, list):
         return helper.make_sequence_type_proto(map_type(x[0]))
-    keys, values = ({type(v) for v in part} for part in (x, x.values()))
-    kinds = {
-        int: onnx.TensorProto.INT64,
-        str: onnx.TensorProto.STRING,
-        float: onnx.TensorProto.FLOAT,
-    }
-    value = helper.make_tensor_type_proto(kinds[values.pop()], [])
-    return helper.make_map_type_proto(kinds[keys.pop()], value)
+    keys, values = (np.array(list(part)).dtype for part in (x, x.values()))
+    keys, values = map(helper.np_dtype_to_tensor_dtype, (keys, values))
+    return helper.make_map_type_proto(keys, helper.make_tensor_type_proto(values, []))
 
 
 def model(op: OpInfo, sample: Sample, outputs: Arrays, symbolic: bool = False) -> onnx.ModelProto:
@@ -210,7 +205,15 @@ def onnxruntime(op: OpInfo, sample: Sample) -> Arrays:
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
     session = ort.InferenceSession(proto.SerializeToString(), options, ["CPUExecutionProvider"])
-    return session.run(None, feed(sample))
+    return session.run(None, {k: _plain(x) for k, x in feed(sample).items()})
+
+
+def _plain(x: Any) -> Any:
+    return (
+        {k: v.item() if isinstance(v, np.generic) else v for k, v in x.items()}
+        if isinstance(x, dict)
+        else x
+    )
 
 
 def expected(op: OpInfo, sample: Sample) -> Arrays:

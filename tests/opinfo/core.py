@@ -183,19 +183,28 @@ class OpInfo:
         return replace(self, **changes)
 
 
-def by_onnxruntime(op_type: str, domain: str = "") -> Callable[[Sample], Arrays]:
-    """A reference that asks onnxruntime, or onnx.reference for types that the former lacks."""
+def by_onnxruntime(
+    op_type: str, domain: str = "", instead: dict[str, str] | None = None, keeps: bool = False
+) -> Callable[[Sample], Arrays]:
+    """A reference that asks onnxruntime.
+
+    Args:
+        op_type: The operator.
+        domain: Its domain.
+        instead: For types that onnxruntime lacks, the type to ask in.
+        keeps: Whether results have the type of the inputs.
+    """
 
     def reference(sample: Sample) -> Arrays:
         from tests import opcheck
 
-        op = OpInfo(op_type, lambda d: (), domain)
-        try:
-            return opcheck.onnxruntime(op, sample)
-        except Exception as error:
-            if "NOT_IMPLEMENTED" not in str(error) and "Type Error" not in str(error):
-                raise
-            return opcheck.onnx_reference(op, sample)
+        x = sample.inputs[0]
+        dtype = x.dtype if isinstance(x, np.ndarray) else None
+        other = (instead or {}).get(str(dtype), dtype)
+        inputs = (v.astype(other) if dtype and v.dtype == dtype else v for v in sample.inputs)
+        call = replace(sample, inputs=tuple(inputs))
+        results = opcheck.onnxruntime(OpInfo(op_type, lambda d: (), domain), call)
+        return [y.astype(dtype) for y in results] if keeps else results
 
     return reference
 
