@@ -25,7 +25,7 @@ def holds_map(kind: onnx.TypeProto) -> bool:
     name = kind.WhichOneof("value")
     if name in ("sequence_type", "optional_type"):
         return holds_map(getattr(kind, name).elem_type)
-    return name == "map_type"
+    return bool(name == "map_type")
 
 
 def take(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, onnx.TypeProto]]:

@@ -428,7 +428,7 @@ def _fits_map(kind: onnx.TypeProto, value: _core.Tensor) -> bool:
         return False
     keys, values = value.items()
     element = kind.map_type.value_type.tensor_type.elem_type
-    return keys.dtype == kind.map_type.key_type and values.dtype == element
+    return bool(keys.dtype == kind.map_type.key_type and values.dtype == element)
 
 
 def _fits(declared: ir.TypeProtocol | None, value: _core.Tensor) -> bool:
