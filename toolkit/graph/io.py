@@ -26,6 +26,7 @@ from toolkit.graph.check import (
 )
 from toolkit.graph.declared import DeclaredShapes
 from toolkit.graph.downgrade import downgrade
+from toolkit.graph.expansions import expand
 from toolkit.graph.normalize import normalize
 from toolkit.graph.upgrade import CANONICAL_OPSET, upgrade
 
@@ -46,6 +47,8 @@ ModelSource = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
 
 def load_model(source: ModelSource) -> ir.Model:
     """Reads, checks and upgrades a model; its values then have types and, if known, shapes.
+
+    Operators with a rule in `graph.expansions` are written out.
 
     Args:
         source: A path, the file's bytes, a `ModelProto` (not changed), or an `ir.Model` (changed in
@@ -97,6 +100,7 @@ def _checked(
 def _canonical(model: ir.Model) -> ir.Model:
     opsets = dict(model.opset_imports)
     upgrade(model)
+    expand(model)
     infos = model.meta.get(training_info.META_KEY, ())
     if infos and opsets.get("") != CANONICAL_OPSET:
         converted = training_info.convert(infos, model, opsets, upgrade)
