@@ -23,6 +23,7 @@ from tests import opcheck
 from tests.opinfo import FAMILIES, OpInfo, Sample
 from tests.opinfo.core import every_array
 from toolkit.errors import ToolkitError
+from toolkit.runtime import _core
 
 INTS = (0, 1, -1, 2, 7, 2**31 - 1, 2**31, 2**40, 2**62, -(2**62), 2**63 - 1, -(2**63))
 DTYPES = ("float32", "float64", "int32", "int64", "bool", "uint8", "float16")
@@ -30,6 +31,9 @@ SHAPES = ((), (0,), (1,), (3,), (2, 3), (2, 0, 3), (1, 2, 3, 4), (1,) * 8)
 # How a message may begin: with the operator, or what stood before it in the call.
 PLACES = ("array", "rank", "out of memory", "load", "run", "strings")
 MEMORY = 700 << 20  # Bytes that a call may take beyond what the process has.
+
+
+MAPS = ({}, {1: 1.0, 2: 2.0}, {-1: 1.0}, {2**62: 1.0}, {1: "x"}, {"x": 1.0}, {"": "x"}, {1: 1})
 
 
 def mutated_arrays(x: Any) -> Iterator[Any]:
@@ -40,12 +44,19 @@ def mutated_arrays(x: Any) -> Iterator[Any]:
         yield from (np.ones(3, np.float32), [*x, np.ones(2, np.int8)], x[:1])
         return
     yield [x]
+    if isinstance(x, dict):
+        yield from (np.ones(2, np.float32), *MAPS)
+        return
+    yield MAPS[1]
+    text = x.dtype == object
     for dtype in DTYPES:
-        if x.dtype != dtype and x.dtype != object:
+        if x.dtype != dtype:
             with np.errstate(all="ignore"):
-                yield x.astype(dtype)
+                yield np.ones(x.shape, dtype) if text else x.astype(dtype)
+    if not text:
+        yield np.full(x.shape, "text", object)
     for shape in SHAPES:
-        yield np.ones(shape, x.dtype)
+        yield np.full(shape, "text" if text else 1, x.dtype)
     yield x.reshape(-1)
     yield x[None]
     yield np.repeat(x.reshape(-1), 2)
@@ -69,18 +80,20 @@ def mutated_attributes(value: Any) -> Iterator[Any]:
         yield from ("", "garbage", 1)
     elif isinstance(value, list):
         yield from ([], value[:-1], value + value[-1:], "text", 1)
-        for v in INTS:
+        texts = any(isinstance(v, str) for v in value)
+        for v in ("", "text", "BRANCH_GT", "LEAF") if texts else INTS:
             yield [v] * len(value)
             yield [*value[:-1], v]
 
 
 def declared_attributes(op: OpInfo) -> dict[str, Any]:
     """A plausible value for each attribute of the schema."""
-    if op.domain:
+    if op.domain not in opcheck.ONNX_DOMAINS:
         return {}
-    kinds = {"INT": 1, "FLOAT": 0.5, "STRING": "x", "INTS": [1, 1]}
+    kinds = {"INT": 1, "FLOAT": 0.5, "STRING": "x", "INTS": [1, 1], "FLOATS": [0.5, 1.0]}
+    kinds["STRINGS"] = ["x", "y"]
     found = {}
-    for name, a in opcheck.schema(op.op_type).attributes.items():
+    for name, a in opcheck.schema(op.op_type, op.domain).attributes.items():
         kind = str(a.type).rpartition(".")[2]
         if kind in kinds and isinstance(a.type, onnx.defs.OpSchema.AttrType):
             found[name] = kinds[kind]
@@ -149,8 +162,8 @@ def call(op: OpInfo, sample: Sample) -> None:
         return
     inputs = [opcheck.tensor(x) for x in sample.inputs]
     for y in opcheck.kernel(op, sample.attributes).run(inputs, sample.outputs):
-        if y is not None and y.nbytes:  # A sequence has none of its own.
-            opcheck.array(y).tobytes()
+        if y is not None and (y.nbytes or y.dtype in (_core.SEQUENCE, _core.MAP)):
+            opcheck.array(y)
 
 
 def limit_memory() -> None:

@@ -18,6 +18,8 @@ from toolkit import dtypes
 from toolkit.runtime import _core, values
 
 OPSET = 28
+ML = "ai.onnx.ml"
+ONNX_DOMAINS = ("", ML, "ai.onnx.preview.training")
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 Arrays = list[np.ndarray | None]
 
@@ -82,9 +84,16 @@ def registered() -> dict[tuple[str, str], frozenset[str]]:
     return {(domain, op_type): frozenset(types) for domain, op_type, types in _core.kernels()}
 
 
+def opset(op_type: str, domain: str) -> int:
+    """The newest opset of a domain in which the operator is not deprecated."""
+    if domain == ML:
+        return 3 if op_type in ("TreeEnsembleClassifier", "TreeEnsembleRegressor") else 5
+    return 1 if domain else OPSET
+
+
 @functools.cache
 def schema(op_type: str, domain: str = "") -> onnx.defs.OpSchema:
-    return onnx.defs.get_schema(op_type, OPSET if not domain else 1, domain)
+    return onnx.defs.get_schema(op_type, opset(op_type, domain), domain)
 
 
 # Names of the schemas that are not numpy's.
@@ -99,7 +108,7 @@ NARROW = frozenset(t.name for t in dtypes.NARROW)
 
 def schema_types(op: OpInfo, index: int) -> frozenset[str]:
     """What the schema allows for an input, in numpy's names."""
-    declared = schema(op.op_type).inputs
+    declared = schema(op.op_type, op.domain).inputs
     types = declared[min(index, len(declared) - 1)].types
     return frozenset(_NAMES.get(t[7:-1], t[7:-1]) for t in types if t.startswith("tensor("))
 
@@ -109,7 +118,7 @@ def tested_dtypes(op: OpInfo) -> list[str]:
     extra: frozenset[str] = frozenset()
     if op.typed_by is not None:
         extra = registered().get((op.domain, op.op_type), frozenset())
-        if not op.domain:
+        if op.domain in ONNX_DOMAINS:
             extra &= schema_types(op, op.typed_by)
     return [*op.dtypes, *sorted(extra - set(op.dtypes))]
 
@@ -131,6 +140,8 @@ def node(op: OpInfo, sample: Sample) -> onnx.NodeProto:
 
 
 def value_info(name: str, x: Any, symbolic: str = "") -> onnx.ValueInfoProto:
+    if isinstance(x, dict) or (isinstance(x, list) and x and isinstance(x[0], dict)):
+        return onnx.ValueInfoProto(name=name, type=map_type(x))
     if isinstance(x, list):
         kind = helper.np_dtype_to_tensor_dtype(x[0].dtype) if x else onnx.TensorProto.FLOAT
         return helper.make_tensor_sequence_value_info(name, kind, None)
@@ -138,6 +149,15 @@ def value_info(name: str, x: Any, symbolic: str = "") -> onnx.ValueInfoProto:
         return onnx.ValueInfoProto(name=name)
     shape = [f"{symbolic}_{i}" for i in range(x.ndim)] if symbolic else x.shape
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(x.dtype), shape)
+
+
+def map_type(x: Any) -> onnx.TypeProto:
+    """The type of a map with float32 or int64 values, or of a sequence of such maps."""
+    if isinstance(x, list):
+        return helper.make_sequence_type_proto(map_type(x[0]))
+    keys, values = (np.array(list(part)).dtype for part in (x, x.values()))
+    keys, values = map(helper.np_dtype_to_tensor_dtype, (keys, values))
+    return helper.make_map_type_proto(keys, helper.make_tensor_type_proto(values, []))
 
 
 def model(op: OpInfo, sample: Sample, outputs: Arrays, symbolic: bool = False) -> onnx.ModelProto:
@@ -155,7 +175,7 @@ def model(op: OpInfo, sample: Sample, outputs: Arrays, symbolic: bool = False) -
     graph = helper.make_graph([node(op, sample)], op.op_type, inputs, results)
     opsets = [helper.make_opsetid("", OPSET)]
     if op.domain:
-        opsets.append(helper.make_opsetid(op.domain, 1))
+        opsets.append(helper.make_opsetid(op.domain, opset(op.op_type, op.domain)))
     return helper.make_model(graph, opset_imports=opsets, ir_version=13)
 
 
@@ -169,6 +189,31 @@ def onnx_reference(op: OpInfo, sample: Sample) -> Arrays:
     placeholder = [np.zeros((), np.float32)] * sample.outputs
     evaluator = ReferenceEvaluator(model(op, sample, placeholder))
     return [y if isinstance(y, list) else np.asarray(y) for y in evaluator.run(None, feed(sample))]
+
+
+def onnxruntime(op: OpInfo, sample: Sample) -> Arrays:
+    """Onnxruntime's answer, where it has the operator for the types of the sample."""
+    import onnxruntime as ort
+
+    placeholder = [np.zeros((), np.float32)] * sample.outputs
+    proto = model(op, sample, placeholder)
+    proto.ir_version = 10
+    proto.opset_import[0].version = 21
+    for y in proto.graph.output:
+        y.ClearField("type")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    session = ort.InferenceSession(proto.SerializeToString(), options, ["CPUExecutionProvider"])
+    return session.run(None, {k: _plain(x) for k, x in feed(sample).items()})
+
+
+def _plain(x: Any) -> Any:
+    return (
+        {k: v.item() if isinstance(v, np.generic) else v for k, v in x.items()}
+        if isinstance(x, dict)
+        else x
+    )
 
 
 def expected(op: OpInfo, sample: Sample) -> Arrays:

@@ -71,7 +71,7 @@ def test_second_order(op, rng):
         gradcheck.check_second_order(gradcheck.case(op, sample, rng), rng)
 
 
-COMPOSITES = [op for op in OPS if op.domain]
+COMPOSITES = [op for op in OPS if op.domain.startswith("toolkit.")]
 
 
 @pytest.mark.parametrize("op", COMPOSITES, ids=lambda op: op.name)

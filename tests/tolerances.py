@@ -43,6 +43,9 @@ def assert_close(got, want, scale: float = 1.0, tolerance=None, message: str = "
         for g, w in zip(got, want, strict=True):
             assert_close(g, w, scale, tolerance, message)
         return
+    if isinstance(want, dict):
+        assert isinstance(got, dict) and set(got) == set(want), f"{want}, got {got}. {message}"
+        got, want = [got[k] for k in want], list(want.values())
     got, want = np.asarray(got), np.asarray(want)
     assert got.dtype == want.dtype, f"dtype {want.dtype} is required, got {got.dtype}. {message}"
     assert got.shape == want.shape, f"shape {want.shape} is required, got {got.shape}. {message}"

@@ -41,6 +41,7 @@ from toolkit.dtypes import (
     uint32,
     uint64,
 )
+from toolkit.graph import expansions
 from toolkit.random import (
     Generator,
     default_generator,
@@ -54,6 +55,10 @@ from toolkit.runtime._core import get_num_threads, set_num_threads
 from toolkit.tensor import Size, Tensor, tensor
 
 __version__ = "0.1.0"
+
+expansions.register(
+    "ai.onnx.preview.training", "Gradient", "toolkit.autodiff.preview:expand_gradients"
+)
 
 dtype = DType
 inf, nan, pi, e = _functions.inf, _functions.nan, _functions.pi, _functions.e

@@ -20,7 +20,7 @@ NUMBERS = FLOATS + SIGNED
 ALL = (*NUMBERS, "bool")
 
 Arrays = list[np.ndarray | None]
-Input = np.ndarray | list[np.ndarray] | None  # A list is a sequence.
+Input = np.ndarray | list[np.ndarray] | dict[Any, Any] | None  # A list is a sequence.
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ class Sample:
 def _described(x: Input) -> str:
     if isinstance(x, np.ndarray):
         return f"{x.dtype}{list(x.shape)}" + (f"={x}" if x.size < 7 else "")
-    return "None" if x is None else f"[{'; '.join(_described(item) for item in x)}]"
+    if x is None or isinstance(x, dict):
+        return str(x)
+    return f"[{'; '.join(_described(item) for item in x)}]"
 
 
 def every_array(inputs: Iterable[Any]) -> Iterable[np.ndarray]:
@@ -47,7 +49,7 @@ def every_array(inputs: Iterable[Any]) -> Iterable[np.ndarray]:
     for x in inputs:
         if isinstance(x, list):
             yield from every_array(x)
-        elif x is not None:
+        elif isinstance(x, np.ndarray):
             yield x
 
 
@@ -64,7 +66,7 @@ def S(*inputs: Any, outputs: int = 1, **attributes: Any) -> Sample:
 def _as_input(x: Any) -> Input:
     if isinstance(x, list) and all(isinstance(item, np.ndarray) for item in x):
         return x
-    return None if x is None else np.asarray(x)
+    return x if x is None or isinstance(x, dict) else np.asarray(x)
 
 
 def i64(*values: int) -> np.ndarray:
@@ -179,6 +181,32 @@ class OpInfo:
 
     def but(self, **changes: Any) -> OpInfo:
         return replace(self, **changes)
+
+
+def by_onnxruntime(
+    op_type: str, domain: str = "", instead: dict[str, str] | None = None, keeps: bool = False
+) -> Callable[[Sample], Arrays]:
+    """A reference that asks onnxruntime.
+
+    Args:
+        op_type: The operator.
+        domain: Its domain.
+        instead: For types that onnxruntime lacks, the type to ask in.
+        keeps: Whether results have the type of the inputs.
+    """
+
+    def reference(sample: Sample) -> Arrays:
+        from tests import opcheck
+
+        x = sample.inputs[0]
+        dtype = x.dtype if isinstance(x, np.ndarray) else None
+        other = (instead or {}).get(str(dtype), dtype)
+        inputs = (v.astype(other) if dtype and v.dtype == dtype else v for v in sample.inputs)
+        call = replace(sample, inputs=tuple(inputs))
+        results = opcheck.onnxruntime(OpInfo(op_type, lambda d: (), domain), call)
+        return [y.astype(dtype) for y in results] if keeps else results
+
+    return reference
 
 
 # Sizes with every remainder of the vector widths, empty and zero-size ones.

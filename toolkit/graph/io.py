@@ -14,7 +14,7 @@ import onnx
 import onnx_ir as ir
 
 from toolkit.errors import InvalidModelError, ToolkitWarning
-from toolkit.graph import training_info
+from toolkit.graph import map_types, training_info
 from toolkit.graph.atomic import write_atomically
 from toolkit.graph.check import (
     PROTO_LIMIT,
@@ -26,6 +26,7 @@ from toolkit.graph.check import (
 )
 from toolkit.graph.declared import DeclaredShapes
 from toolkit.graph.downgrade import downgrade
+from toolkit.graph.expansions import expand
 from toolkit.graph.normalize import normalize
 from toolkit.graph.upgrade import CANONICAL_OPSET, upgrade
 
@@ -46,6 +47,8 @@ ModelSource = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
 
 def load_model(source: ModelSource) -> ir.Model:
     """Reads, checks and upgrades a model; its values then have types and, if known, shapes.
+
+    Operators with a rule in `graph.expansions` are written out.
 
     Args:
         source: A path, the file's bytes, a `ModelProto` (not changed), or an `ir.Model` (changed in
@@ -97,6 +100,7 @@ def _checked(
 def _canonical(model: ir.Model) -> ir.Model:
     opsets = dict(model.opset_imports)
     upgrade(model)
+    expand(model)
     infos = model.meta.get(training_info.META_KEY, ())
     if infos and opsets.get("") != CANONICAL_OPSET:
         converted = training_info.convert(infos, model, opsets, upgrade)
@@ -185,8 +189,10 @@ def _read(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx.Mode
 
 
 def _deserialize(proto: onnx.ModelProto, path: str | None, where: str) -> ir.Model:
+    plain, maps = map_types.take(proto)
     try:
-        model = ir.serde.deserialize_model(proto)
+        model = ir.serde.deserialize_model(plain)
+        map_types.give(model, maps)
         if path is not None:
             for graph in model.graphs():
                 ir.external_data.set_base_dir(graph, os.path.dirname(os.path.abspath(path)))
@@ -256,6 +262,7 @@ def _serialized(work: ir.Model, model: ir.Model) -> onnx.ModelProto:
         proto = ir.serde.serialize_model(work)
     except ir.serde.SerdeError as error:
         raise invalid("export", _root_cause(error)) from None
+    map_types.put_back(proto, work)
     infos = model.meta.get(training_info.META_KEY, ())
     target = work.opset_imports[""]
     if infos and target != CANONICAL_OPSET:

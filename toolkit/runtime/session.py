@@ -17,11 +17,17 @@ import onnx_ir as ir
 
 from toolkit import dtypes
 from toolkit.errors import DTypeError, InvalidArgumentError, ShapeError, ToolkitWarning
+from toolkit.graph import map_types
 from toolkit.graph.io import load_model
 from toolkit.graph.passes import optimize
 from toolkit.runtime import _core
 from toolkit.runtime.lowering import CompiledProgram, lower
-from toolkit.runtime.values import to_native, value_from_native, value_to_native
+from toolkit.runtime.values import (
+    maps_to_native,
+    to_native,
+    value_from_native,
+    value_to_native,
+)
 
 _CPU = "CPUExecutionProvider"
 _TYPE_STRINGS = {"float32": "float", "float64": "double"}
@@ -236,8 +242,12 @@ class InferenceSession:
         """
         feed = {}
         for name, value in input_feed.items():
+            declared = self._inputs.get(name)
+            kind = map_types.of(declared) if declared is not None else None
             if isinstance(value, OrtValue):
                 feed[name] = value._tensor
+            elif kind is not None:
+                feed[name] = maps_to_native(value, kind, name)
             else:
                 feed[name] = value_to_native(value)
         return [value_from_native(t) for t in self._run(output_names, feed)]
@@ -354,7 +364,21 @@ def _described(value: _core.Tensor) -> ir.TypeProtocol | None:
     return ir.TensorType(ir.DataType(value.dtype))
 
 
+def _map_string(kind: onnx.TypeProto) -> str:
+    """As `_type_string`, of a type that may be a map: "seq(map(int64,tensor(float)))"."""
+    name = kind.WhichOneof("value")
+    if name == "sequence_type":
+        return f"seq({_map_string(kind.sequence_type.elem_type)})"
+    if name == "map_type":
+        key = dtypes.BY_ONNX[kind.map_type.key_type].name
+        return f"map({key},{_map_string(kind.map_type.value_type)})"
+    return _type_string(ir.serde.deserialize_type_proto_for_type(kind))
+
+
 def _node_arg(value: ir.Value) -> NodeArg:
+    kind = map_types.of(value)
+    if kind is not None:
+        return NodeArg(value.name or "", _map_string(kind), [])
     shape: list[int | str | None] = [
         d if isinstance(d, int) else d.value for d in (value.shape or ())
     ]
@@ -363,6 +387,13 @@ def _node_arg(value: ir.Value) -> NodeArg:
 
 def _check(declared: ir.Value, tensor: _core.Tensor) -> None:
     """Refuses a fed value that the graph's declaration does not allow."""
+    kind = map_types.of(declared)
+    if kind is not None:
+        if not _fits_map(kind, tensor):
+            raise DTypeError(
+                f"run: input '{declared.name}' must be {_map_string(kind)}, got other."
+            )
+        return
     if not _fits(declared.type, tensor):
         need, got = _type_text(declared.type), _type_text(_described(tensor))
         raise DTypeError(f"run: input '{declared.name}' must be {need}, got {got}.")
@@ -394,6 +425,17 @@ def _warn_of_shapes(declared: Sequence[ir.Value], results: Sequence[_core.Tensor
                 ToolkitWarning,
                 stacklevel=4,
             )
+
+
+def _fits_map(kind: onnx.TypeProto, value: _core.Tensor) -> bool:
+    if kind.WhichOneof("value") == "sequence_type":
+        inner = kind.sequence_type.elem_type
+        return value.dtype == _core.SEQUENCE and all(_fits_map(inner, v) for v in value.items())
+    if value.dtype != _core.MAP:
+        return False
+    keys, values = value.items()
+    element = kind.map_type.value_type.tensor_type.elem_type
+    return bool(keys.dtype == kind.map_type.key_type and values.dtype == element)
 
 
 def _fits(declared: ir.TypeProtocol | None, value: _core.Tensor) -> bool:

@@ -70,6 +70,35 @@ def value_to_native(value: Any) -> _core.Tensor:
     return to_native(value)
 
 
+def maps_to_native(value: Any, kind: Any, name: str) -> _core.Tensor:
+    """A dict, or a list of dicts, as maps of the key and element types of an `onnx.TypeProto`.
+
+    Raises:
+        DTypeError: The value is no map, or holds what its type does not.
+    """
+    if kind.WhichOneof("value") == "sequence_type" and isinstance(value, (list, tuple)):
+        inner = kind.sequence_type.elem_type
+        return _core.Tensor.sequence([maps_to_native(v, inner, name) for v in value])
+    if kind.WhichOneof("value") != "map_type" or not isinstance(value, Mapping):
+        raise DTypeError(f"run: a dict is required for the map '{name}', got {type(value)}.")
+    types = (kind.map_type.key_type, kind.map_type.value_type.tensor_type.elem_type)
+    parts = [
+        to_native(_elements(list(items), dtypes.BY_ONNX[t], name))
+        for items, t in zip((value, value.values()), types, strict=True)
+    ]
+    return _core.Tensor.map(*parts)
+
+
+def _elements(items: list[Any], kind: dtypes.DType, name: str) -> np.ndarray[Any, Any]:
+    text = kind is dtypes.string
+    try:
+        if all(isinstance(x, (str, bytes)) == text for x in items):
+            return np.array(items, object if text else kind.numpy)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise DTypeError(f"run: the map '{name}' must hold {kind.name}, got other items.")
+
+
 def _named(value: Mapping[Any, Any]) -> bool:
     kinds = {isinstance(key, str) for key in value}
     if len(kinds) > 1:

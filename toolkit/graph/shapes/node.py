@@ -13,6 +13,7 @@ import onnx_ir as ir
 from onnx import shape_inference
 
 from toolkit.errors import DTypeError, InvalidModelError, ShapeError, ToolkitError
+from toolkit.graph.map_types import holds_map
 from toolkit.graph.shapes import attention, composites, data, registry, rules
 from toolkit.graph.shapes.registry import (
     UNKNOWN,
@@ -195,7 +196,7 @@ def encode(info: TypeInfo) -> bytes:
 def _decode(text: bytes) -> TypeInfo:
     proto = onnx.TypeProto.FromString(text)
     kind = proto.WhichOneof("value")
-    if kind is None:
+    if kind is None or holds_map(proto):
         return UNKNOWN
     if kind != "tensor_type":
         shape = ir.serde.deserialize_type_proto_for_shape(proto)

@@ -219,3 +219,9 @@ def _gemm(call: NodeCall) -> Sequence[TypeInfo] | None:
         got = f"A{signs[0]} from A {shape_text(a)} and B{signs[1]} from B {shape_text(b)}"
         raise call.fail("inner dimensions must match", got)
     return None
+
+
+@shape_function("ai.onnx.preview.training", "Gradient")
+def _gradient(call: NodeCall) -> Sequence[TypeInfo] | None:
+    """Each gradient is like the value that it is of."""
+    return [call.input(i) for i in range(call.outputs)]

@@ -22,10 +22,13 @@ Kernel = Callable[[list[Any], int], Sequence[Any]]
 Factory = Callable[[dict[str, Any]], Kernel]
 
 _STRING = (dtypes.string.onnx,)
+_UINT8 = (dtypes.uint8.onnx,)
 
 # (domain, operator): (factory, element types of the first input).
 TABLE: dict[tuple[str, str], tuple[str, tuple[int, ...]]] = {
+    ("", "ImageDecoder"): ("image:image_decoder", _UINT8),
     ("", "RegexFullMatch"): ("text:regex_full_match", _STRING),
+    ("", "StringNormalizer"): ("text:string_normalizer", _STRING),
 }
 
 

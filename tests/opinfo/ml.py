@@ -1,0 +1,515 @@
+"""Operators of ai.onnx.ml. Onnxruntime is the reference: onnx.reference lacks several of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.opinfo.core import NUMBERS, WORDS, OpInfo, S, Sample, by_onnxruntime
+
+ML = "ai.onnx.ml"
+TRANSFORMS = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
+WORD_LABELS = {"classlabels_strings": ["no", "yes", "maybe"]}
+RNG = np.random.default_rng(5)
+
+
+def floats(*shape: int) -> list[float]:
+    return [float(x) for x in RNG.uniform(-1, 1, shape).astype(np.float32).ravel()]
+
+
+def extractor_samples(d):
+    for shape, at in (
+        ((7,), [1, 6]),
+        ((3, 5), [4, 0, 0]),
+        ((2, 3, 4), [2]),
+        ((65, 17), list(range(17))),
+    ):
+        yield S(d(*shape), np.array(at, np.int64))
+    yield S(d(3, 5), np.array([[1, 2]], np.int64))
+
+
+def binarizer_samples(d):
+    for shape in ((), (0,), (65,), (2, 3, 5)):
+        yield S(single(d(*shape)))
+        yield S(single(d(*shape)), threshold=0.5)
+        yield S(single(d(*shape)), threshold=-1.0)
+
+
+def vectorizer_samples(d):
+    yield S(d(3, 2), d(3, 1), inputdimensions=[2, 1])
+    yield S(d(7), inputdimensions=[7])
+    yield S(d(65, 3), d(65, 4), d(65, 2), inputdimensions=[2, 5, 0])
+    yield S(d(2), d(3), inputdimensions=[2, 3])
+
+
+def imputer_samples(d):
+    if d.floating:
+        x = single(d(5, 3))
+        x[1, 2] = x[4, 0] = np.nan
+        x[0, 0] = 1.5
+        for values in ([9.0], [7.0, 8.0, 9.5]):
+            yield S(x, imputed_value_floats=values, replaced_value_float=float("nan"))
+            yield S(x, imputed_value_floats=values, replaced_value_float=1.5)
+        yield S(x[0], imputed_value_floats=[0.25])
+    else:
+        for values in ([9], [7, 8, 9]):
+            yield S(d(5, 3), imputed_value_int64s=values, replaced_value_int64=2)
+        yield S(d(4), imputed_value_int64s=[5])
+
+
+def normalizer_samples(d):
+    for norm in ("MAX", "L1", "L2"):
+        for shape in ((5,), (7, 3), (65, 17), (1, 1)):
+            yield S(d(*shape), norm=norm)
+        yield S(d(2, 3) * d.scalar(0), norm=norm)
+    yield S(d(3, 4))
+
+
+def scaler_samples(d):
+    for shape in ((5, 3), (3,), (65, 3)):
+        yield S(d(*shape), offset=[0.5], scale=[2.0])
+        yield S(d(*shape), offset=[0.5, -1.0, 3.0], scale=[2.0, 0.25, -3.0])
+
+
+PAIRS = {
+    "string": ("keys_strings", ["a", "B", "é", "", "B"]),
+    "int64": ("keys_int64s", [1, -2, 3, 0, 3]),
+    "float32": ("keys_floats", [1.0, -2.0, float("nan"), 0.0, 1.0]),
+}
+VALUES = (
+    {"values_strings": ["v", "", "w", "x", "y"], "default_string": "other"},
+    {"values_int64s": [5, 4, 3, 2, 1], "default_int64": -7},
+    {"values_floats": [0.5, 1.5, 2.5, 3.5, 4.5], "default_float": -0.5},
+    {"values_strings": ["v", "", "w", "x", "y"]},
+    {"values_int64s": [5, 4, 3, 2, 1]},
+    {"values_floats": [0.5, 1.5, 2.5, 3.5, 4.5]},
+)
+
+
+def keyed(d) -> np.ndarray:
+    if d.dtype == object:
+        return d(3, 17)
+    x = d.index(4, 3, 17).astype(d.dtype)
+    if d.floating:
+        x[0, :3] = np.nan
+    return x
+
+
+def label_samples(d):
+    x = keyed(d)
+    if d.dtype.name in PAIRS or d.dtype == object:
+        name, keys = PAIRS["string" if d.dtype == object else d.dtype.name]
+        for values in VALUES:
+            yield S(x, **{name: keys}, **values)
+    keys = np.array(PAIRS["string"][1] if d.dtype == object else [1, -2, 3, 0, 3]).astype(d.dtype)
+    for dtype in ("float64", "int16", "int32", "int64", "float32"):
+        values = np.arange(5).astype(dtype)
+        yield S(x, keys_tensor=keys, values_tensor=values)
+        yield S(x, keys_tensor=keys, values_tensor=values, default_tensor=np.array([9], dtype))
+    texts = np.array(["p", "q", "r", "s", ""], object)
+    yield S(x, keys_tensor=keys, values_tensor=texts, default_tensor=np.array(["none"], object))
+
+
+def label_reference(sample: Sample) -> list[np.ndarray]:
+    """The specification by hand, in a dict: the last of equal keys counts."""
+    (x,) = sample.inputs
+    a = sample.attributes
+    keys = next(v for k, v in a.items() if k.startswith("keys"))
+    name, values = next((k, v) for k, v in a.items() if k.startswith("values"))
+    defaults = {"strings": "_Unused", "int64s": -1, "floats": -0.0}
+    kind = name.rpartition("_")[2]
+    if kind == "tensor":
+        dtype = values.dtype
+        fallback = {"f": -0.0, "i": -1, "O": "_Unused"}[dtype.kind]
+        fallback = a["default_tensor"][0] if "default_tensor" in a else fallback
+    else:
+        dtype = np.dtype({"strings": object, "int64s": np.int64, "floats": np.float32}[kind])
+        fallback = a.get(f"default_{kind[:-1]}", defaults[kind])
+
+    def key(v):
+        return "nan" if v != v else v
+
+    table = {key(k): v for k, v in zip(list(keys), list(values), strict=True)}
+    y = np.empty(x.size, dtype)
+    y[:] = [table.get(key(v), fallback) for v in x.ravel().tolist()]
+    return [y.reshape(x.shape)]
+
+
+def category_samples(d):
+    x = keyed(d)
+    maps = {"cats_strings": ["a", "B", "é", ""], "cats_int64s": [1, -2, 3, 0]}
+    yield S(x, **maps)
+    yield S(x, **maps, default_string="none", default_int64=-9)
+
+
+def one_hot_samples(d):
+    x = keyed(d)
+    if d.dtype == object:
+        yield S(x, cats_strings=["a", "B", "é"])
+        yield S(x, cats_strings=WORDS.tolist(), zeros=0)
+        return
+    yield S(x, cats_int64s=[1, -2, 3])
+    yield S(d.index(4, 65).astype(d.dtype), cats_int64s=[1, 0, 2, 3, -1, -2, -3, -4], zeros=0)
+    if d.floating:
+        yield S(np.array([1.9, -1.9, 1e30, np.inf], d.dtype), cats_int64s=[1, -1])
+
+
+def classifier_samples(d):
+    for transform in TRANSFORMS:
+        for labels in ({"classlabels_ints": [3, 5, 9]}, WORD_LABELS):
+            yield S(d(17, 4), outputs=2, coefficients=floats(3, 4), intercepts=floats(3), post_transform=transform,
+                    **labels)  # fmt: skip
+    for transform in ("NONE", "LOGISTIC"):  # Onnxruntime transforms one score by these two.
+        yield S(d(17, 4), outputs=2, coefficients=floats(4), intercepts=[0.1], post_transform=transform,
+                classlabels_ints=[3, 5])  # fmt: skip
+    yield S(
+        d(4),
+        outputs=2,
+        coefficients=floats(3, 4),
+        intercepts=floats(3),
+        multi_class=1,
+        **WORD_LABELS,
+    )
+
+
+def regressor_samples(d):
+    yield S(d(17, 4), coefficients=floats(4), intercepts=[0.25])
+    yield S(d(4), coefficients=floats(4))
+    for transform in TRANSFORMS:
+        yield S(
+            d(65, 3),
+            coefficients=floats(5, 3),
+            intercepts=floats(5),
+            targets=5,
+            post_transform=transform,
+        )
+
+
+KERNELS = (
+    ("LINEAR", [0.0, 0.0, 0.0]),
+    ("POLY", [0.3, 0.5, 3.0]),
+    ("RBF", [0.4, 0.0, 0.0]),
+    ("SIGMOID", [0.2, 0.1, 0.0]),
+)
+
+
+def svm_attributes(classes: int, labels, kind="RBF", params=(0.4, 0.0, 0.0), proba=False):
+    counts = [2, 3, 1][:classes]
+    total, pairs = sum(counts), classes * (classes - 1) // 2
+    attributes = {
+        "coefficients": floats(classes - 1, total), "support_vectors": floats(total, 4), "rho": floats(pairs),
+        "vectors_per_class": counts, "kernel_type": kind, "kernel_params": list(params), **labels,
+    }  # fmt: skip
+    if proba:
+        attributes |= {"prob_a": floats(pairs), "prob_b": floats(pairs)}
+    return attributes
+
+
+def svc_samples(d):
+    ints = {"classlabels_ints": [3, 5, 9]}
+    for kind, params in KERNELS:
+        yield S(d(17, 4), outputs=2, **svm_attributes(3, ints, kind, params))
+    for transform in TRANSFORMS[:4]:
+        yield S(
+            d(17, 4),
+            outputs=2,
+            **svm_attributes(3, WORD_LABELS, proba=True),
+            post_transform=transform,
+        )
+        yield S(d(17, 4), outputs=2, **svm_attributes(3, ints), post_transform=transform)
+    two = {"classlabels_ints": [3, 5]}
+    for transform in ("NONE", "LOGISTIC"):  # Onnxruntime transforms one score by these two.
+        yield S(d(17, 4), outputs=2, **svm_attributes(2, two), post_transform=transform)
+    yield S(d(17, 4), outputs=2, **svm_attributes(2, two, proba=True))
+    yield S(d(4), outputs=2, **svm_attributes(2, two))
+    yield S(d(17, 4), outputs=2, coefficients=floats(3, 4), rho=[0.25], kernel_params=[0.0, 0.0, 0.0],
+            kernel_type="LINEAR", **ints)  # fmt: skip
+
+
+def svr_samples(d):
+    for kind, params in KERNELS:
+        for one_class in (0, 1):
+            yield S(d(17, 4), coefficients=floats(6), support_vectors=floats(6, 4), rho=[0.3], n_supports=6,
+                    one_class=one_class, kernel_type=kind, kernel_params=params)  # fmt: skip
+    yield S(d(5, 4), coefficients=floats(4), rho=[0.3], kernel_params=[0.0, 0.0, 0.0])
+
+
+def zip_samples(d):
+    yield S(d(3, 2), classlabels_int64s=[10, 20])
+    yield S(d(1, 3), **WORD_LABELS)
+    yield S(d(2), classlabels_strings=["a", ""])
+
+
+def cast_map_samples(d):
+    numbers, texts = {5: 1.5, 1: -2.5, 3: 0.0}, {5: "1.5", 1: "-2", 3: "7"}
+    for to in ("TO_FLOAT", "TO_INT64", "TO_STRING"):
+        yield S(numbers, cast_to=to)
+        yield S(texts, cast_to=to)
+        if to != "TO_STRING":
+            yield S(numbers, cast_to=to, map_form="SPARSE", max_map=7)
+            yield S(texts, cast_to=to, map_form="SPARSE", max_map=6)
+
+
+def vectorized(sample: Sample) -> list[np.ndarray]:
+    """By hand: onnxruntime's Python interface takes few maps."""
+    (x,) = sample.inputs
+    words = next(iter(sample.attributes.values()))
+    dtype = np.array(list(x.values())).dtype
+    return [np.array([[x.get(word, 0) for word in words]], dtype)]
+
+
+def cast_map(sample: Sample) -> list[np.ndarray]:
+    """By hand: onnxruntime's Python interface takes no maps of strings."""
+    a = sample.attributes
+    (x,) = sample.inputs
+    dtype, cast = {
+        "TO_FLOAT": (np.float32, float),
+        "TO_INT64": (np.int64, lambda v: int(float(v))),
+        "TO_STRING": (object, lambda v: v if isinstance(v, str) else f"{v:f}"),
+    }[a["cast_to"]]
+    if a.get("map_form") == "SPARSE":
+        y = np.zeros((1, a["max_map"]), dtype)
+        for key, value in x.items():
+            y[0, key] = cast(value)
+        return [y]
+    return [np.array([[cast(x[key]) for key in sorted(x)]], dtype)]
+
+
+def dictionary_samples(d):
+    four, eight = np.float32(4), np.float32(8)
+    yield S({"a": four, "z": eight}, string_vocabulary=["a", "c", "b", "z"])
+    yield S({1: four, 3: eight}, int64_vocabulary=[3, 2, 1])
+    yield S({"a": 4, "z": 8}, string_vocabulary=["a", "c", "b", "z"])
+
+
+# For types that onnxruntime lacks, those to ask it in.
+FLOAT = dict.fromkeys(("float64", "int32", "int64"), "float32")
+INTS = dict.fromkeys(("int32", "int64"), "float32")
+SAME = {"float64": "float32", "int32": "int64"}
+
+
+def single(x: np.ndarray) -> np.ndarray:
+    """Values that float32 holds too."""
+    return x.astype(np.float32).astype(x.dtype)
+
+
+def tree(rng, depth: int, modes) -> list[dict]:
+    """The nodes of one random tree, numbered breadth first; a leaf has mode LEAF."""
+    nodes = [{"depth": 0}]
+    for node in nodes:
+        if node["depth"] == depth or (node["depth"] and rng.random() < 0.2):
+            node |= {"mode": "LEAF", "yes": 0, "no": 0, "feature": 0, "split": 0.0, "missing": 0}
+            continue
+        node |= {
+            "mode": modes[rng.integers(len(modes))], "feature": int(rng.integers(5)),
+            "split": float(np.float32(rng.integers(-9, 9) / 3)), "missing": int(rng.integers(2)),
+            "yes": len(nodes), "no": len(nodes) + 1,
+        }  # fmt: skip
+        nodes += [{"depth": node["depth"] + 1}, {"depth": node["depth"] + 1}]
+    return nodes
+
+
+MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ")
+
+
+def numbered(rng, trees: int, depth: int, votes: str, targets: int, *, modes=MODES[:1], missing=False, per_leaf=1,
+             negative=True, ids=None) -> dict:  # fmt: skip
+    """The attributes of opsets 1 to 3; each leaf votes for `per_leaf` targets."""
+    nodes = [(t, i, n) for t in range(trees) for i, n in enumerate(tree(rng, depth, modes))]
+    leaves = [(t, i) for t, i, n in nodes if n["mode"] == "LEAF" for _ in range(per_leaf)]
+    low = -1 if negative else 0
+    attributes = {
+        "nodes_treeids": [t for t, _, _ in nodes], "nodes_nodeids": [i for _, i, _ in nodes],
+        "nodes_modes": [n["mode"] for *_, n in nodes], "nodes_featureids": [n["feature"] for *_, n in nodes],
+        "nodes_values": [n["split"] for *_, n in nodes], "nodes_truenodeids": [n["yes"] for *_, n in nodes],
+        "nodes_falsenodeids": [n["no"] for *_, n in nodes],
+        f"{votes}_treeids": [t for t, _ in leaves], f"{votes}_nodeids": [i for _, i in leaves],
+        f"{votes}_ids": [int(ids if ids is not None else k % targets) for k in range(len(leaves))],
+        f"{votes}_weights": [float(x) for x in rng.uniform(low, 1, len(leaves)).astype(np.float32)],
+    }  # fmt: skip
+    if missing:
+        attributes["nodes_missing_value_tracks_true"] = [n["missing"] for *_, n in nodes]
+    return attributes
+
+
+def features(d, *shape: int) -> np.ndarray:
+    """Values that meet the splits, and NaN."""
+    x = d.index(9, *shape).astype(np.float32) / 3
+    if d.floating:
+        x.flat[::11] = np.nan
+    return x.astype(d.dtype)
+
+
+def tree_regressor_samples(d):
+    rng = np.random.default_rng(3)
+    for trees, depth, targets, rows in (
+        (1, 1, 1, 3),
+        (20, 6, 1, 70),
+        (9, 4, 3, 17),
+        (300, 3, 2, 2),
+        (5, 12, 1, 9),
+    ):
+        for modes in (MODES[:1], MODES[1:2], MODES):
+            more = {"missing": modes != MODES[1:2], "per_leaf": targets}
+            yield S(features(d, rows, 5), n_targets=targets,
+                    **numbered(rng, trees, depth, "target", targets, modes=modes, **more))  # fmt: skip
+    for function in ("SUM", "AVERAGE", "MIN", "MAX"):
+        for targets in (1, 3):
+            base = {"base_values": [0.5, -1.0, 2.0][:targets]}
+            # Every leaf votes for every target: without a vote onnxruntime forgets the base value.
+            yield S(features(d, 9, 5), n_targets=targets, aggregate_function=function, **base,
+                    **numbered(rng, 7, 3, "target", targets, per_leaf=targets))  # fmt: skip
+    for transform in TRANSFORMS[:4]:
+        yield S(
+            features(d, 9, 5),
+            n_targets=3,
+            post_transform=transform,
+            **numbered(rng, 3, 3, "target", 3, per_leaf=3),
+        )
+
+
+def tree_classifier_samples(d):
+    rng = np.random.default_rng(4)
+    for transform in TRANSFORMS[:4]:
+        for labels in ({"classlabels_int64s": [3, 5, 9]}, WORD_LABELS):
+            yield S(features(d, 17, 5), outputs=2, post_transform=transform, **labels,
+                    **numbered(rng, 5, 4, "class", 3, per_leaf=3))  # fmt: skip
+    for transform in ("NONE", "LOGISTIC"):  # Onnxruntime transforms one score by these two.
+        for negative in (True, False):
+            for known in (0, 1):
+                for base in ({}, {"base_values": [0.25]} if known == 0 else {}):
+                    yield S(features(d, 17, 5), outputs=2, post_transform=transform, classlabels_int64s=[3, 5], **base,
+                            **numbered(rng, 2, 3, "class", 1, ids=known, negative=negative))  # fmt: skip
+    yield S(features(d, 17, 5), outputs=2, **WORD_LABELS, base_values=[0.5, 1.0, -1.0],
+            **numbered(rng, 40, 5, "class", 3))  # fmt: skip
+
+
+def ensemble(
+    rng, dtype, trees: int, depth: int, targets: int, members=False, missing=False
+) -> dict:
+    """The attributes of opset 5."""
+    nodes, leaves, roots, sets = [], [], [], []
+    for _ in range(trees):
+        place = {}
+        own = tree(rng, depth, MODES)
+        for i, n in enumerate(own):
+            place[i] = len(leaves) if n["mode"] == "LEAF" else len(nodes)
+            (leaves if n["mode"] == "LEAF" else nodes).append(n)
+        roots.append(place[0])
+        for n in own:
+            if n["mode"] != "LEAF":
+                for side in ("yes", "no"):
+                    child = own[n[side]]
+                    n[f"{side}_leaf"] = int(child["mode"] == "LEAF")
+                    n[side] = place[n[side]]
+    codes = [MODES.index(n["mode"]) for n in nodes]
+    if members:
+        for i in range(0, len(codes), 3):
+            codes[i] = 6
+            sets += [*rng.choice(np.arange(-9, 9) / 3, 4), np.nan]
+    attributes = {
+        "tree_roots": roots, "n_targets": targets, "nodes_modes": np.array(codes, np.uint8),
+        "nodes_featureids": [n["feature"] for n in nodes],
+        "nodes_splits": np.array([n["split"] for n in nodes], dtype),
+        "nodes_truenodeids": [n["yes"] for n in nodes], "nodes_falsenodeids": [n["no"] for n in nodes],
+        "nodes_trueleafs": [n["yes_leaf"] for n in nodes], "nodes_falseleafs": [n["no_leaf"] for n in nodes],
+        "leaf_targetids": [int(k % targets) for k in range(len(leaves))],
+        "leaf_weights": rng.uniform(-1, 1, len(leaves)).astype(dtype),
+    }  # fmt: skip
+    if members:
+        attributes["membership_values"] = np.array(sets, np.float32).astype(dtype)
+    if missing:
+        attributes["nodes_missing_value_tracks_true"] = [n["missing"] for n in nodes]
+    return attributes
+
+
+def ensemble_samples(d):
+    rng = np.random.default_rng(6)
+    for trees, depth, targets, rows in ((1, 1, 1, 3), (20, 5, 1, 70), (9, 4, 3, 17)):
+        for more in ({}, {"missing": True}):
+            yield S(features(d, rows, 5), **ensemble(rng, d.dtype, trees, depth, targets, **more))
+    for function in range(4):
+        yield S(features(d, 9, 5), aggregate_function=function, **ensemble(rng, d.dtype, 6, 3, 2))
+    for transform in range(4):
+        yield S(features(d, 9, 5), post_transform=transform, **ensemble(rng, d.dtype, 6, 3, 3))
+    one = {"nodes_splits": np.zeros(1, d.dtype), "nodes_modes": np.zeros(1, np.uint8), "nodes_featureids": [0],
+           "nodes_truenodeids": [0], "nodes_falsenodeids": [0], "nodes_trueleafs": [1], "nodes_falseleafs": [1],
+           "leaf_targetids": [0], "leaf_weights": np.array([2.5], d.dtype), "tree_roots": [0], "n_targets": 1}  # fmt: skip
+    yield S(features(d, 3, 1), **one)
+
+
+def ensemble_reference(sample: Sample) -> list[np.ndarray]:
+    """Onnxruntime, which has no float16; the transforms by hand: it takes one for another."""
+    (x,) = sample.inputs
+    kind = np.float32 if x.dtype == np.float16 else x.dtype
+    a = {
+        k: v.astype(kind) if isinstance(v, np.ndarray) and v.dtype.kind == "f" else v
+        for k, v in sample.attributes.items()
+    }
+    transform = a.pop("post_transform", 0)
+    (y,) = by_onnxruntime("TreeEnsemble", ML)(Sample((x.astype(kind),), a))
+    if transform == 2:
+        y = 1 / (1 + np.exp(-y))
+    elif transform:  # SOFTMAX, or SOFTMAX_ZERO: a score of 0 stays 0.
+        y = np.exp(y) * ((transform == 1) | (abs(y) > 1e-7))
+        y /= y.sum(1, keepdims=True)
+    return [y.astype(x.dtype)]
+
+
+def member_samples(d):
+    rng = np.random.default_rng(8)
+    yield S(features(d, 70, 5), **ensemble(rng, d.dtype, 9, 4, 2, members=True))
+    yield S(features(d, 5, 5), **ensemble(rng, d.dtype, 3, 3, 1, members=True, missing=True))
+
+
+def member_reference(sample: Sample) -> list[np.ndarray]:
+    """Each row by itself down each tree, by the specification."""
+    a = sample.attributes
+    (x,) = sample.inputs
+    tests = (np.less_equal, np.less, np.greater_equal, np.greater, np.equal, np.not_equal)
+    sets, rest = {}, list(a["membership_values"])
+    for i in np.flatnonzero(a["nodes_modes"] == 6):
+        end = next(k for k, v in enumerate(rest) if np.isnan(v))
+        sets[i], rest = rest[:end], rest[end + 1 :]
+    missing = a.get("nodes_missing_value_tracks_true", [0] * len(a["nodes_modes"]))
+    y = np.zeros((len(x), a["n_targets"]))
+    for row, out in zip(x, y, strict=True):
+        for at in a["tree_roots"]:
+            leaf = False
+            while not leaf:
+                v = row[a["nodes_featureids"][at]]
+                mode = a["nodes_modes"][at]
+                yes = v in sets[at] if mode == 6 else tests[mode](v, a["nodes_splits"][at])
+                side = "true" if yes or (np.isnan(v) and missing[at]) else "false"
+                leaf, at = a[f"nodes_{side}leafs"][at], a[f"nodes_{side}nodeids"][at]
+            out[a["leaf_targetids"][at]] += a["leaf_weights"][at]
+    return [y.astype(x.dtype)]
+
+
+def row(op_type: str, samples, dtypes, **more) -> OpInfo:
+    more = {"reference": by_onnxruntime(op_type, ML), "why": "it lacks or alters parts"} | more
+    return OpInfo(op_type, samples, ML, dtypes=dtypes, grad=(), **more)
+
+
+ROWS = [
+    row("ArrayFeatureExtractor", extractor_samples, (*NUMBERS, "string")),
+    row("Binarizer", binarizer_samples, NUMBERS, reference=by_onnxruntime("Binarizer", ML, FLOAT, keeps=True)),
+    row("CastMap", cast_map_samples, ("float32",), typed_by=None, reference=cast_map),
+    row("CategoryMapper", category_samples, ("int64", "string")),
+    row("DictVectorizer", dictionary_samples, ("float32",), typed_by=None, reference=vectorized),
+    row("FeatureVectorizer", vectorizer_samples, NUMBERS),
+    row("Imputer", imputer_samples, NUMBERS, reference=by_onnxruntime("Imputer", ML, SAME, keeps=True)),
+    row("LabelEncoder", label_samples, ("int64", "float32", "string"), reference=label_reference,
+        why="equal keys, types that onnxruntime lacks"),
+    row("LinearClassifier", classifier_samples, NUMBERS, tolerance=40),
+    row("LinearRegressor", regressor_samples, NUMBERS, reference=by_onnxruntime("LinearRegressor", ML, FLOAT), tolerance=40),
+    row("Normalizer", normalizer_samples, NUMBERS),
+    row("OneHotEncoder", one_hot_samples, (*NUMBERS, "string"), reference=by_onnxruntime("OneHotEncoder", ML, {"int32": "int64"})),
+    row("SVMClassifier", svc_samples, NUMBERS, tolerance=40),
+    row("SVMRegressor", svr_samples, NUMBERS, reference=by_onnxruntime("SVMRegressor", ML, FLOAT), tolerance=40),
+    row("Scaler", scaler_samples, NUMBERS),
+    row("TreeEnsemble", ensemble_samples, ("float32", "float64"), reference=ensemble_reference, tolerance=4),
+    row("TreeEnsemble", member_samples, ("float32", "float64"), variant="members", reference=member_reference),
+    row("TreeEnsembleClassifier", tree_classifier_samples, NUMBERS, tolerance=4),
+    row("TreeEnsembleRegressor", tree_regressor_samples, NUMBERS, tolerance=4, reference=by_onnxruntime("TreeEnsembleRegressor", ML, INTS)),
+    row("ZipMap", zip_samples, ("float32",)),
+]  # fmt: skip

@@ -1,0 +1,31 @@
+"""Operators that are rewritten when a model is loaded, by rules of layers above the graph.
+
+A rule is named as "module:function", so that whoever registers it need not import it; it is
+imported when a model first holds its operator.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+_RULES: dict[tuple[str, str], str] = {}
+
+
+def register(domain: str, op_type: str, rule: str) -> None:
+    """Names the rule of an operator: a function that takes the model and changes it in place."""
+    _RULES[domain, op_type] = rule
+
+
+def expand(model: ir.Model) -> None:
+    """Applies the rules of the operators that a model at the canonical opset holds."""
+    held = {(node.domain, node.op_type) for node in model.graph.all_nodes()}
+    held |= {(n.domain, n.op_type) for f in model.functions.values() for n in f.all_nodes()}
+    for operator in held & _RULES.keys():
+        module, _, name = _RULES[operator].partition(":")
+        rule: Callable[[ir.Model], None] = getattr(importlib.import_module(module), name)
+        rule(model)
