@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 
 from toolkit.graph.downgrade.registry import before
 from toolkit.graph.edit import Edit
@@ -20,12 +21,41 @@ def mod_28(edit: Edit) -> None:
         return
     if a.dtype is None:
         raise edit.fail("a known element type is required before opset 28", "an unknown one")
-    zero = edit.const(0, a.dtype.numpy(), "zero")
-    r = edit.op("Mod", [a, b], {"fmod": 1})
+    edit.replace(_with_sign_of(edit, edit.op("Mod", [a, b], {"fmod": 1}), b, a.dtype))
+
+
+@before("Mod", opset=10)
+def mod_10(edit: Edit) -> None:
+    """Integers: r = a - (a / b) b, as in opset 28's rule; / rounds to zero."""
+    a, b = edit.node.inputs
+    assert a is not None
+    if a.dtype is None or not a.dtype.is_integer():
+        raise edit.fail("integers are required before opset 10", str(a.dtype))
+    r = edit.op("Sub", [a, edit.op("Mul", [edit.op("Div", [a, b]), b])])
+    truncated = edit.get("fmod", 0) or not a.dtype.is_signed()
+    edit.replace(r if truncated else _with_sign_of(edit, r, b, a.dtype))
+
+
+def _with_sign_of(edit: Edit, r: ir.Value, b: ir.Value | None, dtype: ir.DataType) -> ir.Value:
+    """A remainder, moved to the sign of the divisor."""
+    zero = edit.const(0, dtype.numpy(), "zero")
     differ = edit.op("Xor", [edit.op("Less", [r, zero]), edit.op("Less", [b, zero])])
     some = edit.op("Not", [edit.op("Equal", [r, zero])])
     moved = edit.op("Add", [r, b])
-    edit.replace(edit.op("Where", [edit.op("And", [some, differ]), moved, r]))
+    result: ir.Value = edit.op("Where", [edit.op("And", [some, differ]), moved, r])
+    return result
+
+
+@before("Equal", opset=11)
+def equal_11(edit: Edit) -> None:
+    """Floats: neither less nor greater, nor NaN, which the sum then is."""
+    a, b = edit.node.inputs
+    assert a is not None
+    if a.dtype is None or not a.dtype.is_floating_point():
+        return
+    different = edit.op("Or", [edit.op("Less", [a, b]), edit.op("Greater", [a, b])])
+    strange = edit.op("IsNaN", [edit.op("Add", [a, b])])
+    edit.replace(edit.op("Not", [edit.op("Or", [different, strange])]))
 
 
 @before("Clip", opset=11)

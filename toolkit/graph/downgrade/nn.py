@@ -91,8 +91,9 @@ def resize_11(edit: Edit) -> None:
     nearest = edit.get("nearest_mode", "round_prefer_floor")
     linear = edit.get("mode", "nearest") == "linear"
     scales = edit.constant_of(2) if edit.input(2) is not None else None
-    shrinks = scales is not None and (scales < 1).any()
-    if shrinks and (scales > 1).any() and not linear:
+    numbers = [] if scales is None else scales.tolist()
+    shrinks = any(n < 1 for n in numbers)
+    if shrinks and any(n > 1 for n in numbers) and not linear:
         raise edit.fail("scales all above or all below 1 are required before opset 11", "both")
     rounding = "ceil" if shrinks else "floor"
     if mode != "asymmetric" or not (linear or nearest == rounding) or edit.input(3) is not None:
@@ -108,8 +109,9 @@ def resize_11(edit: Edit) -> None:
 def resize_10(edit: Edit) -> None:
     """Opset 10's Resize was Upsample, with constant scales of 1 and more."""
     scales = edit.constant_of(1)
-    if scales is None or (scales < 1).any():
-        got = "others" if scales is None else str(scales.tolist())
+    numbers = [] if scales is None else scales.tolist()
+    if not numbers or min(numbers) < 1:
+        got = str(numbers) if numbers else "others"
         raise edit.fail("constant scales of 1 and more are required before opset 10", got)
     edit.node.op_type = "Upsample"
 
