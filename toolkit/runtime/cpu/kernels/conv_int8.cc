@@ -24,7 +24,7 @@ void Interleave(int64_t channels, int64_t taps, int64_t lanes, const uint8_t* w,
 // X, padded and interleaved: (image, block of channels, position, channel) in bytes.
 class InterleavedImages {
  public:
-  InterleavedImages(const ConvShape& s, const Tensor& x, uint8_t zero)
+  InterleavedImages(KernelContext& c, const ConvShape& s, const Tensor& x, uint8_t zero)
       : padding_(s.window), lanes_(ActiveInt8().group), zero_(zero), flip_(FlipOfB(x.dtype())) {
     blocks_ = CeilDiv(s.in_channels, lanes_);
     plane_ = InCount(padding_.window()) * lanes_;
@@ -32,15 +32,15 @@ class InterleavedImages {
     Shape shape = {slices, lanes_};
     for (int d = 0; d < s.window.rank; ++d) shape.push_back(padding_.window().in[d]);
     const int64_t slack = kMaxInt8Columns * lanes_;  // The last panel reads beyond.
-    data_ = Buffer::Allocate(CheckedBytes(DType::kUInt8, shape) + static_cast<size_t>(slack));
-    std::memset(base() + slices * plane_, 0, static_cast<size_t>(slack));
+    data_ = c.Scratch<uint8_t>(static_cast<int64_t>(CheckedBytes(DType::kUInt8, shape)) + slack);
+    std::memset(data_ + slices * plane_, 0, static_cast<size_t>(slack));
     const int64_t from_plane = InCount(s.window), grain = 1 + 16384 / std::max<int64_t>(plane_, 1);
     ThreadPool::Global().ParallelFor(slices, grain, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t first = i % blocks_ * lanes_;
         const int64_t channel = i / blocks_ * s.in_channels + first;
         Fill(s.window, x.data<uint8_t>() + channel * from_plane, from_plane,
-             std::min(lanes_, s.in_channels - first), base() + i * plane_);
+             std::min(lanes_, s.in_channels - first), data_ + i * plane_);
       }
     });
   }
@@ -48,13 +48,9 @@ class InterleavedImages {
   const Window& window() const { return padding_.window(); }
   int64_t plane() const { return plane_; }
   int64_t blocks() const { return blocks_; }
-  const uint8_t* image(int64_t index) const {
-    return reinterpret_cast<const uint8_t*>(data_->data()) + index * blocks_ * plane_;
-  }
+  const uint8_t* image(int64_t index) const { return data_ + index * blocks_ * plane_; }
 
  private:
-  uint8_t* base() { return reinterpret_cast<uint8_t*>(data_->data()); }
-
   void Fill(const Window& from, const uint8_t* x, int64_t from_plane, int64_t channels,
             uint8_t* out) const {
     const auto pack = ActiveInt8().pack_b;
@@ -86,7 +82,7 @@ class InterleavedImages {
   Padding padding_;
   int64_t lanes_, blocks_, plane_;
   uint8_t zero_, flip_;
-  std::shared_ptr<Buffer> data_;
+  uint8_t* data_;
 };
 
 // Which positions each panel computes. Flat: neighbours in the padded image, of which some are no
@@ -205,10 +201,10 @@ PackedConvInt8::PackedConvInt8(const Tensor& w, int64_t group) {
   ones_ = PackedRows(1, k, summing.data(), k, 0);
 }
 
-void ConvInt8(const ConvShape& s, const Tensor& x, const PackedConvInt8& w, int32_t x_zero,
-              const std::vector<int32_t>& w_zeros, const PlaneSink& sink) {
+void ConvInt8(KernelContext& c, const ConvShape& s, const Tensor& x, const PackedConvInt8& w,
+              int32_t x_zero, const std::vector<int32_t>& w_zeros, const PlaneSink& sink) {
   const Int8Kernels& kernels = ActiveInt8();
-  const InterleavedImages images(s, x, static_cast<uint8_t>(x_zero));
+  const InterleavedImages images(c, s, x, static_cast<uint8_t>(x_zero));
   const Positions positions(images.window());
   const std::vector<int64_t> taps = TapOffsets(images);
   const auto groups = static_cast<int64_t>(taps.size());

@@ -38,7 +38,7 @@ using PlaneSink = std::function<void(int64_t image, int64_t channel, int32_t bia
 
 // `x_zero`, `w_zeros` (of each output channel, or one) as the packed operands hold them. The sink
 // gets kernels.nr values without `bias`, which is to be added to each.
-void ConvInt8(const ConvShape& s, const Tensor& x, const PackedConvInt8& w, int32_t x_zero,
-              const std::vector<int32_t>& w_zeros, const PlaneSink& sink);
+void ConvInt8(KernelContext& c, const ConvShape& s, const Tensor& x, const PackedConvInt8& w,
+              int32_t x_zero, const std::vector<int32_t>& w_zeros, const PlaneSink& sink);
 
 }  // namespace toolkit

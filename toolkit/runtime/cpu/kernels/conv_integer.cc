@@ -56,8 +56,8 @@ class IntegerConv : public Kernel {
     return y;
   }
 
-  void Convolve(const ConvShape& s, const Tensor& x, const Tensor& w, const Tensor* x_zero,
-                const Tensor* w_zero, const PlaneSink& sink) const {
+  void Convolve(KernelContext& c, const ConvShape& s, const Tensor& x, const Tensor& w,
+                const Tensor* x_zero, const Tensor* w_zero, const PlaneSink& sink) const {
     const int move = x.dtype() == DType::kInt8 ? 128 : 0;
     int32_t x_value = move;
     if (x_zero) {
@@ -76,7 +76,7 @@ class IntegerConv : public Kernel {
         w_values[static_cast<size_t>(i)] += ValueOf(*w_zero, i);
     }
     const PackedConvInt8 packed = packed_.defined() ? packed_ : PackedConvInt8(w, group_);
-    ConvInt8(s, x, packed, x_value, w_values, sink);
+    ConvInt8(c, s, x, packed, x_value, w_values, sink);
   }
 
   static void CheckChannels(const Tensor& t, const Tensor& w, const char* name) {
@@ -107,7 +107,7 @@ class ConvInteger : public IntegerConv {
     const Tensor& y = c.Output(0, DType::kInt32, OutputShape(s));
     if (y.size() == 0) return;
     const int64_t plane = OutCount(s.window), channels = s.group * s.out_channels;
-    Convolve(s, x, w, c.optional_input(2), c.optional_input(3),
+    Convolve(c, s, x, w, c.optional_input(2), c.optional_input(3),
              [&](int64_t image, int64_t channel, int32_t bias, const int32_t* values,
                  const PositionRun* run, const PositionRun* end) {
                int32_t* out = y.data<int32_t>() + (image * channels + channel) * plane;
@@ -157,7 +157,7 @@ class QLinearConv : public IntegerConv {
     const Requantize common = {
         nullptr, 0, 0, ValueOf(y_zero, 0), is_signed ? -128 : 0, is_signed ? 127 : 255};
     const int nr = ActiveInt8().nr;
-    Convolve(s, x, w, &c.input(2), &c.input(5),
+    Convolve(c, s, x, w, &c.input(2), &c.input(5),
              [&](int64_t image, int64_t channel, int32_t offset, const int32_t* values,
                  const PositionRun* run, const PositionRun* end) {
                uint8_t row[kMaxInt8Columns];

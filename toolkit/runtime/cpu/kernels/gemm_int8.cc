@@ -28,14 +28,16 @@ const Int8Kernels& ActiveInt8() {
   return kernels;
 }
 
-PackedRows::PackedRows(int64_t rows, int64_t k, const uint8_t* x, int64_t ld, uint8_t flip)
+PackedRows::PackedRows(int64_t rows, int64_t k, const uint8_t* x, int64_t ld, uint8_t flip,
+                       KernelContext* context)
     : rows_(rows), k_(k), sums_(static_cast<size_t>(rows)) {
   const Int8Kernels& kernels = ActiveInt8();
   groups_ = CeilDiv(k, kernels.group);
   const int64_t panels = CeilDiv(rows, kernels.mr);
   for (int64_t p = 0; p <= panels; ++p) begins_.push_back(panels ? rows * p / panels : 0);
-  const int64_t bytes = rows * groups_ * kernels.group * kernels.a_item;
-  data_ = Buffer::Allocate(static_cast<size_t>(std::max<int64_t>(bytes, 1)));
+  const int64_t bytes = std::max<int64_t>(1, rows * groups_ * kernels.group * kernels.a_item);
+  if (!context) owned_ = Buffer::Allocate(static_cast<size_t>(bytes));
+  data_ = context ? context->Scratch<char>(bytes) : owned_->data();
   ThreadPool::Global().ParallelFor(
       panels, 1 + 16384 / (kernels.mr * (k + 1)), [&](int64_t p, int64_t end) {
         for (; p < end; ++p) {
@@ -48,7 +50,7 @@ PackedRows::PackedRows(int64_t rows, int64_t k, const uint8_t* x, int64_t ld, ui
 
 const void* PackedRows::panel(int64_t p) const {
   const Int8Kernels& kernels = ActiveInt8();
-  return data_->data() + begin(p) * groups_ * kernels.group * kernels.a_item;
+  return data_ + begin(p) * groups_ * kernels.group * kernels.a_item;
 }
 
 std::vector<int64_t> PanelOffsets(int64_t groups) {

@@ -25,7 +25,9 @@ inline uint8_t FlipOfB(DType t) { return t == DType::kInt8 ? 0x80 : 0; }
 // A packed operand: rows of A by panels of mr. Zero points as A and B hold them.
 class PackedRows {
  public:
-  PackedRows(int64_t rows, int64_t k, const uint8_t* x, int64_t ld, uint8_t flip);
+  // Into memory of its own, or for the time of a call into `context`'s.
+  PackedRows(int64_t rows, int64_t k, const uint8_t* x, int64_t ld, uint8_t flip,
+             KernelContext* context = nullptr);
 
   int64_t rows() const { return rows_; }
   int64_t k() const { return k_; }
@@ -41,7 +43,8 @@ class PackedRows {
   int64_t rows_ = 0, k_ = 0, groups_ = 0;
   std::vector<int64_t> begins_;
   std::vector<int32_t> sums_;
-  std::shared_ptr<Buffer> data_;
+  char* data_ = nullptr;
+  std::shared_ptr<Buffer> owned_;
 };
 
 // B by panels of nr columns.

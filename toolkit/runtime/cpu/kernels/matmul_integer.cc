@@ -60,8 +60,9 @@ using Finish = std::function<void(int64_t matrix, int64_t row, int64_t column, i
                                   const int32_t* values)>;
 
 // All matrices of a product. `packed`: B, if it is one matrix that is known at load.
-void Multiply(const Tensor& a, const Tensor& b, const MatMulShapes& s, const PackedColumns& packed,
-              const Tensor* a_zero, const Tensor* b_zero, const Finish& finish) {
+void Multiply(KernelContext& c, const Tensor& a, const Tensor& b, const MatMulShapes& s,
+              const PackedColumns& packed, const Tensor* a_zero, const Tensor* b_zero,
+              const Finish& finish) {
   const Lines a_lines(a_zero, a.shape(), true, "the zero point of A");
   const Lines b_lines(b_zero, b.shape(), false, "the zero point of B");
   const std::vector<int32_t> az = ZerosOf(a_zero, a.dtype(), true, "the zero point of A");
@@ -75,7 +76,7 @@ void Multiply(const Tensor& a, const Tensor& b, const MatMulShapes& s, const Pac
   int64_t packed_matrix = -1;
   for (int64_t i = 0; i < count; ++i) {
     const int64_t am = s.Source(s.a_batch, i), bm = s.Source(s.b_batch, i);
-    const PackedRows left(rows, s.k, x + am * s.m * s.k, s.k, flip_a);
+    const PackedRows left(rows, s.k, x + am * s.m * s.k, s.k, flip_a, &c);
     if (!packed.defined() && bm != packed_matrix) {
       columns = PackedColumns(s.k, s.n, w + bm * s.k * s.n, s.n, flip_b);
       packed_matrix = bm;
@@ -113,7 +114,7 @@ class MatMulInteger : public IntegerProduct {
     const Tensor& y = c.Output(0, DType::kInt32, s.out);
     if (y.size() == 0) return;
     int32_t* out = y.data<int32_t>();
-    Multiply(a, b, s, packed_, c.optional_input(2), c.optional_input(3),
+    Multiply(c, a, b, s, packed_, c.optional_input(2), c.optional_input(3),
              [&](int64_t matrix, int64_t row, int64_t j, int64_t n, const int32_t* values) {
                std::copy_n(values, n, out + (matrix * s.m + row) * s.n + j);
              });
@@ -152,7 +153,7 @@ class QLinearMatMul : public IntegerProduct {
     r.low = is_signed ? -128 : 0, r.high = is_signed ? 127 : 255;
     const RequantizeFn requantize = QuantizeFunctions().requantize[is_signed ? 0 : 1];
     uint8_t* out = y.data<uint8_t>();
-    Multiply(a, b, s, packed_, c.optional_input(2), c.optional_input(5),
+    Multiply(c, a, b, s, packed_, c.optional_input(2), c.optional_input(5),
              [&](int64_t matrix, int64_t row, int64_t j, int64_t n, const int32_t* values) {
                float multipliers[kMaxInt8Columns];
                Requantize row_of = r;

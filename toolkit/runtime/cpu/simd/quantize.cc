@@ -78,28 +78,64 @@ void Dequantize(float* y, const void* x, int64_t n, const Affine& a) {
   for (int64_t i = 0; i < n; ++i) y[i] = (static_cast<float>(in[i]) - a.zero[i]) * a.scale[i];
 }
 
+// In float64, where nothing but the multiplier is inexact.
+template <class T, int kStep>
+__attribute__((noinline)) void RequantizeExactly(T* out, const int32_t* x, int64_t n,
+                                                 const Requantize& r) {
+  const double low = r.low - static_cast<double>(r.zero);
+  const double high = r.high - static_cast<double>(r.zero);
+  for (int64_t i = 0; i < n; ++i) {
+    const uint32_t sum = static_cast<uint32_t>(x[i]) + static_cast<uint32_t>(r.bias);
+    const double q = static_cast<int32_t>(sum) * static_cast<double>(r.multiplier[i * kStep]);
+    const double least = q > low ? q : low;
+    const double most = least < high ? least : high;
+    out[i] = static_cast<T>(static_cast<int32_t>(__builtin_rint(most)) + r.zero);
+  }
+}
+
+// In float32, whose result within the bounds is at most 511 * 2^-24 off; where that leaves doubt
+// about the rounding, again in float64.
+template <class T, int kStep>
+void RequantizeSpan(T* out, const int32_t* x, int64_t n, const Requantize& r) {
+  constexpr int kWidth = kLanes<float>;
+  using Floats = Vec<float>;
+  using Ints = Vec<int32_t>;
+  typedef T Bytes __attribute__((vector_size(kWidth)));
+  const Floats low = Set1(static_cast<float>(r.low - r.zero));
+  const Floats high = Set1(static_cast<float>(r.high - r.zero));
+  // Adding it rounds to a whole number.
+  const Floats magic = Set1(0x1.8p23f), limit = Set1(0.4999f);
+  const Vec<uint32_t> bias = Set1(static_cast<uint32_t>(r.bias));
+  const Ints zero = Set1(r.zero);
+  Ints doubt = {};
+  int64_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) {
+    const Ints sum = (Ints)((Vec<uint32_t>)Load(x + i) + bias);
+    const Floats factor = kStep ? Load(r.multiplier + i) : Set1(r.multiplier[0]);
+    const Floats q = __builtin_convertvector(sum, Floats) * factor;
+    const Floats least = q > low ? q : low;
+    const Floats most = least < high ? least : high;
+    const Floats whole = (most + magic) - magic, rest = most - whole;
+    doubt |= (rest > limit) | (-rest > limit);
+    const Bytes bytes = __builtin_convertvector(__builtin_convertvector(whole, Ints) + zero, Bytes);
+    memcpy(out + i, &bytes, sizeof(bytes));
+  }
+  int32_t any = 0;
+  for (int j = 0; j < kWidth; ++j) any |= doubt[j];
+  if (any) i = 0;
+  if (i == n) return;
+  Requantize tail = r;
+  tail.multiplier += kStep ? i : 0;
+  RequantizeExactly<T, kStep>(out + i, x + i, n - i, tail);
+}
+
 template <class T>
 void RequantizeRow(void* y, const int32_t* x, int64_t n, const Requantize& r) {
   T* out = static_cast<T*>(y);
-  const double low = r.low - static_cast<double>(r.zero),
-               high = r.high - static_cast<double>(r.zero);
-  const uint32_t bias = static_cast<uint32_t>(r.bias);
-  const int32_t zero = r.zero;
-#define TK_REQUANTIZE(multiplier_at_i)                                                             \
-  TK_IVDEP                                                                                         \
-  for (int64_t i = 0; i < n; ++i) {                                                                \
-    const double q = static_cast<int32_t>(static_cast<uint32_t>(x[i]) + bias) * (multiplier_at_i); \
-    const double least = q > low ? q : low;                                                        \
-    const double most = least < high ? least : high;                                               \
-    out[i] = static_cast<T>(static_cast<int32_t>(__builtin_rint(most)) + zero);                    \
-  }
-  if (r.step == 0) {
-    const double multiplier = r.multiplier[0];
-    TK_REQUANTIZE(multiplier)
-  } else {
-    TK_REQUANTIZE(static_cast<double>(r.multiplier[i]))
-  }
-#undef TK_REQUANTIZE
+  if (r.step == 0)
+    RequantizeSpan<T, 0>(out, x, n, r);
+  else
+    RequantizeSpan<T, 1>(out, x, n, r);
 }
 
 template <Precision kPrecision>

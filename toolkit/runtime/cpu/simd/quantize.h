@@ -23,7 +23,7 @@ using QuantizeFn = void (*)(void* y, const float* x, int64_t n, const Affine& af
 using DequantizeFn = void (*)(float* y, const void* x, int64_t n, const Affine& affine);
 
 // Rows of products to quantized values: y[j] = saturate(round(multiplier[j * step] (x[j] + bias)) +
-// zero), in float64, so that only the multiplier is inexact. Null bias: 0.
+// zero), as if in float64, so that only the multiplier is inexact. x and y are apart.
 struct Requantize {
   const float* multiplier;
   int step;
