@@ -65,8 +65,7 @@ def pad_reference(sample: Sample) -> list[np.ndarray]:
         widths[axis] = (max(begin, 0), max(end, 0))
         crop[axis] = slice(max(-begin, 0), x.shape[axis] + min(end, 0))
     mode = sample.attributes.get("mode", "constant")
-    zero = 0 if x.dtype.kind == "O" else np.zeros(1, x.dtype)[0]  # Of float8_e8m0: its least.
-    kw = {"constant_values": zero if value is None else value} if mode == "constant" else {}
+    kw = {"constant_values": 0 if value is None else value} if mode == "constant" else {}
     if not x.ndim:
         return [x]
     return [np.pad(x[tuple(crop)], widths, mode, **kw).astype(x.dtype)]
