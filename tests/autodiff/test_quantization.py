@@ -129,7 +129,9 @@ def test_a_view_between_the_two_passes():
     np.testing.assert_allclose(dx, dy, rtol=1e-6)
 
 
-@pytest.mark.parametrize("kind", (TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT8E5M2))
+@pytest.mark.parametrize(
+    "kind", (TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT8E5M2, TensorProto.FLOAT6E3M2)
+)
 def test_float8_passes_straight_through(kind):
     x = np.array([0.3, -2.0, 1e6, -1e6], np.float32)
     dy = np.array([1.0, 2.0, 3.0, 4.0], np.float32)

@@ -26,6 +26,7 @@ _FLOATS = frozenset(
 _NARROW = frozenset(
     {ir.DataType.FLOAT8E4M3FN, ir.DataType.FLOAT8E4M3FNUZ, ir.DataType.FLOAT8E5M2}
     | {ir.DataType.FLOAT8E5M2FNUZ, ir.DataType.FLOAT4E2M1}
+    | {ir.DataType.FLOAT6E2M3, ir.DataType.FLOAT6E3M2}
 )
 # Integers that stand for numbers, by which a straight-through gradient passes, and what moves them.
 _QUANTIZERS = frozenset({"QuantizeLinear", "DynamicQuantizeLinear"})

@@ -30,6 +30,8 @@ _LARGEST = {
     ir.DataType.FLOAT8E5M2: 57344.0,
     ir.DataType.FLOAT8E5M2FNUZ: 57344.0,
     ir.DataType.FLOAT4E2M1: 6.0,
+    ir.DataType.FLOAT6E2M3: 7.5,
+    ir.DataType.FLOAT6E3M2: 28.0,
 }
 
 
