@@ -490,6 +490,22 @@ def row(op_type: str, samples, dtypes, **more) -> OpInfo:
     return OpInfo(op_type, samples, ML, dtypes=dtypes, grad=(), **more)
 
 
+def big_trees(votes: str, targets: int, **labels):
+    """Many rows for one forest, and one row for many trees."""
+
+    def samples(d):
+        rng = np.random.default_rng(9)
+        forest = numbered(rng, 300, 3, votes, targets, per_leaf=targets) | labels
+        return [S(d(rows, 5), outputs=1 + (votes == "class"), **forest) for rows in (1, 3001)]
+
+    return samples
+
+
+def big_machine(d):
+    attributes = svm_attributes(3, {"classlabels_ints": [3, 5, 9]}, proba=True)
+    return [S(d(5001, 4), outputs=2, **attributes)]
+
+
 ROWS = [
     row("ArrayFeatureExtractor", extractor_samples, (*NUMBERS, "string")),
     row("Binarizer", binarizer_samples, NUMBERS, reference=by_onnxruntime("Binarizer", ML, FLOAT, keeps=True)),
@@ -504,12 +520,15 @@ ROWS = [
     row("LinearRegressor", regressor_samples, NUMBERS, reference=by_onnxruntime("LinearRegressor", ML, FLOAT), tolerance=40),
     row("Normalizer", normalizer_samples, NUMBERS),
     row("OneHotEncoder", one_hot_samples, (*NUMBERS, "string"), reference=by_onnxruntime("OneHotEncoder", ML, {"int32": "int64"})),
-    row("SVMClassifier", svc_samples, NUMBERS, tolerance=40),
+    row("SVMClassifier", svc_samples, NUMBERS, tolerance=40, big=big_machine),
     row("SVMRegressor", svr_samples, NUMBERS, reference=by_onnxruntime("SVMRegressor", ML, FLOAT), tolerance=40),
-    row("Scaler", scaler_samples, NUMBERS),
+    row("Scaler", scaler_samples, NUMBERS,
+        big=lambda d: [S(d(50_001, 3), offset=[0.5, 1.0, 2.0], scale=[2.0])]),
     row("TreeEnsemble", ensemble_samples, ("float32", "float64"), reference=ensemble_reference, tolerance=4),
     row("TreeEnsemble", member_samples, ("float32", "float64"), variant="members", reference=member_reference),
-    row("TreeEnsembleClassifier", tree_classifier_samples, NUMBERS, tolerance=4),
-    row("TreeEnsembleRegressor", tree_regressor_samples, NUMBERS, tolerance=4, reference=by_onnxruntime("TreeEnsembleRegressor", ML, INTS)),
+    row("TreeEnsembleClassifier", tree_classifier_samples, NUMBERS, tolerance=4,
+        big=big_trees("class", 3, classlabels_int64s=[1, 2, 3])),
+    row("TreeEnsembleRegressor", tree_regressor_samples, NUMBERS, tolerance=4, big=big_trees("target", 2, n_targets=2),
+        reference=by_onnxruntime("TreeEnsembleRegressor", ML, INTS)),
     row("ZipMap", zip_samples, ("float32",)),
 ]  # fmt: skip
