@@ -66,7 +66,9 @@ def quantize_linear(c: Vjp, x: V, scale: V, zero: V = None) -> Result:
 
 def _dequantize(c: Vjp, x: V, scale: V, zero: V | None) -> V:
     """With the granularity of the node."""
-    given: dict[str, Any] = {k: c.attributes[k].value for k in ("axis", "block_size") if k in c.attributes}
+    given: dict[str, Any] = {
+        k: c.attributes[k].value for k in ("axis", "block_size") if k in c.attributes
+    }
     if scale.dtype == _POWERS:
         given["output_dtype"] = int(ir.DataType.FLOAT)
     return c.b.DequantizeLinear(x, scale, zero, **given)
