@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tests.opinfo import ml
+from tests.opinfo import trees
 from toolkit.errors import DTypeError, InvalidModelError
 from toolkit.graph.io import load_model, to_proto
 from toolkit.runtime import InferenceSession, _core
@@ -99,7 +99,7 @@ def test_the_first_version_of_label_encoder(text):
 
 
 def regressor(**changes):
-    attributes = ml.numbered(np.random.default_rng(1), 1, 2, "target", 1) | {"n_targets": 1}
+    attributes = trees.numbered(np.random.default_rng(1), 1, 2, "target", 1) | {"n_targets": 1}
     return _core.Op(ML, "TreeEnsembleRegressor", attributes | changes)
 
 
@@ -114,7 +114,7 @@ def regressor(**changes):
     ],
 )
 def test_forests_that_are_none_are_refused(changes, message):
-    sizes = ml.numbered(np.random.default_rng(1), 1, 2, "target", 1)
+    sizes = trees.numbered(np.random.default_rng(1), 1, 2, "target", 1)
     changes = {k: v * len(sizes[k]) if k != "nodes_values" else v for k, v in changes.items()}
     with pytest.raises(InvalidModelError, match=message):
         regressor(**changes)
@@ -165,7 +165,7 @@ def test_a_tree_of_many_levels_ends_at_its_leaf():
 
 def test_one_row_in_a_large_forest_is_the_row_of_a_batch():
     rng = np.random.default_rng(2)
-    attributes = ml.numbered(rng, 700, 5, "target", 2, per_leaf=2) | {"n_targets": 2}
+    attributes = trees.numbered(rng, 700, 5, "target", 2, per_leaf=2) | {"n_targets": 2}
     op = _core.Op(ML, "TreeEnsembleRegressor", attributes)
     x = rng.normal(size=(70, 5)).astype(np.float32)
     together = to_numpy(op.run([to_native(x)], 1)[0])

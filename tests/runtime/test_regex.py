@@ -77,7 +77,7 @@ def test_full_match(pattern, yes, no):
 
 @pytest.mark.parametrize("pattern", REFUSED)
 def test_what_re2_refuses_or_is_not_available_is_refused(pattern):
-    with pytest.raises(InvalidArgumentError, match=r"RE2's syntax, got|is required as"):
+    with pytest.raises(InvalidArgumentError, match=r"RE2's syntax, got"):
         full_match(pattern, ["a"])
 
 

@@ -80,3 +80,34 @@ def test_without_pillow_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", none)
     with pytest.raises(UnsupportedOperatorError, match="pip install"):
         _core.Op("", "ImageDecoder", {})
+
+
+def test_strings_in_a_program_outlive_what_is_swept():
+    """Temporaries of a session that makes far more strings than the table keeps."""
+    from onnx import TensorProto, helper
+
+    from toolkit.runtime import InferenceSession
+
+    nodes = [
+        helper.make_node("StringConcat", ["x", "x"], ["a"]),
+        helper.make_node("StringConcat", ["a", "x"], ["b"]),
+        helper.make_node("StringSplit", ["b"], ["y", "n"], delimiter="-"),
+        helper.make_node("Equal", ["a", "b"], ["same"]),
+    ]
+    kinds = {"y": TensorProto.STRING, "n": TensorProto.INT64, "same": TensorProto.BOOL}
+    infos = [helper.make_tensor_value_info(name, kind, None) for name, kind in kinds.items()]
+    x = helper.make_tensor_value_info("x", TensorProto.STRING, [None])
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", [x], infos),
+        opset_imports=[helper.make_opsetid("", 21)],
+        ir_version=10,
+    )
+    session = InferenceSession(model.SerializeToString())
+    kept = []
+    for turn in range(12):
+        texts = [f"{turn}.{i}-" for i in range(5000)]
+        y, n, same = session.run(None, {"x": np.array(texts, object)})
+        kept.append((y, texts))
+        assert (n == 4).all() and not same.any()
+    for y, texts in kept:
+        assert y[:, :3].tolist() == [[t[:-1]] * 3 for t in texts] and (y[:, 3] == "").all()

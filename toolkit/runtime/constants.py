@@ -15,6 +15,7 @@ from toolkit.runtime.values import to_native
 # What a kernel does not need: types of values, which they bring along.
 _IGNORED = frozenset({ir.AttributeType.TYPE_PROTO, ir.AttributeType.TYPE_PROTOS})
 _AS_THEY_ARE = frozenset({ir.AttributeType.INT, ir.AttributeType.STRING})
+_HYPERPARAMETERS = 16  # Longer lists of floats are weights, which kernels take as float32.
 _LISTS = frozenset({ir.AttributeType.INTS, ir.AttributeType.STRINGS})
 
 
@@ -39,7 +40,8 @@ def native_attributes(attributes: Iterable[ir.Attr]) -> dict[str, Any]:
         elif kind == ir.AttributeType.FLOAT:
             values[attr.name] = _decimal(attr.value)
         elif kind == ir.AttributeType.FLOATS:
-            values[attr.name] = [_decimal(x) for x in attr.value]
+            short = len(attr.value) <= _HYPERPARAMETERS
+            values[attr.name] = [_decimal(x) for x in attr.value] if short else list(attr.value)
         elif kind in _LISTS:
             values[attr.name] = list(attr.value)
         elif kind not in _IGNORED:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.errors import DTypeError, InvalidArgumentError, UnsupportedOperatorError
+from toolkit.errors import InvalidArgumentError, ShapeError, UnsupportedOperatorError
 from toolkit.runtime.python_kernels import Kernel
 
 _FORMATS = ("BMP", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -24,21 +24,22 @@ def image_decoder(attributes: dict[str, Any]) -> Kernel:
         from PIL import Image
     except ImportError:
         raise UnsupportedOperatorError(
-            "ImageDecoder: Pillow is required to decode images, got no such package. "
+            "Pillow is required to decode images, got no such package. "
             "Install it: pip install 'toolkit[data]'."
         ) from None
-    pixels = attributes.get("pixel_format", "RGB")
+    pixels = attributes["pixel_format"]
     if pixels not in ("RGB", "BGR", "Grayscale"):
         raise InvalidArgumentError(
-            f"ImageDecoder: attribute 'pixel_format' must be RGB, BGR or Grayscale, got {pixels!r}."
+            f"attribute 'pixel_format' must be RGB, BGR or Grayscale, got {pixels!r}."
         )
     gray = pixels == "Grayscale"
 
     def run(inputs: list[Any], outputs: int) -> list[Any]:
-        if len(inputs) != 1 or not isinstance(inputs[0], np.ndarray) or inputs[0].ndim != 1:
-            raise DTypeError("ImageDecoder: one vector of uint8 is required, got another input.")
+        (encoded,) = inputs
+        if encoded.ndim != 1:
+            raise ShapeError(f"a vector is required, got shape {tuple(encoded.shape)}.")
         try:
-            with Image.open(io.BytesIO(inputs[0].tobytes()), formats=_FORMATS) as image:
+            with Image.open(io.BytesIO(encoded.tobytes()), formats=_FORMATS) as image:
                 array = np.asarray(_eight_bits(image).convert("L" if gray else "RGB"))
         except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError):
             return [np.zeros((0, 0, 1 if gray else 3), np.uint8)]

@@ -62,8 +62,7 @@ class _Translator:
 
     def fail(self, need: str, got: str) -> InvalidArgumentError:
         return InvalidArgumentError(
-            f"RegexFullMatch: attribute 'pattern': {need} in RE2's syntax, got {got} in "
-            f"{self.text!r}."
+            f"attribute 'pattern': {need} in RE2's syntax, got {got} in {self.text!r}."
         )
 
     def run(self) -> str:
