@@ -52,51 +52,51 @@ ConvAlgorithm Plain(const ConvShape& s) {
   return IsUnit(s.window) ? ConvAlgorithm::kPointwise : ConvAlgorithm::kIm2Col;
 }
 
+constexpr double kL2Bytes = 1 << 20, kL3Bytes = 16 << 20;
+
 struct Cost {
   explicit Cost(const ConvShape& shape)
       : s(shape),
-        lanes(GemmSimd().f32.lanes),
+        lanes(static_cast<double>(GemmSimd().f32.lanes)),
         o(static_cast<double>(s.out_channels)),
         c(static_cast<double>(s.in_channels)),
         images(static_cast<double>(s.batch)) {}
 
-  // Rows of a panel that is not full cost as much as their loads of the columns.
+  // rows x k x columns multiply-adds; the columns are loaded again for each panel of rows.
   double Products(double rows, double k, double columns) const {
-    return rows * k * columns / (2 * lanes) * 1.1 + k * columns / lanes * 0.5;
+    return rows * k * columns / (2 * lanes) + k * columns / lanes * 0.5;
   }
 
+  // Panels are copied piece by piece: dearer where an output row is shorter than a vector.
   double Im2Col() const {
     const double k = c * static_cast<double>(s.taps()), p = static_cast<double>(s.out_count());
-    const double short_row = static_cast<double>(s.window.out[s.window.rank - 1]) / lanes;
-    const double copies = k * p / lanes * (short_row < 1 ? 4 : 3);
-    return images * (Products(o, k, p) + copies);
+    const bool short_rows = static_cast<double>(s.window.out[s.window.rank - 1]) < lanes;
+    return images * (1.1 * Products(o, k, p) + k * p / lanes * (short_rows ? 4 : 3));
   }
 
+  // Columns between two output rows are waste.
   double Direct() const {
     const DirectLayout layout(s);
     const double k = c * static_cast<double>(s.taps());
     const double rows = static_cast<double>(s.window.rank == 1 ? 1 : s.window.out[0]);
     const double columns = rows * static_cast<double>(layout.pitch);
-    const double load = c * static_cast<double>(layout.channel) / lanes *
-                        (s.window.stride[s.window.rank - 1] > 1 ? 20 : 2);
-    const double spill = k > 1500 ? 1.15 : 1.0;  // Rows of A and columns of B leave L1.
-    return images * (Products(o, k, columns) * spill + load + o * columns / lanes * 2);
+    const double load = c * static_cast<double>(layout.channel) / lanes * 4;
+    const double spill = k > 1500 ? 1.05 : 1.0;  // Panels of A leave L1.
+    return 1500 + images * (800 + Products(o, k, columns) * spill + load + o * columns / lanes * 3);
   }
 
   double Winograd(int m, ConvPass pass) const {
     const double points = (m + 2) * (m + 2);
-    const double tiles =
-        images * static_cast<double>(CeilDiv(s.window.out[0], m) * CeilDiv(s.window.out[1], m));
-    const double columns = std::max<double>(
-        lanes,
-        static_cast<double>(RoundUp(static_cast<int64_t>(tiles), static_cast<int64_t>(lanes))));
-    const double in = m == 4 ? 300 : 100, out = m == 4 ? 260 : 70;
-    const double blocks = std::max(1.0, tiles / 32);
-    const double weight_bytes = points * o * c * 4;
-    const double reads = weight_bytes / (weight_bytes > (8 << 20) ? 6 : 32) * blocks;
+    const int64_t tiles = s.batch * CeilDiv(s.window.out[0], m) * CeilDiv(s.window.out[1], m);
+    const double columns = static_cast<double>(RoundUp(tiles, GemmSimd().f32.lanes));
+    const double in = m == 4 ? 320 : 110, out = m == 4 ? 340 : 100;  // Operations a vector of tiles.
+    const double bytes = points * o * c * 4;
+    const double width = bytes > kL3Bytes ? 7 : bytes > kL2Bytes ? 20 : 64;  // Bytes a cycle.
+    // Products hide the reads of all blocks of tiles but the first.
+    const double reads = bytes / width * (bytes > kL3Bytes ? static_cast<double>(tiles) / 32 : 0);
     const double once = pass == ConvPass::kForward ? 0 : o * c * points / 4;
-    return Products(o, c * points, columns) + columns / lanes * (c * in + o * out) +
-           (weight_bytes > (8 << 20) ? reads : reads * 0.25) + once;
+    return 3000 + 1.1 * Products(o, c * points, columns) + columns / lanes * (c * in + o * out) +
+           std::max(bytes / width, reads) + once;
   }
 
   const ConvShape& s;

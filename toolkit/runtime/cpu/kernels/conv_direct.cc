@@ -91,7 +91,7 @@ void Load(const Plan& p, const float* x, int64_t c0, int64_t c1, float* out) {
   std::fill(out + c0 * p.layout.channel, out + c1 * p.layout.channel, 0.0f);
   for (int64_t c = c0; c < c1; ++c)
     p.simd.load(p.loads.data(), static_cast<int64_t>(p.loads.size()), p.x.stride,
-                x + c * p.s.in_count(), out + c * p.layout.channel);
+                x + c * p.s.in_count(), 0, out + c * p.layout.channel);
 }
 
 // Panels [r0, r1) of one group's output channels over a chunk of rows of one image.

@@ -17,6 +17,7 @@ constexpr int64_t kBlock = 32;            // Tiles whose transforms stay in L2.
 constexpr int64_t kGradientBlock = 64;    // Tiles summed in registers between updates of dU.
 constexpr int64_t kChunkPanels = 4;       // Panels of output channels between transforms back.
 constexpr int64_t kPhaseBytes = 8 << 20;  // Transformed tiles of a phase that threads share.
+constexpr int64_t kAhead = 2;             // Planes between a prefetch and its use.
 constexpr int64_t kSkew = 16;             // Keeps the points' streams out of one set of L1.
 
 struct Space {
@@ -81,7 +82,7 @@ class BlockWork {
     scratch_.assign(static_cast<size_t>(tiles_.size()), 0.0f);
     for (int64_t c = c0; c < c1; ++c) {
       ConvSimd().load(tiles_.rows(), tiles_.row_count(), 1, x + c * p_.s.in_count(),
-                      scratch_.data());
+                      c + kAhead < c1 ? kAhead * p_.s.in_count() : 0, scratch_.data());
       for (int64_t j = 0; j < columns_; j += p_.lanes)
         p_.f.input(scratch_.data(), tiles_.offsets(j), tiles_.pitch(),
                    v + j / p_.nr * p_.nr * p_.s.in_channels + c * p_.nr + j % p_.nr, step);
@@ -250,7 +251,7 @@ class WeightSums {
     const Space rows(p_.points * step);
     for (int64_t c = 0; c < channels; ++c) {
       ConvSimd().load(block.rows(), block.row_count(), 1, x + (c0 + c) * p_.s.in_count(),
-                      scratch.data());
+                      c + kAhead < channels ? kAhead * p_.s.in_count() : 0, scratch.data());
       for (int64_t j = 0; j < columns; j += p_.lanes)
         p_.f.input(scratch.data(), block.offsets(j), block.pitch(), rows.data() + c * columns + j,
                    step);
@@ -267,7 +268,7 @@ class WeightSums {
     std::vector<float> scratch(block.size());
     for (int64_t o = part * kRows; o < end; ++o) {
       ConvSimd().load(block.rows(), block.row_count(), 1, dy + o * p_.s.out_count(),
-                      scratch.data());
+                      o + kAhead < end ? kAhead * p_.s.out_count() : 0, scratch.data());
       for (int64_t j = 0; j < n; j += p_.lanes)
         p_.f.gradient(scratch.data(), block.offsets(j), block.pitch(), dy_.data() + o * tiles_ + j,
                       dy_step_);

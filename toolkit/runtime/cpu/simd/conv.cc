@@ -23,12 +23,33 @@ TK_INLINE void CopyWide(const float* x, int64_t n, float* out) {
   }
 }
 
-void LoadRows(const RowCopy* rows, int64_t count, int64_t stride, const float* x, float* out) {
+// out[i] = x[2 * i], by eights; nothing beyond the last is read. n >= 8.
+TK_INLINE void CopyEven(const float* x, int64_t n, float* out) {
+  for (int64_t i = 0; i < n; i += 8) {
+    const int64_t at = i + 8 <= n ? i : n - 8;
+    VW<8> a, b;
+    memcpy(&a, x + 2 * at, sizeof(a));
+    memcpy(&b, x + 2 * at + 7, sizeof(b));
+    const VW<8> v = __builtin_shufflevector(a, b, 0, 2, 4, 6, 9, 11, 13, 15);
+    memcpy(out + at, &v, sizeof(v));
+  }
+}
+
+// Planes lie too far apart for the processor's own prefetching.
+TK_INLINE void Prefetch(const float* x, int64_t n) {
+  for (int64_t i = 0; i < n; i += 16) __builtin_prefetch(x + i);
+}
+
+void LoadRows(const RowCopy* rows, int64_t count, int64_t stride, const float* x, int64_t ahead,
+              float* out) {
   for (int64_t r = 0; r < count; ++r) {
     const float* from = x + rows[r].from;
     float* to = out + rows[r].to;
     const int64_t n = rows[r].n;
-    if (stride != 1)
+    if (ahead) Prefetch(from + ahead, n * stride);
+    if (stride == 2 && n >= 8)
+      CopyEven(from, n, to);
+    else if (stride != 1)
       for (int64_t i = 0; i < n; ++i) to[i] = from[i * stride];
     else if (n >= kWidth)
       CopyWide<kWidth>(from, n, to);

@@ -22,8 +22,9 @@ struct RowStore {
 
 struct ConvRows {
   int lanes, max_rows;
-  // out[to + i] = x[from + i * stride].
-  void (*load)(const RowCopy* rows, int64_t count, int64_t stride, const float* x, float* out);
+  // out[to + i] = x[from + i * stride]. Asks for the same rows `ahead` elements further.
+  void (*load)(const RowCopy* rows, int64_t count, int64_t stride, const float* x, int64_t ahead,
+               float* out);
   // y[to + i] = in[from + i], finished; NaN stays.
   void (*store)(const RowCopy* rows, int64_t count, const float* in, const RowStore& store,
                 float* y);
