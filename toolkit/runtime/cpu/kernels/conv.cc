@@ -75,18 +75,14 @@ Shape OutputShape(const ConvShape& s) {
 
 class Conv : public Kernel {
  public:
-  explicit Conv(const Attributes& attributes) : attributes_(attributes) {}
+  explicit Conv(const Attributes& attributes)
+      : attributes_(attributes), choice_(ParseConvChoice(attributes)) {}
 
   void Prepack(int input, const Tensor& w) override {
-    if (input != 1 || w.rank() < 3 || !Contains(kFloats, w.dtype())) return;
-    const int64_t group = attributes_.group, k = w.shape().Count(1, w.rank());
-    if (w.size() == 0 || w.dim(0) % group != 0) return;
-    DispatchFloats(w.dtype(), [&](auto tag) {
-      using T = typename decltype(tag)::type;
-      const int64_t rows = w.dim(0) / group;
-      packed_ = Buffer::Allocate(PackedConvWeightSize<T>(group, rows, k) * sizeof(T));
-      PackConvWeight<T>(group, rows, k, w.data<T>(), reinterpret_cast<T*>(packed_->data()));
-    });
+    if (input != 1 || w.rank() < 3 || w.size() == 0) return;
+    if (w.dtype() == DType::kFloat) packed_float_ = std::make_unique<PackedConvWeights<float>>(w);
+    if (w.dtype() == DType::kDouble)
+      packed_double_ = std::make_unique<PackedConvWeights<double>>(w);
   }
 
   void Run(KernelContext& c) const override {
@@ -95,17 +91,23 @@ class Conv : public Kernel {
     const ConvShape s = attributes_.Resolve(x.shape(), w.shape());
     CheckBias(x, bias, w.dim(0));
     Tensor& y = c.Output(0, x.dtype(), OutputShape(s));
+    const ConvAlgorithm algorithm = ChooseConv(s, ConvPass::kForward, x.dtype(), choice_);
     DispatchFloats(x.dtype(), [&](auto tag) {
       using T = typename decltype(tag)::type;
-      ConvForward<T>(s, x.data<T>(), w.data<T>(),
-                     packed_ ? reinterpret_cast<const T*>(packed_->data()) : nullptr,
-                     bias ? bias->data<T>() : nullptr, y.data<T>());
+      ConvEpilogue<T> epilogue;
+      if (bias) epilogue.bias = bias->data<T>();
+      ConvForward<T>(s, algorithm, x.data<T>(), w.data<T>(), Packed(T()), epilogue, y.data<T>());
     });
   }
 
  private:
+  PackedConvWeights<float>* Packed(float) const { return packed_float_.get(); }
+  PackedConvWeights<double>* Packed(double) const { return packed_double_.get(); }
+
   ConvAttributes attributes_;
-  std::shared_ptr<Buffer> packed_;
+  ConvChoice choice_;
+  std::unique_ptr<PackedConvWeights<float>> packed_float_;
+  std::unique_ptr<PackedConvWeights<double>> packed_double_;
 };
 
 // The adjoint of a convolution from the output's shape to X's.
@@ -133,8 +135,8 @@ class ConvTranspose : public Kernel {
     Tensor& y = c.Output(0, x.dtype(), shape);
     DispatchFloats(x.dtype(), [&](auto tag) {
       using T = typename decltype(tag)::type;
-      ConvInputGradient<T>(s, x.data<T>(), w.data<T>(), bias ? bias->data<T>() : nullptr,
-                           y.data<T>());
+      ConvInputGradient<T>(s, ConvChoice::kAuto, x.data<T>(), w.data<T>(),
+                           bias ? bias->data<T>() : nullptr, y.data<T>());
     });
   }
 
@@ -146,7 +148,8 @@ class ConvTranspose : public Kernel {
 // (dy, w, x_shape) -> dx.
 class ConvGradInput : public Kernel {
  public:
-  explicit ConvGradInput(const Attributes& attributes) : attributes_(attributes) {}
+  explicit ConvGradInput(const Attributes& attributes)
+      : attributes_(attributes), choice_(ParseConvChoice(attributes)) {}
 
   void Run(KernelContext& c) const override {
     const Tensor &dy = c.input(0), &w = c.input(1);
@@ -158,18 +161,20 @@ class ConvGradInput : public Kernel {
     Tensor& dx = c.Output(0, dy.dtype(), x);
     DispatchFloats(dy.dtype(), [&](auto tag) {
       using T = typename decltype(tag)::type;
-      ConvInputGradient<T>(s, dy.data<T>(), w.data<T>(), nullptr, dx.data<T>());
+      ConvInputGradient<T>(s, choice_, dy.data<T>(), w.data<T>(), nullptr, dx.data<T>());
     });
   }
 
  private:
   ConvAttributes attributes_;
+  ConvChoice choice_;
 };
 
 // (x, dy, w_shape) -> dw.
 class ConvGradWeight : public Kernel {
  public:
-  explicit ConvGradWeight(const Attributes& attributes) : attributes_(attributes) {}
+  explicit ConvGradWeight(const Attributes& attributes)
+      : attributes_(attributes), choice_(ParseConvChoice(attributes)) {}
 
   void Run(KernelContext& c) const override {
     const Tensor &x = c.input(0), &dy = c.input(1);
@@ -181,12 +186,13 @@ class ConvGradWeight : public Kernel {
     Tensor& dw = c.Output(0, x.dtype(), w);
     DispatchFloats(x.dtype(), [&](auto tag) {
       using T = typename decltype(tag)::type;
-      ConvWeightGradient<T>(s, x.data<T>(), dy.data<T>(), dw.data<T>());
+      ConvWeightGradient<T>(s, choice_, x.data<T>(), dy.data<T>(), dw.data<T>());
     });
   }
 
  private:
   ConvAttributes attributes_;
+  ConvChoice choice_;
 };
 
 static const bool kConv = Register<Conv>("Conv").Types(kFloats).Widen();

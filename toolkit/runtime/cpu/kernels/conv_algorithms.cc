@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "core/gemm.h"
+#include "kernels/conv_direct.h"
 #include "kernels/conv_sources.h"
+#include "kernels/conv_winograd.h"
 
 namespace toolkit {
 
@@ -194,25 +196,83 @@ bool AdjointShape(const ConvShape& s, ConvShape* adjoint) {
   return true;
 }
 
+int PointsOf(ConvAlgorithm algorithm) { return algorithm == ConvAlgorithm::kWinograd2 ? 2 : 4; }
+
+bool IsWinograd(ConvAlgorithm algorithm) {
+  return algorithm == ConvAlgorithm::kWinograd2 || algorithm == ConvAlgorithm::kWinograd4;
+}
+
+// Weights for `algorithm`; `adjoint`: s is the adjoint of the convolution that has the weights w.
 template <class T>
-void InputGradientAdjoint(const ConvShape& s, const ConvShape& adjoint, const T* dy, const T* w,
-                          const T* bias, T* dx) {
-  const int64_t k = s.out_channels * s.taps(), size = s.in_channels * k;
-  const auto buffer = Buffer::Allocate(static_cast<size_t>(s.group * size) * sizeof(T));
-  T* flipped = reinterpret_cast<T*>(buffer->data());
-  const ConvAlgorithm algorithm = ChooseConv(adjoint);
+std::shared_ptr<Buffer> PackWeights(const ConvShape& s, ConvAlgorithm algorithm, bool adjoint,
+                                    const T* w) {
+  const int64_t k = s.in_channels * s.taps(), size = s.out_channels * k;
+  const int m = PointsOf(algorithm);
+  const int64_t count = IsWinograd(algorithm) ? WinogradWeightSize(s, m) : s.group * size;
+  const auto buffer = Buffer::Allocate(static_cast<size_t>(count) * sizeof(T));
+  T* packed = reinterpret_cast<T*>(buffer->data());
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (algorithm == ConvAlgorithm::kDirect) DirectWeights(s, adjoint, w, packed);
+    if (IsWinograd(algorithm)) WinogradWeights(s, m, adjoint, w, packed);
+    if (algorithm == ConvAlgorithm::kDirect || IsWinograd(algorithm)) return buffer;
+  }
   for (int64_t g = 0; g < s.group; ++g) {
-    const FlippedWeights<T> source(w + g * size, s.in_channels, s.taps());
-    if (algorithm != ConvAlgorithm::kDepthwise) {
-      PackGemmA<T>(s.in_channels, k, source, flipped + g * size);
-      continue;
+    const FlippedWeights<T> flipped(w + g * size, s.out_channels, s.taps());
+    T* out = packed + g * size;
+    if (algorithm == ConvAlgorithm::kDepthwise && adjoint)
+      for (int64_t c = 0; c < s.out_channels; ++c) flipped.Pack(0, k, c, 1, 1, out + c * k);
+    else if (algorithm == ConvAlgorithm::kDepthwise)
+      std::copy(w + g * size, w + (g + 1) * size, out);
+    else if (adjoint)
+      PackGemmA<T>(s.out_channels, k, flipped, out);
+    else
+      PackGemmA(false, s.out_channels, k, w + g * size, k, out);
+  }
+  return buffer;
+}
+
+// The rest of an epilogue after the bias, over y as it lies.
+template <class T>
+void Finish(const ConvShape& s, const ConvEpilogue<T>& e, T* y) {
+  if (e.only_bias()) return;
+  constexpr int64_t kGrain = 4096;
+  const int64_t size = s.batch * s.group * s.out_channels * s.out_count();
+  ThreadPool::Global().ParallelFor(size, kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      T v = y[i];
+      if (e.residual) v += e.residual[i];
+      v = v < e.low ? e.low : v;
+      y[i] = v > e.high ? e.high : v;
     }
-    for (int64_t c = 0; c < s.in_channels; ++c)
-      source.Pack(0, k, c, 1, 1, flipped + g * size + c * k);
+    if (e.activation) e.activation(y + begin, y + begin, end - begin, e.params);
+  });
+}
+
+// `packed`: from PackWeights; `w` may stand in for it with the plain algorithms, else be null.
+template <class T>
+void RunForward(const ConvShape& s, ConvAlgorithm algorithm, const T* x, const T* w,
+                const T* packed, const ConvEpilogue<T>& e, T* y) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (algorithm == ConvAlgorithm::kDirect) return DirectForward(s, x, packed, e, y);
+    if (IsWinograd(algorithm)) return WinogradForward(s, PointsOf(algorithm), x, packed, e, y);
   }
   if (algorithm == ConvAlgorithm::kDepthwise)
-    return ForwardDepthwise<T>(adjoint, dy, flipped, bias, dx);
-  ForwardGemm<T>(adjoint, algorithm == ConvAlgorithm::kPointwise, dy, nullptr, flipped, bias, dx);
+    ForwardDepthwise<T>(s, x, packed ? packed : w, e.bias, y);
+  else
+    ForwardGemm<T>(s, algorithm == ConvAlgorithm::kPointwise, x, w, packed, e.bias, y);
+  Finish(s, e, y);
+}
+
+template <class T>
+void InputGradientAdjoint(const ConvShape& adjoint, ConvChoice choice, const T* dy, const T* w,
+                          const T* bias, T* dx) {
+  const ConvAlgorithm algorithm =
+      ChooseConv(adjoint, ConvPass::kInputGradient, DTypeOf<T>::kValue, choice);
+  const auto packed = PackWeights(adjoint, algorithm, true, w);
+  ConvEpilogue<T> epilogue;
+  epilogue.bias = bias;
+  RunForward<T>(adjoint, algorithm, dy, nullptr, reinterpret_cast<const T*>(packed->data()),
+                epilogue, dx);
 }
 
 // dw^T = im2col(x) dy^T with K running over the whole batch in order.
@@ -269,57 +329,62 @@ void WeightGradientDepthwise(const ConvShape& s, const T* x, const T* dy, T* dw)
 
 }  // namespace
 
-ConvAlgorithm ChooseConv(const ConvShape& s) {
-  if (s.in_channels == 1 && s.group > 1 && s.out_channels <= 4) return ConvAlgorithm::kDepthwise;
-  return IsUnit(s.window) ? ConvAlgorithm::kPointwise : ConvAlgorithm::kIm2Col;
+template <class T>
+const T* PackedConvWeights<T>::Get(const ConvShape& shape, ConvAlgorithm algorithm) {
+  const int i = static_cast<int>(algorithm);
+  std::call_once(once_[i],
+                 [&] { packed_[i] = PackWeights(shape, algorithm, false, w_.data<T>()); });
+  return reinterpret_cast<const T*>(packed_[i]->data());
 }
 
 template <class T>
-void ConvForward(const ConvShape& s, const T* x, const T* w, const T* packed_w, const T* bias,
-                 T* y) {
+void ConvForward(const ConvShape& s, ConvAlgorithm algorithm, const T* x, const T* w,
+                 PackedConvWeights<T>* cache, const ConvEpilogue<T>& epilogue, T* y) {
   if (s.batch * s.group * s.out_channels * s.out_count() == 0) return;
-  const ConvAlgorithm algorithm = ChooseConv(s);
-  if (algorithm == ConvAlgorithm::kDepthwise) return ForwardDepthwise(s, x, w, bias, y);
-  ForwardGemm(s, algorithm == ConvAlgorithm::kPointwise, x, w, packed_w, bias, y);
+  const bool own_layout = algorithm == ConvAlgorithm::kDirect || IsWinograd(algorithm);
+  std::shared_ptr<Buffer> buffer;
+  const T* packed = nullptr;
+  if (cache && algorithm != ConvAlgorithm::kDepthwise) {
+    packed = cache->Get(s, algorithm);
+  } else if (own_layout) {
+    buffer = PackWeights(s, algorithm, false, w);
+    packed = reinterpret_cast<const T*>(buffer->data());
+  }
+  RunForward(s, algorithm, x, w, packed, epilogue, y);
 }
 
 template <class T>
-void ConvInputGradient(const ConvShape& s, const T* dy, const T* w, const T* bias, T* dx) {
+void ConvInputGradient(const ConvShape& s, ConvChoice choice, const T* dy, const T* w,
+                       const T* bias, T* dx) {
   if (s.batch * s.group * s.in_channels * s.in_count() == 0) return;
   ConvShape adjoint;
-  if (AdjointShape(s, &adjoint)) return InputGradientAdjoint(s, adjoint, dy, w, bias, dx);
+  if (s.out_count() > 0 && AdjointShape(s, &adjoint))
+    return InputGradientAdjoint(adjoint, choice, dy, w, bias, dx);
   InputGradientGemm(s, dy, w, bias, dx);
 }
 
 template <class T>
-void ConvWeightGradient(const ConvShape& s, const T* x, const T* dy, T* dw) {
+void ConvWeightGradient(const ConvShape& s, ConvChoice choice, const T* x, const T* dy, T* dw) {
   const int64_t size = s.group * s.out_channels * s.in_channels * s.taps();
   if (size == 0 || s.batch * s.out_count() == 0) {
     std::fill(dw, dw + size, T(0));
     return;
   }
-  if (ChooseConv(s) == ConvAlgorithm::kDepthwise) return WeightGradientDepthwise(s, x, dy, dw);
+  const ConvAlgorithm algorithm =
+      ChooseConv(s, ConvPass::kWeightGradient, DTypeOf<T>::kValue, choice);
+  if (algorithm == ConvAlgorithm::kDepthwise) return WeightGradientDepthwise(s, x, dy, dw);
+  if constexpr (sizeof(T) == sizeof(float))
+    if (IsWinograd(algorithm)) return WinogradWeightGradient(s, PointsOf(algorithm), x, dy, dw);
   WeightGradientGemm(s, x, dy, dw);
 }
 
-template <class T>
-int64_t PackedConvWeightSize(int64_t group, int64_t out_channels, int64_t k) {
-  return group * PackedGemmASize<T>(out_channels, k);
-}
-
-template <class T>
-void PackConvWeight(int64_t group, int64_t out_channels, int64_t k, const T* w, T* packed) {
-  for (int64_t g = 0; g < group; ++g)
-    PackGemmA(false, out_channels, k, w + g * out_channels * k, k,
-              packed + g * PackedGemmASize<T>(out_channels, k));
-}
-
-#define TK_CONV(T)                                                                            \
-  template void ConvForward<T>(const ConvShape&, const T*, const T*, const T*, const T*, T*); \
-  template void ConvInputGradient<T>(const ConvShape&, const T*, const T*, const T*, T*);     \
-  template void ConvWeightGradient<T>(const ConvShape&, const T*, const T*, T*);              \
-  template int64_t PackedConvWeightSize<T>(int64_t, int64_t, int64_t);                        \
-  template void PackConvWeight<T>(int64_t, int64_t, int64_t, const T*, T*);
+#define TK_CONV(T)                                                                               \
+  template class PackedConvWeights<T>;                                                           \
+  template void ConvForward<T>(const ConvShape&, ConvAlgorithm, const T*, const T*,              \
+                               PackedConvWeights<T>*, const ConvEpilogue<T>&, T*);               \
+  template void ConvInputGradient<T>(const ConvShape&, ConvChoice, const T*, const T*, const T*, \
+                                     T*);                                                        \
+  template void ConvWeightGradient<T>(const ConvShape&, ConvChoice, const T*, const T*, T*);
 TK_CONV(float)
 TK_CONV(double)
 #undef TK_CONV

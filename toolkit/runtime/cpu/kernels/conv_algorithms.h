@@ -1,7 +1,11 @@
-// Convolution and its two adjoints over a resolved window; which algorithm runs is chosen here.
+// Convolution and its two adjoints over a resolved window.
 #pragma once
 
+#include <memory>
+#include <mutex>
+
 #include "core/kernel.h"
+#include "kernels/conv_epilogue.h"
 #include "simd/window.h"
 
 namespace toolkit {
@@ -16,23 +20,40 @@ struct ConvShape {
   int64_t taps() const;
 };
 
-enum class ConvAlgorithm { kPointwise, kDepthwise, kIm2Col };
-ConvAlgorithm ChooseConv(const ConvShape& shape);
+enum class ConvAlgorithm { kPointwise, kDepthwise, kIm2Col, kDirect, kWinograd2, kWinograd4 };
+constexpr int kConvAlgorithms = 6;
+enum class ConvPass { kForward, kInputGradient, kWeightGradient };
 
-// `bias` (G * O) or null; `packed_w`: from PackConvWeight, or null.
+// What a node's attribute "algorithm" asks for; tests set it, files never have it. "plain" is what
+// TOOLKIT_OPT=0 runs; one that cannot do a shape falls back to it.
+enum class ConvChoice { kAuto, kPlain, kDirect, kWinograd2, kWinograd4 };
+ConvChoice ParseConvChoice(const Attributes& attributes);
+
+// The algorithm for a pass; an input gradient is asked for by its adjoint shape. conv_choice.cc
+ConvAlgorithm ChooseConv(const ConvShape& shape, ConvPass pass, DType dtype, ConvChoice choice);
+
+// Constant weights in the layouts of the algorithms that have run with them, each made once.
 template <class T>
-void ConvForward(const ConvShape& shape, const T* x, const T* w, const T* packed_w, const T* bias,
-                 T* y);
+class PackedConvWeights {
+ public:
+  explicit PackedConvWeights(const Tensor& w) : w_(w) {}
+  const T* Get(const ConvShape& shape, ConvAlgorithm algorithm);
+
+ private:
+  Tensor w_;  // Kept alive.
+  std::once_flag once_[kConvAlgorithms];
+  std::shared_ptr<Buffer> packed_[kConvAlgorithms];
+};
+
+// `packed`: of the same weights when they are constant, or null.
+template <class T>
+void ConvForward(const ConvShape& shape, ConvAlgorithm algorithm, const T* x, const T* w,
+                 PackedConvWeights<T>* packed, const ConvEpilogue<T>& epilogue, T* y);
 // dx = adjoint of x -> y, plus `bias` (G * C) or null: ConvTranspose.
 template <class T>
-void ConvInputGradient(const ConvShape& shape, const T* dy, const T* w, const T* bias, T* dx);
+void ConvInputGradient(const ConvShape& shape, ConvChoice choice, const T* dy, const T* w,
+                       const T* bias, T* dx);
 template <class T>
-void ConvWeightGradient(const ConvShape& shape, const T* x, const T* dy, T* dw);
-
-// The weights of all groups in the layout that ConvForward reads fastest. `count` elements.
-template <class T>
-int64_t PackedConvWeightSize(int64_t group, int64_t out_channels, int64_t k);
-template <class T>
-void PackConvWeight(int64_t group, int64_t out_channels, int64_t k, const T* w, T* packed);
+void ConvWeightGradient(const ConvShape& shape, ConvChoice choice, const T* x, const T* dy, T* dw);
 
 }  // namespace toolkit

@@ -1,0 +1,145 @@
+// Which algorithm a convolution runs: the one place where that is decided.
+//
+// The model counts cycles of one core: multiply-adds at two vectors a cycle, transforms and copies
+// by vector operations for each element, and weights by the bytes that are read again for every
+// block of tiles or positions. Its constants are fitted to benchmarks/conv.py.
+#include <algorithm>
+#include <cstdlib>
+#include <string>
+
+#include "kernels/conv_algorithms.h"
+#include "kernels/conv_direct.h"
+#include "kernels/conv_tiles.h"
+#include "simd/gemm.h"
+
+namespace toolkit {
+namespace {
+
+bool IsOff(const char* variable) {
+  const char* text = std::getenv(variable);
+  return text && std::string(text) == "0";
+}
+
+bool OptimisationOff() {
+  static const bool off = IsOff("TOOLKIT_OPT");
+  return off;
+}
+
+bool WinogradOff() {
+  static const bool off = IsOff("TOOLKIT_WINOGRAD");
+  return off;
+}
+
+bool IsUnit(const Window& w) {
+  for (int d = 0; d < w.rank; ++d)
+    if (w.kernel[d] != 1 || w.stride[d] != 1 || w.pad_begin[d] != 0 || w.pad_end[d] != 0)
+      return false;
+  return true;
+}
+
+bool WinogradApplies(const ConvShape& s) {
+  const Window& w = s.window;
+  if (w.rank != 2) return false;
+  for (int d = 0; d < 2; ++d) {
+    const bool same_size = w.out[d] <= w.in[d] + 4 && w.in[d] < (1 << 24);
+    if (w.kernel[d] != 3 || w.stride[d] != 1 || w.dilation[d] != 1 || !same_size) return false;
+  }
+  return true;
+}
+
+ConvAlgorithm Plain(const ConvShape& s) {
+  if (s.in_channels == 1 && s.group > 1 && s.out_channels <= 4) return ConvAlgorithm::kDepthwise;
+  return IsUnit(s.window) ? ConvAlgorithm::kPointwise : ConvAlgorithm::kIm2Col;
+}
+
+constexpr double kL2Bytes = 1 << 20, kL3Bytes = 16 << 20;
+
+struct Cost {
+  explicit Cost(const ConvShape& shape)
+      : s(shape),
+        lanes(static_cast<double>(GemmSimd().f32.lanes)),
+        o(static_cast<double>(s.out_channels)),
+        c(static_cast<double>(s.in_channels)),
+        images(static_cast<double>(s.batch)) {}
+
+  // rows x k x columns multiply-adds; the columns are loaded again for each panel of rows.
+  double Products(double rows, double k, double columns) const {
+    return rows * k * columns / (2 * lanes) + k * columns / lanes * 0.5;
+  }
+
+  // Panels are copied piece by piece: dearer where an output row is shorter than a vector.
+  double Im2Col() const {
+    const double k = c * static_cast<double>(s.taps()), p = static_cast<double>(s.out_count());
+    const bool short_rows = static_cast<double>(s.window.out[s.window.rank - 1]) < lanes;
+    return images * (1.1 * Products(o, k, p) + k * p / lanes * (short_rows ? 4 : 3));
+  }
+
+  // Columns between two output rows are waste.
+  double Direct() const {
+    const DirectLayout layout(s);
+    const double k = c * static_cast<double>(s.taps());
+    const double rows = static_cast<double>(s.window.rank == 1 ? 1 : s.window.out[0]);
+    const double columns = rows * static_cast<double>(layout.pitch);
+    const double load = c * static_cast<double>(layout.channel) / lanes * 4;
+    const double spill = k > 1500 ? 1.05 : 1.0;  // Panels of A leave L1.
+    return 1500 + images * (800 + Products(o, k, columns) * spill + load + o * columns / lanes * 3);
+  }
+
+  double Winograd(int m, ConvPass pass) const {
+    const double points = (m + 2) * (m + 2);
+    const int64_t tiles = s.batch * CeilDiv(s.window.out[0], m) * CeilDiv(s.window.out[1], m);
+    const double columns = static_cast<double>(RoundUp(tiles, GemmSimd().f32.lanes));
+    const double in = m == 4 ? 320 : 110, out = m == 4 ? 340 : 100;  // Operations a vector of tiles.
+    const double bytes = points * o * c * 4;
+    const double width = bytes > kL3Bytes ? 7 : bytes > kL2Bytes ? 20 : 64;  // Bytes a cycle.
+    // Products hide the reads of all blocks of tiles but the first.
+    const double reads = bytes / width * (bytes > kL3Bytes ? static_cast<double>(tiles) / 32 : 0);
+    const double once = pass == ConvPass::kForward ? 0 : o * c * points / 4;
+    return 3000 + 1.1 * Products(o, c * points, columns) + columns / lanes * (c * in + o * out) +
+           std::max(bytes / width, reads) + once;
+  }
+
+  const ConvShape& s;
+  double lanes, o, c, images;
+};
+
+}  // namespace
+
+ConvChoice ParseConvChoice(const Attributes& attributes) {
+  const std::string name = attributes.String("algorithm", "auto");
+  if (name == "auto") return ConvChoice::kAuto;
+  if (name == "plain") return ConvChoice::kPlain;
+  if (name == "direct") return ConvChoice::kDirect;
+  if (name == "winograd2") return ConvChoice::kWinograd2;
+  if (name == "winograd4") return ConvChoice::kWinograd4;
+  Fail(ErrorKind::kInvalidArgument,
+       "algorithm must be auto, plain, direct, winograd2 or winograd4, got ", name);
+}
+
+ConvAlgorithm ChooseConv(const ConvShape& s, ConvPass pass, DType dtype, ConvChoice choice) {
+  const ConvAlgorithm plain = Plain(s);
+  if (dtype != DType::kFloat || choice == ConvChoice::kPlain) return plain;
+  const bool winograd = WinogradApplies(s), gradient = pass == ConvPass::kWeightGradient;
+  const bool direct = !gradient && DirectApplies(s);
+  if (choice == ConvChoice::kWinograd2) return winograd ? ConvAlgorithm::kWinograd2 : plain;
+  if (choice == ConvChoice::kWinograd4) return winograd ? ConvAlgorithm::kWinograd4 : plain;
+  if (choice == ConvChoice::kDirect) return direct ? ConvAlgorithm::kDirect : plain;
+  if (OptimisationOff() || plain != ConvAlgorithm::kIm2Col) return plain;
+
+  const Cost cost(s);
+  ConvAlgorithm best = plain;
+  double least = cost.Im2Col();
+  const auto offer = [&](ConvAlgorithm algorithm, double cycles) {
+    if (cycles >= least) return;
+    best = algorithm;
+    least = cycles;
+  };
+  if (direct) offer(ConvAlgorithm::kDirect, cost.Direct());
+  if (winograd && !WinogradOff()) {
+    offer(ConvAlgorithm::kWinograd2, cost.Winograd(2, pass));
+    offer(ConvAlgorithm::kWinograd4, cost.Winograd(4, pass));
+  }
+  return best;
+}
+
+}  // namespace toolkit

@@ -1,0 +1,39 @@
+// What follows a convolution's sum before it is stored: bias, residual, activation.
+#pragma once
+
+#include <limits>
+
+#include "simd/conv.h"
+#include "simd/elementwise.h"
+
+namespace toolkit {
+
+// y = activation(sum + bias + residual): bounds for Relu and Clip, a function for the others.
+template <class T>
+struct ConvEpilogue {
+  const T* bias = nullptr;      // An element an output channel.
+  const T* residual = nullptr;  // As y.
+  T low = -std::numeric_limits<T>::infinity(), high = std::numeric_limits<T>::infinity();
+  UnaryFn activation = nullptr;
+  const double* params = nullptr;
+
+  bool only_bias() const {
+    return !residual && !activation && low == -std::numeric_limits<T>::infinity() &&
+           high == std::numeric_limits<T>::infinity();
+  }
+};
+
+// Stores one channel's rows out of scratch; `image`: where y's image begins, also in the residual.
+inline void StoreChannel(const RowCopy* rows, int64_t count, const float* scratch,
+                         const ConvEpilogue<float>& e, int64_t channel, int64_t offset, float* y) {
+  const RowStore store = {e.bias ? e.bias[channel] : 0.0f, e.low, e.high,
+                          e.residual ? e.residual + offset : nullptr};
+  ConvSimd().store(rows, count, scratch, store, y + offset);
+  if (!e.activation) return;
+  for (int64_t i = 0; i < count; ++i) {
+    float* row = y + offset + rows[i].to;
+    e.activation(row, row, rows[i].n, e.params);
+  }
+}
+
+}  // namespace toolkit
