@@ -20,8 +20,8 @@ EXCEPTIONS = {
         "", "_expanded", "_double", "_double_expanded", "_seed", "_seed_expanded",
     )
 } | {
-    "test_attention_4d_causal_fp16_expanded_cpu": "the values are numpy's, which rounds each step of "
-    "Softmax to float16: a Softmax in float32 is another bit away than the 1e-3 allow",
+    "test_attention_4d_causal_fp16_expanded_cpu": "the values are numpy's, which rounds each step "
+    "of Softmax to float16: a Softmax in float32 is another bit away than the 1e-3 allow",
 }  # fmt: skip
 
 

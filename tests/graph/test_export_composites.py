@@ -46,6 +46,7 @@ def arriving(states: int) -> list[np.ndarray]:
     return [f32(4, 2, 2, 2), f32(4, 2, 2, 2), *(f32(2, 2, 2) for _ in range(states))]
 
 
+ROIS = np.float32([[0, 0, 4, 4], [1, 1, 5, 4]])
 CASES: list[tuple[str, str, list[Any], dict[str, Any], int]] = [
     ("grad", "SumToShape", [f32(2, 3, 4), i64(3, 1)], {}, 1),
     ("grad", "ConvGradInput", [DY, W, i64(2, 3, 6, 6)], {"kernel_shape": [3, 3]}, 1),
@@ -86,6 +87,29 @@ CASES: list[tuple[str, str, list[Any], dict[str, Any], int]] = [
         {"q_num_heads": 2, "kv_num_heads": 2, "update_rule": "gated_delta"},
         5,
     ),
+    (
+        "grad",
+        "ResizeGrad",
+        [f32(1, 2, 6, 8), i64(1, 2, 3, 4), None, np.float32([1, 1, 2, 2])],
+        {"mode": "linear"},
+        1,
+    ),
+    ("grad", "GridSampleGrad", [X, f32(2, 4, 5, 2), f32(2, 3, 4, 5)], {"mode": "linear"}, 2),
+    (
+        "grad",
+        "RoiAlignGrad",
+        [f32(2, 3, 2, 2), ROIS, i64(0, 1), i64(2, 3, 6, 6), None],
+        {"output_height": 2, "output_width": 2},
+        1,
+    ),
+    (
+        "grad",
+        "MaxRoiPoolGrad",
+        [X, np.float32([[0, 0, 0, 4, 4], [1, 1, 1, 5, 4]]), f32(2, 3, 2, 2)],
+        {"pooled_shape": [2, 2]},
+        1,
+    ),
+    ("nn", "Im2Col", [X, i64(2, 2)], {}, 1),
     ("grad", "RNNGrad", [*recurrent(1), *arriving(1)], BOTH, 5),
     ("grad", "GRUGrad", [*recurrent(3), *arriving(1)], BOTH | {"linear_before_reset": 1}, 5),
     ("grad", "LSTMGrad", [*recurrent(4), f32(2, 2, 2), f32(2, 6), *arriving(2)], BOTH, 7),

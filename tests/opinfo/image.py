@@ -52,7 +52,7 @@ def resize_variants(d):
     nearest = [
         {"nearest_mode": m} for m in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
     ]
-    if d.dtype.kind in "bc":
+    if d.dtype.kind in "bcO":
         return nearest
     smooth = [{"mode": "linear"}, {"mode": "cubic"}, {"mode": "cubic", "cubic_coeff_a": -0.5, "exclude_outside": 1},
               {"mode": "linear", "antialias": 1}, {"mode": "cubic", "antialias": 1, "exclude_outside": 1}]  # fmt: skip
@@ -125,8 +125,8 @@ def resize_samples(d):
         return
     for shape, to, attrs, roi in ROIS:
         for how in modes:
-            value = {} if d.dtype.kind == "c" else attrs
-            if d.dtype.kind == "c":
+            value = attrs
+            if d.dtype.kind in "cO":
                 value = {k: v for k, v in attrs.items() if k != "extrapolation_value"}
             yield resize_call(d, shape, to, value | how, roi, coordinate_transformation_mode=TF)
 
@@ -220,7 +220,7 @@ def sample_grid(d, n: int, out: tuple[int, ...]) -> np.ndarray:
 
 
 def grid_samples(d, modes=("nearest", "linear", "cubic")):
-    if d.dtype.kind in "bc":
+    if d.dtype.kind in "bcO":
         modes = ("nearest",)
     for shape, out in SAMPLES:
         for mode in modes:
@@ -230,7 +230,7 @@ def grid_samples(d, modes=("nearest", "linear", "cubic")):
                 for align in (0, 1):
                     how = {"mode": mode, "padding_mode": padding, "align_corners": align}
                     yield S(d(*shape), sample_grid(d, shape[0], out), **how)
-    yield S(d(2, 3, 4, 5), np.zeros((2, 0, 3, 2), np.float32))
+    yield S(d(2, 3, 4, 5), np.zeros((2, 0, 3, 2), np.float32), mode=modes[0])
     yield S(d(0, 3, 4, 5), np.zeros((0, 2, 3, 2), np.float32), mode=modes[0])
 
 
@@ -299,12 +299,22 @@ def sample_weights(sample: Sample) -> np.ndarray:
 def grid_reference(sample: Sample) -> list[np.ndarray]:
     x, grid = sample.inputs
     flat = x.reshape(*x.shape[:2], int(np.prod(x.shape[2:])))
+    if x.dtype == object:
+        return [sampled_strings(flat, sample_weights(sample), grid.shape[1:-1])]
     flat = flat if x.dtype.kind == "c" else flat.astype(np.float64)
     weights = sample_weights(sample)[:, None]
     with np.errstate(invalid="ignore"):  # What has no weight is not read.
         y = np.where(weights == 0, 0, weights * flat[:, :, None]).sum(-1)
     y = y.reshape(*x.shape[:2], *grid.shape[1:-1])
     return [numpy_helper.saturate_cast(y, x.dtype) if x.dtype.kind in "iu" else y.astype(x.dtype)]
+
+
+def sampled_strings(flat, weights, out):
+    """The one string of each position with a weight, or none."""
+    y = np.full((*flat.shape[:2], weights.shape[1]), "", object)
+    for n, at in zip(*np.nonzero(weights.any(-1)), strict=True):
+        y[n, :, at] = flat[n, :, weights[n, at].argmax()]
+    return y.reshape(*flat.shape[:2], *out)
 
 
 def grid_special(d):

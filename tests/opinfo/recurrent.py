@@ -88,7 +88,7 @@ def operands_of(op_type: str, sample: Sample) -> tuple[list[Any], Any]:
     if op_type != "LSTM":
         given[6:8] = [None, None]
     tensors = [
-        torch.tensor(np.zeros(shapes[i]) if given[i] is None else given[i]).double()
+        torch.tensor(np.asarray(np.zeros(shapes[i]) if given[i] is None else given[i], np.float64))
         for i in (0, 1, 2, 3, 5, 6, 7)
     ]
     return tensors, given[4]
@@ -150,7 +150,7 @@ def grad_reference(op_type: str, sample: Sample) -> list[np.ndarray]:
     arriving = [*sample.inputs[COUNT[op_type] + 1 :], None, None]
     loss = sum(v.sum() * 0 for v in operands)
     for v, g in zip(made, arriving, strict=False):
-        loss = loss if g is None else loss + (v * torch.tensor(g)).sum()
+        loss = loss if g is None else loss + (v * torch.tensor(np.asarray(g, np.float64))).sum()
     grads = torch.autograd.grad(loss, operands)[: sample.outputs]
     return [g.numpy().astype(sample.inputs[0].dtype) for g in grads]
 

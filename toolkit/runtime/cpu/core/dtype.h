@@ -61,6 +61,8 @@ constexpr DTypeSet kBools = Bit(DType::kBool);
 constexpr DTypeSet kHalves = Bit(DType::kFloat16) | Bit(DType::kBFloat16);
 constexpr DTypeSet kComplexes = Bit(DType::kComplex64) | Bit(DType::kComplex128);
 constexpr DTypeSet kStrings = Bit(DType::kString);
+constexpr DTypeSet kFloat8s = Bit(DType::kFloat8E4M3FN) | Bit(DType::kFloat8E4M3FNUZ) |
+                              Bit(DType::kFloat8E5M2) | Bit(DType::kFloat8E5M2FNUZ);
 constexpr DTypeSet kNarrow = (Bit(kLastElementType) << 1) - Bit(DType::kFloat8E4M3FN);
 // Elements whose bits are their value.
 constexpr DTypeSet kFixedSize = kNumbers | kBools | kHalves | kComplexes | kNarrow;

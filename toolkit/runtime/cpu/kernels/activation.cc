@@ -1,4 +1,5 @@
 // Functions of one operand. One pass over memory, split by elements.
+#include "kernels/convert.h"
 #include "kernels/elementwise.h"
 
 namespace toolkit {
@@ -54,11 +55,16 @@ class TestKernel : public Kernel {
   void Run(KernelContext& c) const override {
     const Tensor& x = c.input(0);
     const Tensor& y = c.Output(0, DType::kBool, x.shape());
-    ArithmeticProgram p(x.dtype());
-    const auto v = p.Read(x);
-    p.program().Unary(FunctionOf(op_, p.element()), TileProgram::kOutput, v,
-                      {negative_, positive_});
-    p.program().Run(c.pool(), y, kCheapGrain);
+    TileProgram p;
+    auto v = p.Input(x);
+    const Stored stored = ReadAs(x.dtype(), false);
+    if (stored.fn) {
+      const auto wide = p.Temporary();
+      p.Unary(stored.fn, wide, v);
+      v = wide;
+    }
+    p.Unary(FunctionOf(op_, stored.element), TileProgram::kOutput, v, {negative_, positive_});
+    p.Run(c.pool(), y, kCheapGrain);
   }
 
  private:
@@ -138,8 +144,8 @@ static const bool kFunctions[] = {
     Unary("Acosh", {UnaryOp::kAcosh, kMathGrain}),
     Unary("Atanh", {UnaryOp::kAtanh, kMathGrain}),
     Unary("Erf", {UnaryOp::kErf, kMathGrain}),
-    Register<TestKernel>("IsNaN", UnaryOp::kIsNaN).Types(kAnyFloat),
-    Register<TestKernel>("IsInf", UnaryOp::kIsInf).Types(kAnyFloat),
+    Register<TestKernel>("IsNaN", UnaryOp::kIsNaN).Types(kAnyFloat | kFloat8s),
+    Register<TestKernel>("IsInf", UnaryOp::kIsInf).Types(kAnyFloat | kFloat8s),
 };
 
 static const bool kActivations[] = {

@@ -161,7 +161,7 @@ class DeformConv : public Kernel {
   int64_t group_, offset_group_;
 };
 
-static const bool kDeformConv = Register<DeformConv>("DeformConv").Types(kFloats);
+static const bool kDeformConv = Register<DeformConv>("DeformConv").Types(kFloats).Widen();
 
 }  // namespace
 }  // namespace toolkit

@@ -3,6 +3,7 @@
 // Columns are (N, C * taps, positions). Col2Im adds each column row to the image rows under its
 // tap, in parallel over planes; Im2Col is Conv's gathering of columns, in parallel over planes.
 #include <algorithm>
+#include <complex>
 #include <cstring>
 #include <type_traits>
 
@@ -28,6 +29,13 @@ struct FoldAttributes {
 
   WindowAttributes window;
 };
+
+template <class Fn>
+void DispatchSummable(DType t, Fn&& fn) {
+  if (t == DType::kComplex64) return fn(TypeTag<std::complex<float>>{});
+  if (t == DType::kComplex128) return fn(TypeTag<std::complex<double>>{});
+  DispatchNumbers(t, fn);
+}
 
 // y[i * stride] += x[i].
 template <class T>
@@ -83,7 +91,7 @@ class Col2Im : public Kernel {
     if (y.size() == 0) return;
     const int64_t plane = InCount(w), positions = OutCount(w), planes = shape[0] * shape[1];
     const int64_t stride = w.stride[w.rank - 1];
-    DispatchNumbers(x.dtype(), [&](auto tag) {
+    DispatchSummable(x.dtype(), [&](auto tag) {
       using T = typename decltype(tag)::type;
       c.pool().ParallelFor(
           planes, 1 + 16384 / (plane + taps * positions), [&](int64_t begin, int64_t end) {
@@ -209,10 +217,10 @@ class MaxUnpool : public Kernel {
   TransposeAttributes window_;
 };
 
-static const bool kCol2Im = Register<Col2Im>("Col2Im").Types(kNumbers);
+static const bool kCol2Im = Register<Col2Im>("Col2Im").Types(kNumbers | kComplexes).Widen();
 static const bool kIm2Col =
     Register<Im2Col>("Im2Col").Types(kNumbers | kBools).Domain("toolkit.nn");
-static const bool kMaxUnpool = Register<MaxUnpool>("MaxUnpool").Types(kFloats);
+static const bool kMaxUnpool = Register<MaxUnpool>("MaxUnpool").Types(kFloats).Widen();
 
 }  // namespace
 }  // namespace toolkit

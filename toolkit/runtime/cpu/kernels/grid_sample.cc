@@ -325,10 +325,11 @@ class AffineGrid : public Kernel {
   bool align_corners_;
 };
 
-static const bool kGridSample = Register<GridSample>("GridSample").Types(kSampleTypes);
+static const bool kGridSample =
+    Register<GridSample>("GridSample").Types(kSampleTypes | kStrings).Widen({0});
 static const bool kGridSampleGrad =
-    Register<GridSampleGrad>("GridSampleGrad").Types(kFloats).Domain("toolkit.grad");
-static const bool kAffineGrid = Register<AffineGrid>("AffineGrid").Types(kFloats);
+    Register<GridSampleGrad>("GridSampleGrad").Types(kFloats).Widen({0, 1}).Domain("toolkit.grad");
+static const bool kAffineGrid = Register<AffineGrid>("AffineGrid").Types(kFloats).Widen();
 
 }  // namespace
 }  // namespace toolkit

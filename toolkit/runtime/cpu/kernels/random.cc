@@ -328,9 +328,6 @@ class Multinomial : public Kernel {
   int64_t samples_;
 };
 
-// ONNX's own Dropout: the identity unless training_mode is true, which types of 8 bits have not.
-constexpr DTypeSet kFloat8s = Bit(DType::kFloat8E4M3FN) | Bit(DType::kFloat8E4M3FNUZ) |
-                              Bit(DType::kFloat8E5M2) | Bit(DType::kFloat8E5M2FNUZ);
 class StandardDropout : public Kernel {
  public:
   explicit StandardDropout(const Attributes& a)

@@ -247,9 +247,9 @@ class RecurrentKernel : public Kernel {
 };
 
 static const bool kRecurrent[] = {
-    Register<RecurrentKernel>("RNN", CellKind::kRnn).Types(kFloats),
-    Register<RecurrentKernel>("GRU", CellKind::kGru).Types(kFloats),
-    Register<RecurrentKernel>("LSTM", CellKind::kLstm).Types(kFloats),
+    Register<RecurrentKernel>("RNN", CellKind::kRnn).Types(kFloats).Widen(),
+    Register<RecurrentKernel>("GRU", CellKind::kGru).Types(kFloats).Widen(),
+    Register<RecurrentKernel>("LSTM", CellKind::kLstm).Types(kFloats).Widen(),
 };
 
 }  // namespace

@@ -391,11 +391,18 @@ class RecurrentGradKernel : public Kernel {
 };
 
 static const bool kRecurrentGrad[] = {
-    Register<RecurrentGradKernel>("RNNGrad", CellKind::kRnn).Domain("toolkit.grad").Types(kFloats),
-    Register<RecurrentGradKernel>("GRUGrad", CellKind::kGru).Domain("toolkit.grad").Types(kFloats),
+    Register<RecurrentGradKernel>("RNNGrad", CellKind::kRnn)
+        .Domain("toolkit.grad")
+        .Types(kFloats)
+        .Widen(),
+    Register<RecurrentGradKernel>("GRUGrad", CellKind::kGru)
+        .Domain("toolkit.grad")
+        .Types(kFloats)
+        .Widen(),
     Register<RecurrentGradKernel>("LSTMGrad", CellKind::kLstm)
         .Domain("toolkit.grad")
-        .Types(kFloats),
+        .Types(kFloats)
+        .Widen(),
 };
 
 }  // namespace

@@ -253,9 +253,9 @@ class ResizeGrad : public Kernel {
   ResizeAttributes attributes_;
 };
 
-static const bool kResize = Register<Resize>("Resize").Types(kResizeTypes);
+static const bool kResize = Register<Resize>("Resize").Types(kResizeTypes | kStrings).Widen();
 static const bool kResizeGrad =
-    Register<ResizeGrad>("ResizeGrad").Types(kFloats).Domain("toolkit.grad");
+    Register<ResizeGrad>("ResizeGrad").Types(kFloats).Widen().Domain("toolkit.grad");
 
 }  // namespace
 }  // namespace toolkit

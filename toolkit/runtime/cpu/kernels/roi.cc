@@ -445,12 +445,12 @@ class MaxRoiPoolGrad : public Kernel {
   RoiPool pool_;
 };
 
-static const bool kRoiAlign = Register<RoiAlign>("RoiAlign").Types(kFloats);
+static const bool kRoiAlign = Register<RoiAlign>("RoiAlign").Types(kFloats).Widen();
 static const bool kRoiAlignGrad =
-    Register<RoiAlignGrad>("RoiAlignGrad").Types(kFloats).Domain("toolkit.grad");
-static const bool kMaxRoiPool = Register<MaxRoiPool>("MaxRoiPool").Types(kFloats);
+    Register<RoiAlignGrad>("RoiAlignGrad").Types(kFloats).Widen().Domain("toolkit.grad");
+static const bool kMaxRoiPool = Register<MaxRoiPool>("MaxRoiPool").Types(kFloats).Widen();
 static const bool kMaxRoiPoolGrad =
-    Register<MaxRoiPoolGrad>("MaxRoiPoolGrad").Types(kFloats).Domain("toolkit.grad");
+    Register<MaxRoiPoolGrad>("MaxRoiPoolGrad").Types(kFloats).Widen().Domain("toolkit.grad");
 
 }  // namespace
 }  // namespace toolkit
