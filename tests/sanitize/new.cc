@@ -1,0 +1,14 @@
+// operator new for the build with -fsanitize=address: the sanitizer's own ends the process where
+// memory is short, and the tests of malformed calls expect std::bad_alloc.
+#include <cstdlib>
+#include <new>
+
+void* operator new(std::size_t size) {
+  if (void* p = std::malloc(size ? size : 1)) return p;
+  throw std::bad_alloc();
+}
+void* operator new[](std::size_t size) { return operator new(size); }
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete[](void* p) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+void operator delete[](void* p, std::size_t) noexcept { std::free(p); }
