@@ -89,7 +89,8 @@ struct Cost {
     const double points = (m + 2) * (m + 2);
     const int64_t tiles = s.batch * CeilDiv(s.window.out[0], m) * CeilDiv(s.window.out[1], m);
     const double columns = static_cast<double>(RoundUp(tiles, GemmSimd().f32.lanes));
-    const double in = m == 4 ? 320 : 110, out = m == 4 ? 340 : 100;  // Operations a vector of tiles.
+    const double in = m == 4 ? 320 : 110,
+                 out = m == 4 ? 340 : 100;  // Operations a vector of tiles.
     const double bytes = points * o * c * 4;
     const double width = bytes > kL3Bytes ? 7 : bytes > kL2Bytes ? 20 : 64;  // Bytes a cycle.
     // Products hide the reads of all blocks of tiles but the first.
