@@ -165,15 +165,16 @@ def weight_reference(sample: Sample) -> list[np.ndarray]:
     return [conv_vjp(x, np.zeros(shape, dy.dtype), dy, sample.attributes)[1]]
 
 
+# Winograd's error is relative to the largest result, not to each: NUMERICS.md.
 ROWS = [
-    OpInfo("Conv", conv_samples, dtypes=FLOATS, tolerance=8, reference=conv_reference,
+    OpInfo("Conv", conv_samples, dtypes=FLOATS, tolerance=32, reference=conv_reference,
            why="it is slow, and wrong for some uneven auto_pad",
            big=lambda d: [S(d(*x), d(*w), d(w[0]), **a) for x, w, a in BIG]),
     OpInfo("ConvTranspose", transpose_samples, tolerance=8, reference=transpose_reference,
            why="it fails with groups",
            big=lambda d: [S(d(2, 16, 20, 20), d(16, 9, 3, 3), d(9), strides=[2, 2])]),
-    OpInfo("ConvGradInput", lambda d: grad_samples(d, "x"), "toolkit.grad", tolerance=8,
+    OpInfo("ConvGradInput", lambda d: grad_samples(d, "x"), "toolkit.grad", tolerance=64,
            reference=input_reference, grad=(0, 1), big=lambda d: grad_samples(d, "x", BIG)),
-    OpInfo("ConvGradWeight", lambda d: grad_samples(d, "w"), "toolkit.grad", tolerance=16,
+    OpInfo("ConvGradWeight", lambda d: grad_samples(d, "w"), "toolkit.grad", tolerance=64,
            reference=weight_reference, grad=(0, 1), big=lambda d: grad_samples(d, "w", BIG)),
 ]  # fmt: skip

@@ -21,6 +21,7 @@ from toolkit.graph import map_types
 from toolkit.graph.io import load_model
 from toolkit.graph.passes import optimize
 from toolkit.runtime import _core
+from toolkit.runtime.conv_fusion import fuse_convolutions
 from toolkit.runtime.lowering import CompiledProgram, lower
 from toolkit.runtime.values import (
     maps_to_native,
@@ -199,6 +200,7 @@ class InferenceSession:
         self._model = load_model(path_or_bytes)
         if self._options.graph_optimization_level:
             optimize(self._model)
+            fuse_convolutions(self._model)
         graph = self._model.graph
         self._outputs = {v.name or "": v for v in graph.outputs}
         self._output_names = [v.name or "" for v in graph.outputs]  # A file may name one twice.

@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "core/kernel.h"
+#include "kernels/conv_activation.h"
 #include "kernels/conv_algorithms.h"
 #include "kernels/window.h"
 
@@ -73,10 +74,11 @@ Shape OutputShape(const ConvShape& s) {
   return y;
 }
 
+// FusedConv, made by the runtime alone: activation(Conv(X, W, B) + residual).
 class Conv : public Kernel {
  public:
   explicit Conv(const Attributes& attributes)
-      : attributes_(attributes), choice_(ParseConvChoice(attributes)) {}
+      : attributes_(attributes), choice_(ParseConvChoice(attributes)), activation_(attributes) {}
 
   void Prepack(int input, const Tensor& w) override {
     if (input != 1 || w.rank() < 3 || w.size() == 0) return;
@@ -90,12 +92,19 @@ class Conv : public Kernel {
     RequireSameType(x, w, "W");
     const ConvShape s = attributes_.Resolve(x.shape(), w.shape());
     CheckBias(x, bias, w.dim(0));
+    const Tensor* residual = c.optional_input(3);
+    if (residual) RequireSameType(x, *residual, "residual");
+    TK_REQUIRE(!residual || residual->shape() == OutputShape(s), ErrorKind::kShape,
+               "residual must have the output's shape ", OutputShape(s).ToString(), ", got ",
+               residual->shape().ToString());
     Tensor& y = c.Output(0, x.dtype(), OutputShape(s));
     const ConvAlgorithm algorithm = ChooseConv(s, ConvPass::kForward, x.dtype(), choice_);
     DispatchFloats(x.dtype(), [&](auto tag) {
       using T = typename decltype(tag)::type;
       ConvEpilogue<T> epilogue;
       if (bias) epilogue.bias = bias->data<T>();
+      if (residual) epilogue.residual = residual->data<T>();
+      activation_.Apply(&epilogue);
       ConvForward<T>(s, algorithm, x.data<T>(), w.data<T>(), Packed(T()), epilogue, y.data<T>());
     });
   }
@@ -106,6 +115,7 @@ class Conv : public Kernel {
 
   ConvAttributes attributes_;
   ConvChoice choice_;
+  ConvActivation activation_;
   std::unique_ptr<PackedConvWeights<float>> packed_float_;
   std::unique_ptr<PackedConvWeights<double>> packed_double_;
 };
@@ -196,6 +206,8 @@ class ConvGradWeight : public Kernel {
 };
 
 static const bool kConv = Register<Conv>("Conv").Types(kFloats).Widen();
+static const bool kFusedConv =
+    Register<Conv>("FusedConv").Types(kFloats).Widen().Domain("toolkit.runtime");
 static const bool kConvTranspose = Register<ConvTranspose>("ConvTranspose").Types(kFloats).Widen();
 static const bool kConvGradInput =
     Register<ConvGradInput>("ConvGradInput").Types(kFloats).Widen().Domain("toolkit.grad");

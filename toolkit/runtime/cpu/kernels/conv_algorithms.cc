@@ -238,11 +238,16 @@ void Finish(const ConvShape& s, const ConvEpilogue<T>& e, T* y) {
   constexpr int64_t kGrain = 4096;
   const int64_t size = s.batch * s.group * s.out_channels * s.out_count();
   ThreadPool::Global().ParallelFor(size, kGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      T v = y[i];
-      if (e.residual) v += e.residual[i];
-      v = v < e.low ? e.low : v;
-      y[i] = v > e.high ? e.high : v;
+    if constexpr (sizeof(T) == sizeof(float)) {
+      const RowCopy row = {begin, begin, end - begin};
+      ConvSimd().store(&row, 1, y, {0.0f, e.low, e.high, e.residual}, y);
+    } else {
+      for (int64_t i = begin; i < end; ++i) {
+        T v = y[i];
+        if (e.residual) v += e.residual[i];
+        v = v < e.low ? e.low : v;
+        y[i] = v > e.high ? e.high : v;
+      }
     }
     if (e.activation) e.activation(y + begin, y + begin, end - begin, e.params);
   });

@@ -1,0 +1,270 @@
+"""Convolutions with what follows them in one kernel, for inference sessions.
+
+The graph of a session is the runtime's own: these nodes never reach a file.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from toolkit.graph.edit import constant_of
+
+Array = np.ndarray[Any, Any]
+
+DOMAIN = "toolkit.runtime"
+
+# Float attributes in the kernel's order, with the schema's defaults.
+_PARAMS: dict[str, tuple[tuple[str, float], ...]] = {
+    "Relu": (),
+    "LeakyRelu": (("alpha", 0.01),),
+    "Sigmoid": (),
+    "HardSigmoid": (("alpha", 0.2), ("beta", 0.5)),
+    "HardSwish": (),
+    "Tanh": (),
+    "Elu": (("alpha", 1.0),),
+    "Swish": (("alpha", 1.0),),
+    "Mish": (),
+    "Softplus": (),
+}
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
+
+
+class FuseConvPass(ir.passes.InPlacePass):
+    """Gives a convolution what is done to its result, where nothing else reads it.
+
+    1. `BatchNormalization(Conv(x, w, b))` with constants -> `Conv(x, w', b')`, with
+       w' = w s and b' = (b - mean) s + bias, where s = scale / sqrt(var + epsilon).
+    2. `Conv(x, w) + c` with a constant c of one number a channel -> `Conv(x, w, c)`.
+    3. `Conv(x, w, b) + r` with r of the same known shape -> `FusedConv(x, w, b, r)`.
+    4. `Relu`, `Clip` with constant bounds, or another cheap function of the result -> its
+       attribute `activation`; `x Sigmoid(x)` counts as Swish.
+
+    Weights that can be fed stay as they are.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Runs the pass."""
+        changed = False
+        for graph in (model.graph, *model.graph.subgraphs()):
+            for node in tuple(graph):
+                if node.op_type == "Conv" and not node.domain:
+                    changed |= _fuse(graph, node)
+        return ir.passes.PassResult(model, changed)
+
+
+def fuse_convolutions(model: ir.Model) -> ir.Model:
+    """Runs `FuseConvPass` in place, unless TOOLKIT_OPT=0 asks for every operator on its own."""
+    if os.environ.get("TOOLKIT_OPT") != "0":
+        FuseConvPass()(model)
+    return model
+
+
+def _fuse(graph: ir.Graph, conv: ir.Node) -> bool:
+    changed = False
+    while (after := _only_reader(conv)) is not None and (
+        _fold_batch_norm(graph, conv, after) or _fold_bias(graph, conv, after)
+    ):
+        changed = True
+    fused = conv
+    if after is not None and (residual := _residual(conv, after)) is not None:
+        inputs = [*conv.inputs, *[None] * (3 - len(conv.inputs)), residual]
+        fused = _replace(graph, conv, after, inputs, {})
+        after = _only_reader(fused)
+    if after is not None and (activation := _activation(after)) is not None:
+        fused = _replace(graph, fused, after, fused.inputs, activation)
+    elif (product := _swish(fused)) is not None:
+        sigmoid, multiply = product
+        inputs = fused.inputs
+        done = _replace(graph, fused, multiply, inputs, _attributes("Swish", [1.0]), keep=True)
+        graph.remove(sigmoid, safe=True)
+        graph.remove(fused, safe=True)
+        fused = done
+    return changed or fused is not conv
+
+
+def _only_reader(node: ir.Node) -> ir.Node | None:
+    """The node that alone reads the only output, if it is one of the same graph."""
+    y = node.outputs[0]
+    uses = list(y.uses())
+    if y.is_graph_output() or len(uses) != 1 or uses[0].node.graph is not node.graph:
+        return None
+    return uses[0].node
+
+
+def _constant(value: ir.Value | None) -> Array | None:
+    """The numbers of an initializer, unless it may be fed."""
+    if value is None or value.is_graph_input():
+        return None
+    return constant_of(value)
+
+
+def _input(node: ir.Node, index: int) -> ir.Value | None:
+    return node.inputs[index] if index < len(node.inputs) else None
+
+
+def _add_initializer(graph: ir.Graph, base: str, array: Array) -> ir.Value:
+    name, n = base, 0
+    while name in graph.initializers:
+        name, n = f"{base}_{n}", n + 1
+    tensor = ir.tensor(array, name=name)
+    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape))
+    value.dtype = tensor.dtype
+    graph.initializers[name] = value
+    return value
+
+
+def _set_weights(graph: ir.Graph, conv: ir.Node, w: Array | None, b: Array) -> None:
+    name = conv.outputs[0].name or "conv"
+    if w is not None:
+        conv.replace_input_with(1, _add_initializer(graph, f"{name}.folded_weight", w))
+    if len(conv.inputs) < 3:
+        conv.resize_inputs(3)
+    conv.replace_input_with(2, _add_initializer(graph, f"{name}.folded_bias", b))
+
+
+def _take_over(graph: ir.Graph, conv: ir.Node, after: ir.Node) -> None:
+    """The convolution's output becomes that of `after`, which is removed."""
+    old, y = after.outputs[0], conv.outputs[0]
+    name = old.name
+    ir.convenience.replace_all_uses_with(old, y, replace_graph_outputs=True)
+    graph.remove(after, safe=True)
+    y.name = name
+
+
+def _fold_batch_norm(graph: ir.Graph, conv: ir.Node, after: ir.Node) -> bool:
+    if after.op_type != "BatchNormalization" or after.domain or len(after.inputs) != 5:
+        return False
+    training = after.attributes.get("training_mode")
+    if (training is not None and training.as_int()) or after.inputs[0] is not conv.outputs[0]:
+        return False
+    if any(v.uses() or v.is_graph_output() for v in after.outputs[1:]):
+        return False
+    w, given = _constant(conv.inputs[1]), _input(conv, 2)
+    scale, bias, mean, var = (_constant(v) for v in after.inputs[1:])
+    b = _constant(given)
+    if w is None or scale is None or bias is None or mean is None or var is None:
+        return False
+    if w.dtype not in (np.float32, np.float64) or (given is not None and b is None):
+        return False
+    if any(a.shape != w.shape[:1] for a in (scale, bias, mean, var)):
+        return False
+    epsilon = after.attributes.get("epsilon")
+    eps = 1e-5 if epsilon is None else epsilon.as_float()
+    s = scale.astype(np.float64) / np.sqrt(var.astype(np.float64) + eps)
+    folded = w * s.reshape(-1, *[1] * (w.ndim - 1))
+    shift = ((0 if b is None else b) - mean.astype(np.float64)) * s + bias
+    _set_weights(graph, conv, folded.astype(w.dtype), shift.astype(w.dtype))
+    _take_over(graph, conv, after)
+    return True
+
+
+def _other(after: ir.Node, value: ir.Value) -> ir.Value | None:
+    """The other summand of an addition."""
+    if after.op_type != "Add" or after.domain:
+        return None
+    a, b = after.inputs
+    return b if a is value else a
+
+
+def _fold_bias(graph: ir.Graph, conv: ir.Node, after: ir.Node) -> bool:
+    other = _other(after, conv.outputs[0])
+    c, w = _constant(other), _constant(conv.inputs[1])
+    given = _input(conv, 2)
+    b = _constant(given)
+    if c is None or w is None or (given is not None and b is None) or c.dtype != w.dtype:
+        return False
+    if w.dtype not in (np.float32, np.float64) or c.ndim > w.ndim or c.ndim < w.ndim - 1:
+        return False
+    shape = (1,) * (w.ndim - c.ndim) + c.shape
+    if shape != (1, w.shape[0], *[1] * (w.ndim - 2)):
+        return False
+    total = c.reshape(-1) if b is None else c.reshape(-1) + b
+    _set_weights(graph, conv, None, total)
+    _take_over(graph, conv, after)
+    return True
+
+
+def _residual(conv: ir.Node, after: ir.Node) -> ir.Value | None:
+    y = conv.outputs[0]
+    other = _other(after, y)
+    if other is None or other is y or y.shape is None or other.shape is None:
+        return None
+    if y.dtype not in _FLOATS or other.dtype != y.dtype or len(y.shape) != len(other.shape):
+        return None
+    for a, b in zip(y.shape, other.shape, strict=True):
+        known = a if isinstance(a, int) else a.value
+        if known is None or known != (b if isinstance(b, int) else b.value):
+            return None
+    return other
+
+
+def _attributes(name: str, params: list[float]) -> dict[str, ir.Attr]:
+    attributes = {"activation": ir.AttrString("activation", name)}
+    if params:
+        attributes["activation_params"] = ir.AttrFloat32s("activation_params", params)
+    return attributes
+
+
+def _activation(after: ir.Node) -> dict[str, ir.Attr] | None:
+    if after.domain:
+        return None
+    if after.op_type == "Clip":
+        bounds = []
+        for index, missing in ((1, -np.inf), (2, np.inf)):
+            value = _input(after, index)
+            number = _constant(value)
+            if value is not None and (number is None or number.size != 1):
+                return None
+            bounds.append(missing if number is None else float(number.reshape(())))
+        return _attributes("Clip", bounds)
+    schema = _PARAMS.get(after.op_type)
+    if schema is None:
+        return None
+    params = []
+    for name, default in schema:
+        attr = after.attributes.get(name)
+        if attr is not None and attr.is_ref():
+            return None
+        params.append(default if attr is None else attr.as_float())
+    return _attributes(after.op_type, params)
+
+
+def _swish(conv: ir.Node) -> tuple[ir.Node, ir.Node] | None:
+    """The nodes of `y Sigmoid(y)` where y, the convolution's result, has no other readers."""
+    y = conv.outputs[0]
+    nodes = [use.node for use in y.uses()]
+    if y.is_graph_output() or len(nodes) != 2 or any(n.graph is not conv.graph for n in nodes):
+        return None
+    sigmoid = next((n for n in nodes if n.op_type == "Sigmoid" and not n.domain), None)
+    multiply = next((n for n in nodes if n.op_type == "Mul" and not n.domain), None)
+    if sigmoid is None or multiply is None or _only_reader(sigmoid) is not multiply:
+        return None
+    return sigmoid, multiply
+
+
+def _replace(
+    graph: ir.Graph,
+    conv: ir.Node,
+    after: ir.Node,
+    inputs: Any,
+    extra: dict[str, ir.Attr],
+    keep: bool = False,
+) -> ir.Node:
+    """A FusedConv in the place of `after`; `keep`: the caller removes `conv`."""
+    attributes = {**conv.attributes, **extra}
+    old = after.outputs[0]
+    fused = ir.Node(DOMAIN, "FusedConv", list(inputs), attributes.values(), name=conv.name)
+    y = fused.outputs[0]
+    y.dtype, y.shape = old.dtype, old.shape
+    graph.insert_before(after, fused)
+    name = old.name
+    ir.convenience.replace_all_uses_with(old, y, replace_graph_outputs=True)
+    graph.remove(after, safe=True)
+    y.name = name
+    if not keep:
+        graph.remove(conv, safe=True)
+    return fused
