@@ -101,7 +101,7 @@ def to_markdown(rows: list[OperatorRow], score: tuple[int, int] | None = None) -
             "",
         ]
     lines += [
-        "Every version of an operator loads. CPU: by a kernel, by its schema's function body, or by "
+        "Every version of an operator loads. CPU: by a kernel, its schema's function body, or by "
         "a graph that is written out on load. Types are those of the first input (f8: all four).",
         "",
     ]
