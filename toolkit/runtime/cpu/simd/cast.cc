@@ -75,17 +75,6 @@ void ToBool(void* y, const void* x, int64_t n, const double*) {
   for (int64_t i = 0; i < n; ++i) out[i] = in[i] != From(0);
 }
 
-TK_INLINE float AsFloat(uint32_t bits) {
-  float f;
-  memcpy(&f, &bits, 4);
-  return f;
-}
-TK_INLINE uint32_t AsBits(float f) {
-  uint32_t bits;
-  memcpy(&bits, &f, 4);
-  return bits;
-}
-
 void HalfToFloat(void* y, const void* x, int64_t n, const double*) {
   float* out = static_cast<float*>(y);
   const uint16_t* in = static_cast<const uint16_t*>(x);

@@ -6,16 +6,6 @@
 namespace toolkit::TOOLKIT_ISA_NS {
 namespace {
 
-TK_INLINE float AsFloat(uint32_t bits) {
-  float f;
-  memcpy(&f, &bits, 4);
-  return f;
-}
-TK_INLINE uint32_t AsBits(float f) {
-  uint32_t bits;
-  memcpy(&bits, &f, 4);
-  return bits;
-}
 TK_INLINE float PowerOfTwo(int exponent) {
   return AsFloat(static_cast<uint32_t>(exponent + 127) << 23);
 }

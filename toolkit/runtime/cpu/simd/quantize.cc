@@ -6,17 +6,6 @@
 namespace toolkit::TOOLKIT_ISA_NS {
 namespace {
 
-TK_INLINE float AsFloat(uint32_t bits) {
-  float f;
-  memcpy(&f, &bits, 4);
-  return f;
-}
-TK_INLINE uint32_t AsBits(float f) {
-  uint32_t bits;
-  memcpy(&bits, &f, 4);
-  return bits;
-}
-
 // To nearest even at the last of `kDropped` fewer bits.
 template <int kDropped>
 TK_INLINE float DropBits(float x) {

@@ -62,5 +62,16 @@ TK_INLINE Vec<T> Set1(T x) {
   return x - Vec<T>{};  // Broadcasts; x - 0 keeps every bit, -0 included.
 }
 
+TK_INLINE float AsFloat(uint32_t bits) {
+  float f;
+  memcpy(&f, &bits, 4);
+  return f;
+}
+TK_INLINE uint32_t AsBits(float f) {
+  uint32_t bits;
+  memcpy(&bits, &f, 4);
+  return bits;
+}
+
 }  // namespace
 }  // namespace toolkit::TOOLKIT_ISA_NS
