@@ -29,14 +29,26 @@ def graphs_of(node: ir.Node) -> Iterator[ir.Graph]:
 
 
 def captured(node: ir.Node) -> list[ir.Value]:
-    """The values of outer graphs that the subgraphs of `node` read, each once."""
+    """The values of outer graphs that the subgraphs of `node` read, each once.
+
+    Of an If whose condition is a constant, only those of the branch that is taken.
+    """
     found: dict[ir.Value, None] = {}
-    for graph in graphs_of(node):
+    for graph in _reachable(node):
         inner = _defined(graph)
         for nested in graph.all_nodes():
             found.update((v, None) for v in nested.inputs if v is not None and v not in inner)
         found.update((v, None) for v in graph.outputs if v not in inner)
     return list(found)
+
+
+def _reachable(node: ir.Node) -> Iterator[ir.Graph]:
+    condition = node.inputs[0] if node.op_type == "If" and not node.domain else None
+    if condition is None or condition.const_value is None or condition.const_value.size != 1:
+        yield from graphs_of(node)
+    else:
+        taken = bool(condition.const_value.numpy().item())
+        yield node.attributes["then_branch" if taken else "else_branch"].as_graph()
 
 
 def _defined(graph: ir.Graph) -> set[ir.Value]:
