@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from toolkit.runtime.passes.region import FusedNode, Node, Region, same_shape
+from toolkit.runtime.passes.region import FusedNode, Node, Region, attribute, same_shape
 
 ORDER = 90
 MAX_INPUTS = 8
@@ -73,7 +73,7 @@ class Step:
 
 def steps_of(region: Region, node: Node) -> list[Step] | None:
     """The steps that compute a node; None where no tile program does."""
-    if node.domain != "" or not isinstance(node, ir.Node) or len(node.outputs) != 1:
+    if node.domain != "" or len(node.outputs) != 1:
         return None
     if any(v is not None and v.dtype is None for v in (*node.inputs, *node.outputs)):
         return None
@@ -88,10 +88,7 @@ def run(region: Region) -> None:
         found = None if _is_folded(region, node) else steps_of(region, node)
         if found is not None:
             steps[node] = found
-    place = {id(n): i for i, n in enumerate(region.nodes)}
     taken: set[Node] = set()
-    changed = False
-    nodes = list(region.nodes)
     for root in reversed(region.nodes):
         if root not in steps or root in taken:
             continue
@@ -99,13 +96,8 @@ def run(region: Region) -> None:
         if len(group) < 2:
             continue
         taken.update(group)
-        group.sort(key=lambda n: place[id(n)])
-        fused = _program(group, steps)
-        nodes[place[id(root)]] = fused
-        changed = True
-    if changed:
-        region.nodes = [n for n in nodes if n not in taken]
-        region.index()
+        group.sort(key=region.place)
+        region.replace(group, _program(group, steps))
 
 
 def _is_folded(region: Region, node: Node) -> bool:
@@ -184,7 +176,16 @@ def _size(value: ir.Value) -> int:
     return value.dtype.itemsize if isinstance(value.dtype.itemsize, int) else 8
 
 
-_Rule = Callable[[Region, ir.Node], list[Step] | None]
+def function_of(region: Region, node: Node) -> tuple[str, tuple[float, float]] | None:
+    """The step and parameters of a node that is one function of one operand."""
+    steps = steps_of(region, node)
+    if steps is None or len(steps) != 1 or len(steps[0].operands) != 1 or steps[0].op in _NOT_MAPS:
+        return None
+    return steps[0].op, steps[0].params
+
+
+_NOT_MAPS = frozenset({"Cast", "IsNaN", "Not"})  # Results of another type, or no floats.
+_Rule = Callable[[Region, Node], list[Step] | None]
 _RULES: dict[str, _Rule] = {}
 
 
@@ -196,7 +197,7 @@ def _rule(*op_types: str) -> Callable[[_Rule], _Rule]:
     return register
 
 
-def _given(node: ir.Node) -> list[ir.Value]:
+def _given(node: Node) -> list[ir.Value]:
     return [v for v in node.inputs if v is not None]
 
 
@@ -206,44 +207,43 @@ def _are(values: list[ir.Value], types: frozenset[ir.DataType]) -> bool:
 
 
 @_rule(*_UNARY)
-def _unary(region: Region, node: ir.Node) -> list[Step] | None:
+def _unary(region: Region, node: Node) -> list[Step] | None:
     if not _are(_given(node), _FLOATS):
         return None
-    found = [node.attributes.get_float(n, d) for n, d in _UNARY[node.op_type]]
-    values = [float(str(np.float32(x))) for x in found if x is not None] + [0.0, 0.0]
+    values = [float(attribute(node, n, d)) for n, d in _UNARY[node.op_type]] + [0.0, 0.0]
     return [Step(node.op_type, [*_given(node)], (values[0], values[1]))]
 
 
 @_rule("HardSwish")
-def _hard_swish(region: Region, node: ir.Node) -> list[Step] | None:
+def _hard_swish(region: Region, node: Node) -> list[Step] | None:
     ok = _are(_given(node), _FLOATS)
     return [Step("HardSwish", [*_given(node)], (1 / 6, 0.5))] if ok else None
 
 
 @_rule("Gelu")
-def _gelu(region: Region, node: ir.Node) -> list[Step] | None:
-    tanh = node.attributes.get_string("approximate", "none") == "tanh"
+def _gelu(region: Region, node: Node) -> list[Step] | None:
+    tanh = attribute(node, "approximate", "none") == "tanh"
     ok = _are(_given(node), _FLOATS)
     return [Step("GeluTanh" if tanh else "Gelu", [*_given(node)])] if ok else None
 
 
 @_rule("Not")
-def _not(region: Region, node: ir.Node) -> list[Step] | None:
+def _not(region: Region, node: Node) -> list[Step] | None:
     return [Step("Not", [*_given(node)])] if _are(_given(node), _BOOL) else None
 
 
 @_rule(*_ARITHMETIC)
-def _arithmetic(region: Region, node: ir.Node) -> list[Step] | None:
+def _arithmetic(region: Region, node: Node) -> list[Step] | None:
     return [Step(node.op_type, [*_given(node)])] if _are(_given(node), _FLOATS) else None
 
 
 @_rule(*_LOGIC)
-def _logic(region: Region, node: ir.Node) -> list[Step] | None:
+def _logic(region: Region, node: Node) -> list[Step] | None:
     return [Step(node.op_type, [*_given(node)])] if _are(_given(node), _BOOL) else None
 
 
 @_rule(*_COMPARE)
-def _compare(region: Region, node: ir.Node) -> list[Step] | None:
+def _compare(region: Region, node: Node) -> list[Step] | None:
     if not _are(_given(node), _FLOATS | _INTS):
         return None
     name, swapped = _COMPARE[node.op_type]
@@ -252,16 +252,16 @@ def _compare(region: Region, node: ir.Node) -> list[Step] | None:
 
 
 @_rule("Where")
-def _where(region: Region, node: ir.Node) -> list[Step] | None:
+def _where(region: Region, node: Node) -> list[Step] | None:
     condition, *values = _given(node)
     ok = condition.dtype == _T.BOOL and _are(values, _FLOATS)
     return [Step("Where", [condition, *values])] if ok else None
 
 
 @_rule("Cast")
-def _cast(region: Region, node: ir.Node) -> list[Step] | None:
+def _cast(region: Region, node: Node) -> list[Step] | None:
     x = _given(node)[0]
-    to = _T(node.attributes["to"].as_int())
+    to = _T(attribute(node, "to", 0))
     if x.dtype not in _FLOATS | _INTS | _BOOL or to not in _FLOATS | _BOOL:
         return None
     if to in _HALVES and x.dtype not in _HALVES | {_T.FLOAT}:
@@ -270,7 +270,7 @@ def _cast(region: Region, node: ir.Node) -> list[Step] | None:
 
 
 @_rule("Pow")
-def _pow(region: Region, node: ir.Node) -> list[Step] | None:
+def _pow(region: Region, node: Node) -> list[Step] | None:
     x = _given(node)[0]
     power = region.number(node.inputs[1])
     scalar = node.inputs[1] is not None and _rank(node.inputs[1]) == 0
@@ -285,7 +285,7 @@ def _rank(value: ir.Value | None) -> int | None:
 
 
 @_rule("Clip")
-def _clip(region: Region, node: ir.Node) -> list[Step] | None:
+def _clip(region: Region, node: Node) -> list[Step] | None:
     x, *bounds = (*node.inputs, None, None)[:3]
     assert x is not None
     if not _are([x, *(b for b in bounds if b is not None)], _FLOATS):
@@ -300,7 +300,7 @@ def _clip(region: Region, node: ir.Node) -> list[Step] | None:
 
 
 @_rule(*_FOLDS)
-def _fold(region: Region, node: ir.Node) -> list[Step] | None:
+def _fold(region: Region, node: Node) -> list[Step] | None:
     values = _given(node)
     if len(values) < 2 or len(values) > MAX_INPUTS - 1 or not _are(values, _FLOATS):
         return None

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from toolkit.graph.edit import constant_of
 from toolkit.runtime import subgraphs
+from toolkit.runtime.constants import native_attributes
 
 DOMAIN = "toolkit.fused"
 RANDOM = frozenset(
@@ -46,23 +47,34 @@ class Region:
     def __init__(
         self, nodes: Iterable[ir.Node], wanted: Iterable[ir.Value], fed: Collection[ir.Value]
     ) -> None:
-        self.nodes: list[Node] = list(nodes)
+        self._slots: list[Node | None] = list(nodes)
         self.wanted = frozenset(wanted)
         self.fed = fed
         self._constant: dict[ir.Value, bool] = {}
-        self.index()
-
-    def index(self) -> None:
-        """Reads producers and readers off the list of nodes anew."""
+        self._place = {id(n): i for i, n in enumerate(self._slots)}
         self._producers: dict[ir.Value, Node] = {}
         self._readers: dict[ir.Value, list[Node]] = {}
         for node in self.nodes:
-            for value in node.outputs:
-                self._producers[value] = node
-            inner = subgraphs.captured(node) if isinstance(node, ir.Node) else ()
-            for used in (*node.inputs, *inner):
-                if used is not None:
-                    self._readers.setdefault(used, []).append(node)
+            self._enter(node)
+
+    @property
+    def nodes(self) -> list[Node]:
+        """The nodes as they are now, in order."""
+        return [n for n in self._slots if n is not None]
+
+    def _enter(self, node: Node) -> None:
+        for value in node.outputs:
+            self._producers[value] = node
+        for used in _reads(node):
+            self._readers.setdefault(used, []).append(node)
+
+    def _leave(self, node: Node) -> None:
+        self._slots[self._place.pop(id(node))] = None
+        for value in node.outputs:
+            if self._producers.get(value) is node:
+                del self._producers[value]
+        for used in _reads(node):
+            self._readers[used].remove(node)
 
     def producer(self, value: ir.Value | None) -> Node | None:
         """The node of this region that makes `value`."""
@@ -108,12 +120,40 @@ class Region:
         return constant_of(value)
 
     def replace(self, old: Collection[Node], new: FusedNode) -> None:
-        """Puts `new` where the last of `old` stands, which goes with the others."""
-        gone = set(map(id, old))
-        at = max(i for i, n in enumerate(self.nodes) if id(n) in gone)
-        self.nodes[at] = new
-        self.nodes = [n for n in self.nodes if id(n) not in gone]
-        self.index()
+        """Puts `new` where the last of `old` stands; what nothing reads then goes too."""
+        at = max(self._place[id(n)] for n in old)
+        for node in old:
+            self._leave(node)
+        self._slots[at] = new
+        self._place[id(new)] = at
+        self._enter(new)
+        stack = [v for n in old for v in _reads(n)]
+        while stack:
+            dead = self.producer(stack.pop())
+            if dead is None or any(v in self.wanted or self.readers(v) for v in dead.outputs):
+                continue
+            self._leave(dead)
+            stack += _reads(dead)
+
+    def place(self, node: Node) -> int:
+        """Numbers that ascend in the order of the nodes."""
+        return self._place[id(node)]
+
+    def __contains__(self, node: Node) -> bool:
+        return id(node) in self._place
+
+
+def _reads(node: Node) -> list[ir.Value]:
+    inner = subgraphs.captured(node) if isinstance(node, ir.Node) else ()
+    return [v for v in (*node.inputs, *inner) if v is not None]
+
+
+def attribute(node: Node, name: str, default: Any) -> Any:
+    """An attribute of a node of the graph or of a program; floats as written in decimals."""
+    if isinstance(node, FusedNode):
+        return node.attributes.get(name, default)
+    attr = node.attributes.get(name)
+    return default if attr is None else native_attributes([attr])[name]
 
 
 def same_shape(a: ir.Value, b: ir.Value) -> bool:

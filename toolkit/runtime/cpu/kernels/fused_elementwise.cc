@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels/elementwise.h"
+#include "kernels/fused.h"
 
 namespace toolkit {
 namespace {
@@ -89,6 +90,17 @@ const OpSpec& SpecOf(const std::string& name) {
     if (name == spec.name) return spec;
   Fail(ErrorKind::kUnsupported, "attribute ops: no step is called '", name, "'");
 }
+
+}  // namespace
+
+UnaryOp FusedFunction(const std::string& name) {
+  const OpSpec& spec = SpecOf(name);
+  TK_REQUIRE(spec.kind == Kind::kUnary, ErrorKind::kInvalidArgument,
+             "a function of one operand is required, got '", name, "'");
+  return static_cast<UnaryOp>(spec.op);
+}
+
+namespace {
 
 constexpr int kNone = -1;
 
