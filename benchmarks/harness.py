@@ -52,18 +52,24 @@ def settle(limit: float = 1.0) -> None:
             return
 
 
-def timed(call: Callable[[], object], repeats: int) -> float:
+def timed(
+    call: Callable[[], object], repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> float:
     """Seconds a call, of `repeats` calls after one that is not counted."""
     settle()
     call()
-    start = time.perf_counter()
+    start = clock()
     for _ in range(repeats):
         call()
-    return (time.perf_counter() - start) / repeats
+    return (clock() - start) / repeats
 
 
 def compare(
-    name: str, sides: Mapping[str, Callable[[], object]], seconds: float = 3.0, turns: int = 100
+    name: str,
+    sides: Mapping[str, Callable[[], object]],
+    seconds: float = 3.0,
+    turns: int = 100,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Comparison:
     """Runs the sides in turns.
 
@@ -72,16 +78,17 @@ def compare(
         sides: what to call, ours first.
         seconds: how long to measure in all, at least 7 turns.
         turns: at most how many.
+        clock: `time.thread_time` for sides of one thread, on a machine that others use too.
     """
     repeats = {}
     for side, call in sides.items():
         call()  # Compiles, allocates, plans.
-        repeats[side] = max(1, int(TURN / timed(call, 1)))
+        repeats[side] = max(1, int(TURN / max(timed(call, 1, clock), 1e-6)))
     times: dict[str, list[float]] = {side: [] for side in sides}
     end = time.perf_counter() + seconds
     for turn in range(turns):
         for side, call in sides.items():
-            times[side].append(timed(call, repeats[side]))
+            times[side].append(timed(call, repeats[side], clock))
         if turn >= 6 and time.perf_counter() > end:
             break
     return Comparison(name, {side: statistics.median(t) for side, t in times.items()})

@@ -279,3 +279,27 @@ W = np.zeros((6, 4, 3, 3), np.float32)
 def test_fused_conv_checks_its_input(inputs, attributes, error_type, match):
     with pytest.raises(error_type, match=match):
         run("FusedConv", inputs, attributes, domain="toolkit.runtime")
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from([1, 2, 3, 5, 7]),
+    st.sampled_from([1, 1, 2, 3]),
+    st.sampled_from([1, 1, 2]),
+    st.lists(st.integers(0, 4), min_size=4, max_size=4),
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    st.integers(1, 3),
+)
+def test_depthwise_against_float64(kernel, stride, dilation, pads, extra, multiplier):
+    rng = np.random.default_rng(0)
+    extent = (kernel - 1) * dilation
+    x = rng.standard_normal((2, 3, extent + extra[0], extent + extra[1])).astype(np.float32)
+    w = rng.standard_normal((3 * multiplier, 1, kernel, kernel)).astype(np.float32)
+    b = rng.standard_normal(3 * multiplier).astype(np.float32)
+    attributes = {"group": 3, "strides": [stride] * 2, "dilations": [dilation] * 2, "pads": pads}
+    want = run("Conv", [v.astype(np.float64) for v in (x, w, b)], attributes)[0]
+    assert error(run("Conv", [x, w, b], attributes)[0], want) < 1e-6
+    dy = rng.standard_normal(want.shape).astype(np.float32)
+    exact = [dy.astype(np.float64), w.astype(np.float64), np.array(x.shape)]
+    got = run("ConvGradInput", [dy, w, exact[2]], attributes, domain="toolkit.grad")[0]
+    assert error(got, run("ConvGradInput", exact, attributes, domain="toolkit.grad")[0]) < 1e-6

@@ -6,6 +6,7 @@ The graph of a session is the runtime's own: these nodes never reach a file.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -71,15 +72,15 @@ def _fuse(graph: ir.Graph, conv: ir.Node) -> bool:
         changed = True
     fused = conv
     if after is not None and (residual := _residual(conv, after)) is not None:
-        inputs = [*conv.inputs, *[None] * (3 - len(conv.inputs)), residual]
-        fused = _replace(graph, conv, after, inputs, {})
+        operands = [*conv.inputs, *[None] * (3 - len(conv.inputs)), residual]
+        fused = _replace(graph, conv, after, operands, {})
         after = _only_reader(fused)
     if after is not None and (activation := _activation(after)) is not None:
         fused = _replace(graph, fused, after, fused.inputs, activation)
     elif (product := _swish(fused)) is not None:
         sigmoid, multiply = product
-        inputs = fused.inputs
-        done = _replace(graph, fused, multiply, inputs, _attributes("Swish", [1.0]), keep=True)
+        swish = _attributes("Swish", [1.0])
+        done = _replace(graph, fused, multiply, fused.inputs, swish, keep=True)
         graph.remove(sigmoid, safe=True)
         graph.remove(fused, safe=True)
         fused = done
@@ -250,7 +251,7 @@ def _replace(
     graph: ir.Graph,
     conv: ir.Node,
     after: ir.Node,
-    inputs: Any,
+    inputs: Sequence[ir.Value | None],
     extra: dict[str, ir.Attr],
     keep: bool = False,
 ) -> ir.Node:
@@ -259,7 +260,7 @@ def _replace(
     old = after.outputs[0]
     fused = ir.Node(DOMAIN, "FusedConv", list(inputs), attributes.values(), name=conv.name)
     y = fused.outputs[0]
-    y.dtype, y.shape = old.dtype, old.shape
+    y.type, y.shape = old.type, old.shape
     graph.insert_before(after, fused)
     name = old.name
     ir.convenience.replace_all_uses_with(old, y, replace_graph_outputs=True)

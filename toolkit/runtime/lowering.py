@@ -3,7 +3,8 @@
 Only the ancestors of the wanted outputs are compiled, cut at the given inputs. A node whose inputs
 are all constants runs once, here. An operator without a kernel is replaced by its function body.
 
-Graph optimisation is not here: `graph/passes` did it before.
+Graph optimisation is not here: `graph/passes` did it before, and `runtime/passes` fuse the nodes of
+a program on their way to here.
 """
 
 from __future__ import annotations
@@ -15,16 +16,12 @@ from typing import Any
 import onnx_ir as ir
 
 from toolkit.errors import InvalidModelError, ToolkitError, UnsupportedOperatorError
-from toolkit.runtime import _core, subgraphs
+from toolkit.runtime import _core, passes, subgraphs
 from toolkit.runtime.constants import constant_of, native_attributes, native_of
+from toolkit.runtime.passes.region import RANDOM
 
 Functions = Mapping[tuple[str, str, str], ir.Function]
 
-# Each call gives other values: never run ahead of time.
-_RANDOM = frozenset(
-    {"RandomUniform", "RandomNormal", "RandomUniformLike", "RandomNormalLike", "Bernoulli"}
-    | {"Multinomial", "Dropout"}
-)
 _FOLD_LIMIT = 1 << 20  # Bytes: a folded value larger than this and than its inputs is not kept.
 _NO_SLOT = -1
 
@@ -54,6 +51,7 @@ def lower(
     updates: Mapping[ir.Value, ir.Value] | None = None,
     constants: Mapping[ir.Value, _core.Tensor] | None = None,
     functions: Functions | None = None,
+    fuse: bool = True,
 ) -> CompiledProgram:
     """Compiles what `outputs` and the new values in `updates` need.
 
@@ -64,13 +62,14 @@ def lower(
         updates: for states, the value that replaces them after each run.
         constants: values known now, besides the graph's initializers.
         functions: model-local functions.
+        fuse: run `runtime/passes`; `TOOLKIT_OPT=0` has the last word.
 
     Raises:
         UnsupportedOperatorError: a node has neither a kernel nor a function body.
         InvalidModelError: a value is needed that nothing produces.
     """
     states, updates = states or {}, updates or {}
-    lowering = Lowering(functions or {})
+    lowering = Lowering(functions or {}, fuse=fuse and passes.enabled())
     for value in inputs:
         lowering.slots[value] = lowering.program.add_input(value.name or "")
     for value, tensor in states.items():
@@ -78,8 +77,7 @@ def lower(
     for value, tensor in (constants or {}).items():
         lowering.add_constant(value, tensor)
     wanted = [*outputs, *updates.values()]
-    for node in needed_nodes(wanted, lowering.slots):
-        lowering.add_node(node)
+    lowering.add_nodes(needed_nodes(wanted, lowering.slots), wanted)
     for value in outputs:
         lowering.program.add_output(lowering.slot_of(value))
     for state, value in updates.items():
@@ -130,6 +128,7 @@ class Lowering:
     slots: dict[ir.Value, int] = field(default_factory=dict)
     known: dict[int, _core.Tensor] = field(default_factory=dict)  # Constant slots.
     captures: list[int] = field(default_factory=list)  # The parent's slots that become inputs.
+    fuse: bool = False
 
     def add_constant(self, value: ir.Value, tensor: _core.Tensor) -> None:
         """Gives `value` a slot that holds `tensor`."""
@@ -168,6 +167,23 @@ class Lowering:
         self.add_constant(value, native_of(value.const_value))
         return True
 
+    def add_nodes(self, nodes: Sequence[ir.Node], wanted: Iterable[ir.Value]) -> None:
+        """Adds the nodes of a graph that compute `wanted`, fused where that is allowed."""
+        todo: Sequence[passes.Node] = nodes
+        if self.fuse and self.scope is None:  # In a function, attributes are references.
+            todo = passes.fuse(passes.Region(nodes, wanted, self._fed()))
+        for node in todo:
+            if isinstance(node, passes.FusedNode):
+                inputs = [self.slot_of(v) for v in node.inputs]
+                self.add_instruction(node, dict(node.attributes), inputs)
+            else:
+                self.add_node(node)
+
+    def _fed(self) -> set[ir.Value]:
+        """Values that only a run makes known, those of the programs around this one too."""
+        fed = {v for v, slot in self.slots.items() if slot not in self.known}
+        return fed if self.parent is None else fed | self.parent._fed()
+
     def add_node(self, node: ir.Node) -> None:
         """Adds the instructions of one node, whose inputs have slots already.
 
@@ -187,7 +203,7 @@ class Lowering:
             if not self._fold(node, values, inputs):
                 self.add_instruction(node, values, inputs)
 
-    def add_instruction(self, node: ir.Node, values: dict[str, Any], inputs: list[int]) -> None:
+    def add_instruction(self, node: passes.Node, values: dict[str, Any], inputs: list[int]) -> None:
         """Adds one instruction that makes the node's outputs."""
         outputs = [self._new_slot(v) for v in node.outputs]
         self.program.add_node(node.domain, node.op_type, node.name or "", values, inputs, outputs)
@@ -199,7 +215,7 @@ class Lowering:
         return self.slots[value]
 
     def _fold(self, node: ir.Node, attributes: dict[str, Any], inputs: list[int]) -> bool:
-        if node.op_type in _RANDOM or node.domain == "toolkit.random":
+        if node.op_type in RANDOM or node.domain == "toolkit.random":
             return False
         tensors = [None if s == _NO_SLOT else self.known.get(s) for s in inputs]
         if any(t is None and s != _NO_SLOT for t, s in zip(tensors, inputs, strict=True)):

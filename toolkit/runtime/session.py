@@ -218,6 +218,7 @@ class InferenceSession:
                 [every[n] for n in inputs],
                 [self._outputs[n] for n in outputs],
                 functions=self._model.functions,
+                fuse=bool(self._options.graph_optimization_level),
             )
         return self._programs[key]
 

@@ -116,13 +116,18 @@ def _program(outer: Lowering, graph: ir.Graph) -> Lowering:
     """The program of a subgraph."""
     from toolkit.runtime.lowering import Lowering, needed_nodes
 
-    inner = Lowering(outer.functions, parent=outer, scope=outer.scope, depth=outer.depth + 1)
+    inner = Lowering(
+        outer.functions,
+        parent=outer,
+        scope=outer.scope,
+        depth=outer.depth + 1,
+        fuse=outer.fuse,
+    )
     if inner.depth > 64:
         raise InvalidModelError("graph: subgraphs nest at most 64 deep, got more.")
     for value in graph.inputs:
         inner.slots[value] = inner.program.add_input(value.name or "")
-    for node in needed_nodes(graph.outputs, inner.slots, graph):
-        inner.add_node(node)
+    inner.add_nodes(needed_nodes(graph.outputs, inner.slots, graph), graph.outputs)
     for value in graph.outputs:
         inner.program.add_output(inner.slot_of(value))
     inner.program.finalize()

@@ -101,6 +101,11 @@ void RunTile(const Plan<T>& plan, int64_t r0, int64_t r1, int64_t j0, int64_t j1
         kernels.ukernel[by_rows][n <= kernels.lanes][height](
             kc, a, lda, panel, direct ? g.ldb : nr, g.c + m0 * g.ldc + n0, g.ldc, n, store);
       }
+      if (!g.map || k0 + kc < g.k) continue;
+      for (int64_t i = m0; i < m0 + height; ++i) {
+        T* row = g.c + i * g.ldc + j0 * nr;
+        g.map(row, row, n_end - j0 * nr, g.map_params);
+      }
     }
   }
 }
@@ -129,6 +134,7 @@ bool RunVector(const GemmArgs<T>& g, const GemmKernels<T>& kernels) {
         if (g.col_bias) v += g.col_bias[j + i];
         y[i] = v;
       }
+      if (g.map) g.map(y, y, n, g.map_params);
     }
   });
   return true;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/tensor.h"
+#include "simd/elementwise.h"
 
 namespace toolkit {
 
@@ -31,7 +32,8 @@ class RowSource {
   virtual void Rows(int64_t m0, int64_t rows, int64_t k0, int64_t kc, T* out) const = 0;
 };
 
-// C = alpha op(A) op(B) + beta C + row_bias[i] + col_bias[j]. C must not overlap A, B or a bias.
+// C = map(alpha op(A) op(B) + beta C + row_bias[i] + col_bias[j]). C must not overlap A, B or a
+// bias.
 template <class T>
 struct GemmArgs {
   int64_t m = 0, n = 0, k = 0;
@@ -50,6 +52,8 @@ struct GemmArgs {
   T alpha = T(1), beta = T(0);  // C is not read when beta is 0.
   const T* row_bias = nullptr;  // m elements.
   const T* col_bias = nullptr;  // n elements.
+  UnaryFn map = nullptr;        // Applied to each element of C last, while its tile is in cache.
+  const double* map_params = nullptr;
 };
 
 // T: float, double, int32_t, int64_t, uint32_t, uint64_t (integers wrap around, and take no

@@ -9,6 +9,7 @@
 #include "kernels/conv_direct.h"
 #include "kernels/conv_sources.h"
 #include "kernels/conv_winograd.h"
+#include "simd/depthwise.h"
 
 namespace toolkit {
 
@@ -109,13 +110,50 @@ void ForwardGemm(const ConvShape& s, bool pointwise, const T* x, const T* w, con
   (merge ? ForwardMerged<T> : ForwardImages<T>)(s, pointwise, x, w, packed_w, bias, y);
 }
 
-// One input channel a group: planes run in parallel, each row by row in registers.
+// The kernel for a square window that has one, or null.
+DepthwiseFn DepthwiseKernel(const Window& w) {
+  if (w.rank != 2 || w.kernel[0] != w.kernel[1] || w.stride[0] != w.stride[1]) return nullptr;
+  const int64_t k = w.kernel[0];
+  if (k != 3 && k != 5 && k != 7) return nullptr;
+  if (w.stride[0] > 2 || w.dilation[0] != 1 || w.dilation[1] != 1) return nullptr;
+  return DepthwiseSimd().fn[k / 2 - 1][w.stride[0] - 1];
+}
+
+// A plane at a time, with its padding written out once and its inside copied.
+void DepthwisePlanes(const ConvShape& s, DepthwiseFn kernel, int64_t begin, int64_t end,
+                     const float* x, const float* w, const float* bias, float* y) {
+  const Window& from = s.window;
+  const Padding padding(from);
+  const Window& to = padding.window();
+  const int64_t channels = s.group * s.out_channels, pitch = to.in[1];
+  std::vector<float> padded(padding.needed() ? InCount(to) : 0);
+  std::vector<RowCopy> rows;
+  const int64_t n = std::min(from.in[1], pitch - from.pad_begin[1]);
+  for (int64_t i = 0; i < from.in[0] && i + from.pad_begin[0] < to.in[0] && n > 0; ++i)
+    rows.push_back({i * from.in[1], (i + from.pad_begin[0]) * pitch + from.pad_begin[1], n});
+  for (int64_t i = begin; i < end; ++i) {
+    const int64_t o = i % channels;
+    const float* plane = x + i / s.out_channels * s.in_count();
+    if (padding.needed()) {
+      ConvSimd().load(rows.data(), static_cast<int64_t>(rows.size()), 1, plane,
+                      i + 1 < end && s.out_channels == 1 ? s.in_count() : 0, padded.data());
+      plane = padded.data();
+    }
+    kernel(plane, pitch, w + o * s.taps(), bias ? bias[o] : 0.0f, from.out[0], from.out[1],
+           y + i * s.out_count());
+  }
+}
+
+// One input channel a group: planes run in parallel.
 template <class T>
 void ForwardDepthwise(const ConvShape& s, const T* x, const T* w, const T* bias, T* y) {
   const int64_t out_count = s.out_count(), in_count = s.in_count(), taps = s.taps();
   const int64_t channels = s.group * s.out_channels, columns = s.window.out[s.window.rank - 1];
   const int64_t grain = 1 + 16384 / std::max<int64_t>(1, out_count * taps);
   ThreadPool::Global().ParallelFor(s.batch * channels, grain, [&](int64_t begin, int64_t end) {
+    if constexpr (sizeof(T) == sizeof(float))
+      if (const DepthwiseFn kernel = DepthwiseKernel(s.window))
+        return DepthwisePlanes(s, kernel, begin, end, x, w, bias, y);
     PlaneRows<T> rows(s.window, T(0));
     for (int64_t i = begin; i < end; ++i) {
       const int64_t o = i % channels;
@@ -273,9 +311,12 @@ void InputGradientAdjoint(const ConvShape& adjoint, ConvChoice choice, const T* 
                           const T* bias, T* dx) {
   const ConvAlgorithm algorithm =
       ChooseConv(adjoint, ConvPass::kInputGradient, DTypeOf<T>::kValue, choice);
-  const auto packed = PackWeights(adjoint, algorithm, true, w);
   ConvEpilogue<T> epilogue;
   epilogue.bias = bias;
+  if constexpr (sizeof(T) == sizeof(float))
+    if (IsWinograd(algorithm))
+      return WinogradForwardUnpacked(adjoint, PointsOf(algorithm), true, dy, w, epilogue, dx);
+  const auto packed = PackWeights(adjoint, algorithm, true, w);
   RunForward<T>(adjoint, algorithm, dy, nullptr, reinterpret_cast<const T*>(packed->data()),
                 epilogue, dx);
 }
@@ -346,12 +387,14 @@ template <class T>
 void ConvForward(const ConvShape& s, ConvAlgorithm algorithm, const T* x, const T* w,
                  PackedConvWeights<T>* cache, const ConvEpilogue<T>& epilogue, T* y) {
   if (s.batch * s.group * s.out_channels * s.out_count() == 0) return;
-  const bool own_layout = algorithm == ConvAlgorithm::kDirect || IsWinograd(algorithm);
+  if constexpr (sizeof(T) == sizeof(float))
+    if (!cache && IsWinograd(algorithm))
+      return WinogradForwardUnpacked(s, PointsOf(algorithm), false, x, w, epilogue, y);
   std::shared_ptr<Buffer> buffer;
   const T* packed = nullptr;
   if (cache && algorithm != ConvAlgorithm::kDepthwise) {
     packed = cache->Get(s, algorithm);
-  } else if (own_layout) {
+  } else if (algorithm == ConvAlgorithm::kDirect) {
     buffer = PackWeights(s, algorithm, false, w);
     packed = reinterpret_cast<const T*>(buffer->data());
   }

@@ -13,18 +13,26 @@
 namespace toolkit {
 namespace {
 
-constexpr int64_t kBlock = 32;            // Tiles whose transforms stay in L2.
-constexpr int64_t kGradientBlock = 64;    // Tiles summed in registers between updates of dU.
-constexpr int64_t kChunkPanels = 4;       // Panels of output channels between transforms back.
-constexpr int64_t kPhaseBytes = 8 << 20;  // Transformed tiles of a phase that threads share.
-constexpr int64_t kAhead = 2;             // Planes between a prefetch and its use.
-constexpr int64_t kSkew = 16;             // Keeps the points' streams out of one set of L1.
+constexpr int64_t kBlock = 32;          // Tiles whose transforms stay in L2.
+constexpr int64_t kGradientBlock = 64;  // Tiles summed in registers between updates of dU.
+constexpr int64_t kChunkPanels = 4;     // Panels of output channels between transforms back.
+constexpr int64_t kFusedWeightBytes = 4 << 20;  // Beyond it transformed weights leave L2.
+constexpr int64_t kPhaseBytes = 8 << 20;        // Transformed tiles of a phase that threads share.
+constexpr int64_t kDepth = 16;                  // Channels of weights transformed at a time.
+constexpr int64_t kAhead = 2;                   // Planes between a prefetch and its use.
+constexpr int64_t kSkew = 16;                   // Keeps the points' streams out of one set of L1.
 
 struct Space {
   explicit Space(int64_t count)
       : buffer(Buffer::Allocate(static_cast<size_t>(count) * sizeof(float))) {}
   float* data() const { return reinterpret_cast<float*>(buffer->data()); }
   std::shared_ptr<Buffer> buffer;
+};
+
+// Transformed weights of a group's panels from row `first` on: point p at data + p * step.
+struct WeightView {
+  const float* data;
+  int64_t step, first;
 };
 
 struct Plan {
@@ -50,6 +58,10 @@ struct Plan {
           s.group * s.in_channels * s.in_count()};
     out = {s.batch, in.rows, in.columns, m,        m,
            0,       0,       w.out[0],   w.out[1], s.group * s.out_channels * s.out_count()};
+  }
+
+  WeightView View(const float* weights, int64_t g) const {
+    return {weights + g * points * weight_step, weight_step, 0};
   }
 
   const ConvShape& s;
@@ -90,7 +102,7 @@ class BlockWork {
   }
 
   // Panels of output channels [r0, r1) of the group whose first channel is `first`.
-  void Multiply(const float* v, const float* weights, int64_t first, int64_t r0, int64_t r1,
+  void Multiply(const float* v, const WeightView& weights, int64_t first, int64_t r0, int64_t r1,
                 const ConvEpilogue<float>& epilogue, float* y) {
     const int64_t o0 = p_.panels.begin(r0), rows = p_.panels.begin(r1) - o0;
     const int64_t channels = p_.s.in_channels, v_step = StepOf(p_, tiles_.tiles());
@@ -103,8 +115,8 @@ class BlockWork {
         for (int64_t j = 0; j < columns_; j += p_.nr) {
           const int64_t n = std::min(p_.nr, columns_ - j);
           p_.gemm.ukernel[0][n <= p_.lanes][height](
-              channels, weights + point * p_.weight_step + m0 * channels, height,
-              v + point * v_step + j * channels, p_.nr,
+              channels, weights.data + point * weights.step + (m0 - weights.first) * channels,
+              height, v + point * v_step + j * channels, p_.nr,
               products_.data() + point * step + (m0 - o0) * columns_ + j, columns_, n, store);
         }
       }
@@ -139,8 +151,29 @@ void ForwardByBlocks(const Plan& p, int64_t blocks, const float* x, const float*
       work.Set(t0, std::min(kBlock, tiles - t0));
       work.Transform(x + g * channels * p.s.in_count(), 0, channels, v.data());
       for (int64_t r = 0; r < p.panels.count; r += kChunkPanels)
-        work.Multiply(v.data(), weights + g * p.points * p.weight_step, g * p.s.out_channels, r,
+        work.Multiply(v.data(), p.View(weights, g), g * p.s.out_channels, r,
                       std::min(r + kChunkPanels, p.panels.count), epilogue, y);
+    }
+  });
+}
+
+// B^T x B of `count` blocks of group g from block b0 on, `size` apart in v.
+void TransformPhase(const Plan& p, int64_t g, int64_t b0, int64_t count, const float* x, float* v,
+                    int64_t size) {
+  constexpr int64_t kChannels = 8;
+  const int64_t tiles = p.in.count(), channels = p.s.in_channels;
+  const int64_t parts = CeilDiv(channels, kChannels);
+  ThreadPool::Global().ParallelFor(count * parts, 1, [&](int64_t begin, int64_t end) {
+    BlockWork work(p);
+    for (int64_t i = begin, last = -1; i < end; ++i) {
+      const int64_t c0 = i % parts * kChannels;
+      if (i / parts != last) {
+        last = i / parts;
+        const int64_t t0 = (b0 + last) * kBlock;
+        work.Set(t0, std::min(kBlock, tiles - t0));
+      }
+      work.Transform(x + g * channels * p.s.in_count(), c0, std::min(c0 + kChannels, channels),
+                     v + last * size);
     }
   });
 }
@@ -148,42 +181,77 @@ void ForwardByBlocks(const Plan& p, int64_t blocks, const float* x, const float*
 // Few tiles: all threads transform, then all multiply, sharing the channels out.
 void ForwardByPhases(const Plan& p, int64_t blocks, const float* x, const float* weights,
                      const ConvEpilogue<float>& epilogue, float* y) {
-  constexpr int64_t kChannels = 8;
-  const int64_t tiles = p.in.count(), channels = p.s.in_channels;
+  const int64_t tiles = p.in.count();
   const int64_t size = p.points * BlockWork::StepOf(p, std::min(kBlock, tiles));
   const int64_t phase = std::min(
       blocks, std::max<int64_t>(1, kPhaseBytes / (size * static_cast<int64_t>(sizeof(float)))));
-  const int64_t parts = CeilDiv(channels, kChannels);
   const Space v(phase * size);
   ThreadPool& pool = ThreadPool::Global();
   for (int64_t g = 0; g < p.s.group; ++g) {
     for (int64_t b0 = 0; b0 < blocks; b0 += phase) {
       const int64_t count = std::min(phase, blocks - b0);
-      const auto set = [&](BlockWork& work, int64_t b) {
-        const int64_t t0 = (b0 + b) * kBlock;
-        work.Set(t0, std::min(kBlock, tiles - t0));
-      };
-      pool.ParallelFor(count * parts, 1, [&](int64_t begin, int64_t end) {
-        BlockWork work(p);
-        for (int64_t i = begin, last = -1; i < end; ++i) {
-          if (i / parts != last) set(work, last = i / parts);
-          const int64_t c0 = i % parts * kChannels;
-          work.Transform(x + g * channels * p.s.in_count(), c0, std::min(c0 + kChannels, channels),
-                         v.data() + last * size);
-        }
-      });
+      TransformPhase(p, g, b0, count, x, v.data(), size);
       pool.ParallelFor(count * p.panels.count, 1, [&](int64_t begin, int64_t end) {
         BlockWork work(p);
         for (int64_t i = begin, last = -1; i < end;) {
-          if (i / p.panels.count != last) set(work, last = i / p.panels.count);
+          if (i / p.panels.count != last) {
+            last = i / p.panels.count;
+            const int64_t t0 = (b0 + last) * kBlock;
+            work.Set(t0, std::min(kBlock, tiles - t0));
+          }
           const int64_t r = i % p.panels.count;
           const int64_t n = std::min({end - i, p.panels.count - r, kChunkPanels});
-          work.Multiply(v.data() + last * size, weights + g * p.points * p.weight_step,
-                        g * p.s.out_channels, r, r + n, epilogue, y);
+          work.Multiply(v.data() + last * size, p.View(weights, g), g * p.s.out_channels, r, r + n,
+                        epilogue, y);
           i += n;
         }
       });
     }
+  }
+}
+
+// Channels [k0, k0 + depth) of panel r of one group's weights; `out`: where the panel begins.
+void TransformWeights(const Plan& p, bool adjoint, const float* w, int64_t r, int64_t k0,
+                      int64_t depth, float* taps, float* out, int64_t step) {
+  const int64_t k = p.s.in_channels, m0 = p.panels.begin(r);
+  const int64_t height = p.panels.begin(r + 1) - m0;
+  for (int64_t i = (height - 1) / p.lanes * p.lanes; i >= 0; i -= p.lanes) {
+    const int64_t rows = std::min(p.lanes, height - i);
+    if (!adjoint)
+      GemmTranspose<float>(rows, depth * 9, w + ((m0 + i) * k + k0) * 9, k * 9, p.lanes, taps);
+    for (int64_t d = 0; adjoint && d < depth; ++d)
+      GemmTranspose<float>(rows, 9, w + ((k0 + d) * p.s.out_channels + m0 + i) * 9, 9, p.lanes,
+                           taps + d * 9 * p.lanes);
+    p.f.weights(depth, static_cast<int>(rows), height, adjoint, taps, out + k0 * height + i, step);
+  }
+}
+
+// Few tiles for many weights: a panel's weights are transformed where they are used, so that they
+// never leave the cache.
+void ForwardFusedWeights(const Plan& p, int64_t blocks, bool adjoint, const float* x,
+                         const float* w, const ConvEpilogue<float>& epilogue, float* y) {
+  const int64_t tiles = p.in.count(), channels = p.s.in_channels;
+  const int64_t size = p.points * BlockWork::StepOf(p, std::min(kBlock, tiles));
+  const int64_t height = CeilDiv(p.s.out_channels, p.panels.count);
+  const int64_t step = height * channels + kSkew;
+  const Space v(blocks * size);
+  for (int64_t g = 0; g < p.s.group; ++g) {
+    TransformPhase(p, g, 0, blocks, x, v.data(), size);
+    ThreadPool::Global().ParallelFor(p.panels.count, 1, [&](int64_t begin, int64_t end) {
+      BlockWork work(p);
+      std::vector<float> taps(kDepth * 9 * p.lanes);
+      const Space weights(p.points * step);
+      for (int64_t r = begin; r < end; ++r) {
+        for (int64_t k0 = 0; k0 < channels; k0 += kDepth)
+          TransformWeights(p, adjoint, w + g * p.s.out_channels * channels * 9, r, k0,
+                           std::min(kDepth, channels - k0), taps.data(), weights.data(), step);
+        for (int64_t b = 0; b < blocks; ++b) {
+          work.Set(b * kBlock, std::min(kBlock, tiles - b * kBlock));
+          work.Multiply(v.data() + b * size, {weights.data(), step, p.panels.begin(r)},
+                        g * p.s.out_channels, r, r + 1, epilogue, y);
+        }
+      }
+    });
   }
 }
 
@@ -199,46 +267,72 @@ class WeightSums {
         dy_step_(plan.s.out_channels * tiles_ + kSkew),
         x_(plan.points * x_step_),
         dy_(plan.points * dy_step_),
-        sums_(plan.points * step_) {}
+        sums_(tiles < plan.in.count() ? std::make_unique<Space>(plan.points * step_) : nullptr) {}
 
   void Add(int64_t begin, int64_t n, const float* x, const float* dy) {
-    const int64_t c_parts = ld_ / p_.nr, o_parts = CeilDiv(p_.s.out_channels, kRows);
-    ThreadPool& pool = ThreadPool::Global();
-    pool.ParallelFor(c_parts + o_parts, 1, [&](int64_t from, int64_t to) {
-      for (int64_t i = from; i < to; ++i)
-        i < c_parts ? TransformX(begin, n, i, x) : TransformDy(begin, n, i - c_parts, dy);
-    });
-    const int64_t columns = RoundUp(n, p_.lanes);
-    const GemmStore<float> store = {1.0f, begin == 0 ? 0.0f : 1.0f, nullptr, nullptr};
-    pool.ParallelFor(p_.points * p_.panels.count, 1, [&](int64_t from, int64_t to) {
+    Transform(begin, n, x, dy);
+    const float beta = begin == 0 ? 0.0f : 1.0f;
+    ThreadPool::Global().ParallelFor(p_.panels.count * p_.points, 1, [&](int64_t from, int64_t to) {
       for (int64_t i = from; i < to; ++i) {
-        const int64_t point = i / p_.panels.count, m0 = p_.panels.begin(i % p_.panels.count);
-        const int64_t height = p_.panels.begin(i % p_.panels.count + 1) - m0;
-        for (int64_t j = 0; j < ld_; j += p_.nr)
-          p_.gemm.ukernel[1][0][height](columns, dy_.data() + point * dy_step_ + m0 * tiles_,
-                                        tiles_, x_.data() + point * x_step_ + j * tiles_, p_.nr,
-                                        sums_.data() + point * step_ + m0 * ld_ + j, ld_, p_.nr,
-                                        store);
+        const int64_t r = i % p_.panels.count, m0 = p_.panels.begin(r);
+        Multiply(r, i / p_.panels.count, RoundUp(n, p_.lanes), beta, sums_->data() + m0 * ld_,
+                 step_);
       }
     });
   }
 
-  // dw = G^T dU G.
   void Finish(float* dw) const {
-    const int64_t channels = p_.s.in_channels;
     ThreadPool::Global().ParallelFor(p_.s.out_channels, 1, [&](int64_t from, int64_t to) {
-      std::vector<float> taps(9 * p_.lanes);
-      for (int64_t o = from; o < to; ++o)
-        for (int64_t c = 0; c < channels; c += p_.lanes) {
-          p_.f.weight_gradient(sums_.data() + o * ld_ + c, step_, taps.data());
-          GemmTranspose<float>(9, std::min(p_.lanes, channels - c), taps.data(), p_.lanes, 9,
-                               dw + (o * channels + c) * 9);
-        }
+      FinishRows(from, to, sums_->data() + from * ld_, step_, dw);
+    });
+  }
+
+  // All in one where there is one block: the sums of a panel never leave the cache.
+  void Run(int64_t tiles, const float* x, const float* dy, float* dw) {
+    Transform(0, tiles, x, dy);
+    const int64_t step = CeilDiv(p_.s.out_channels, p_.panels.count) * ld_ + kSkew;
+    ThreadPool::Global().ParallelFor(p_.panels.count, 1, [&](int64_t from, int64_t to) {
+      const Space sums(p_.points * step);
+      for (int64_t r = from; r < to; ++r) {
+        for (int64_t point = 0; point < p_.points; ++point)
+          Multiply(r, point, RoundUp(tiles, p_.lanes), 0.0f, sums.data(), step);
+        FinishRows(p_.panels.begin(r), p_.panels.begin(r + 1), sums.data(), step, dw);
+      }
     });
   }
 
  private:
   static constexpr int64_t kRows = 16;
+
+  void Transform(int64_t begin, int64_t n, const float* x, const float* dy) {
+    const int64_t c_parts = ld_ / p_.nr, o_parts = CeilDiv(p_.s.out_channels, kRows);
+    ThreadPool::Global().ParallelFor(c_parts + o_parts, 1, [&](int64_t from, int64_t to) {
+      for (int64_t i = from; i < to; ++i)
+        i < c_parts ? TransformX(begin, n, i, x) : TransformDy(begin, n, i - c_parts, dy);
+    });
+  }
+
+  // A panel's sums at one point, over `columns` tiles; `sums`: where the panel begins.
+  void Multiply(int64_t r, int64_t point, int64_t columns, float beta, float* sums, int64_t step) {
+    const int64_t m0 = p_.panels.begin(r), height = p_.panels.begin(r + 1) - m0;
+    const GemmStore<float> store = {1.0f, beta, nullptr, nullptr};
+    for (int64_t j = 0; j < ld_; j += p_.nr)
+      p_.gemm.ukernel[1][0][height](columns, dy_.data() + point * dy_step_ + m0 * tiles_, tiles_,
+                                    x_.data() + point * x_step_ + j * tiles_, p_.nr,
+                                    sums + point * step + j, ld_, p_.nr, store);
+  }
+
+  // dw = G^T dU G of rows [from, to), whose sums begin at `sums`.
+  void FinishRows(int64_t from, int64_t to, const float* sums, int64_t step, float* dw) const {
+    const int64_t channels = p_.s.in_channels;
+    std::vector<float> taps(9 * p_.lanes);
+    for (int64_t o = from; o < to; ++o)
+      for (int64_t c = 0; c < channels; c += p_.lanes) {
+        p_.f.weight_gradient(sums + (o - from) * ld_ + c, step, taps.data());
+        GemmTranspose<float>(9, std::min(p_.lanes, channels - c), taps.data(), p_.lanes, 9,
+                             dw + (o * channels + c) * 9);
+      }
+  }
 
   // A panel of nr channels, transposed: [tile][channel].
   void TransformX(int64_t begin, int64_t n, int64_t panel, const float* x) {
@@ -277,7 +371,8 @@ class WeightSums {
 
   const Plan& p_;
   int64_t tiles_, ld_, step_, x_step_, dy_step_;
-  Space x_, dy_, sums_;
+  Space x_, dy_;
+  std::unique_ptr<Space> sums_;  // Where several blocks are added up.
 };
 
 }  // namespace
@@ -289,29 +384,16 @@ int64_t WinogradWeightSize(const ConvShape& s, int m) {
 
 // A panel of rows at a time: its taps by lanes, then the transform.
 void WinogradWeights(const ConvShape& s, int m, bool adjoint, const float* w, float* packed) {
-  constexpr int64_t kDepth = 16;
   const Plan p(s, m);
-  const int64_t k = s.in_channels, parts = CeilDiv(k, kDepth);
-  const int64_t tasks = s.group * p.panels.count * parts;
-  ThreadPool::Global().ParallelFor(tasks, 8, [&](int64_t begin, int64_t end) {
+  const int64_t k = s.in_channels, parts = CeilDiv(k, kDepth), tasks = p.panels.count * parts;
+  ThreadPool::Global().ParallelFor(s.group * tasks, 8, [&](int64_t begin, int64_t end) {
     std::vector<float> taps(kDepth * 9 * p.lanes);
     for (int64_t task = begin; task < end; ++task) {
-      const int64_t g = task / (p.panels.count * parts), r = task / parts % p.panels.count;
-      const int64_t k0 = task % parts * kDepth, depth = std::min(kDepth, k - k0);
-      const int64_t m0 = p.panels.begin(r), height = p.panels.begin(r + 1) - m0;
-      const float* from = w + g * s.out_channels * k * 9;
-      float* to = packed + g * p.points * p.weight_step + m0 * k + k0 * height;
-      for (int64_t i = (height - 1) / p.lanes * p.lanes; i >= 0; i -= p.lanes) {
-        const int64_t rows = std::min(p.lanes, height - i);
-        if (!adjoint)
-          GemmTranspose<float>(rows, depth * 9, from + ((m0 + i) * k + k0) * 9, k * 9, p.lanes,
-                               taps.data());
-        for (int64_t d = 0; adjoint && d < depth; ++d)
-          GemmTranspose<float>(rows, 9, from + ((k0 + d) * s.out_channels + m0 + i) * 9, 9, p.lanes,
-                               taps.data() + d * 9 * p.lanes);
-        p.f.weights(depth, static_cast<int>(rows), height, adjoint, taps.data(), to + i,
-                    p.weight_step);
-      }
+      const int64_t g = task / tasks, r = task / parts % p.panels.count;
+      const int64_t k0 = task % parts * kDepth;
+      TransformWeights(p, adjoint, w + g * s.out_channels * k * 9, r, k0, std::min(kDepth, k - k0),
+                       taps.data(), packed + g * p.points * p.weight_step + p.panels.begin(r) * k,
+                       p.weight_step);
     }
   });
 }
@@ -324,15 +406,35 @@ void WinogradForward(const ConvShape& s, int m, const float* x, const float* pac
   (enough ? ForwardByBlocks : ForwardByPhases)(p, blocks, x, packed, epilogue, y);
 }
 
+void WinogradForwardUnpacked(const ConvShape& s, int m, bool adjoint, const float* x,
+                             const float* w, const ConvEpilogue<float>& epilogue, float* y) {
+  const Plan p(s, m);
+  const int64_t blocks = CeilDiv(p.in.count(), kBlock);
+  const int64_t tile_bytes = p.points * s.in_channels * p.in.count() * 4;
+  const int64_t weight_bytes = p.points * s.in_channels * s.out_channels * 4;
+  if (weight_bytes > kFusedWeightBytes && tile_bytes <= kPhaseBytes)
+    return ForwardFusedWeights(p, blocks, adjoint, x, w, epilogue, y);
+  const Space packed(WinogradWeightSize(s, m));
+  WinogradWeights(s, m, adjoint, w, packed.data());
+  WinogradForward(s, m, x, packed.data(), epilogue, y);
+}
+
 void WinogradWeightGradient(const ConvShape& s, int m, const float* x, const float* dy, float* dw) {
   const Plan p(s, m);
   const int64_t tiles = p.in.count();
-  WeightSums sums(p, std::min(tiles, kGradientBlock));
+  const int64_t bytes = p.points * (s.in_channels + s.out_channels) * tiles * 4;
+  const int64_t block = bytes <= kPhaseBytes ? tiles : kGradientBlock;
+  WeightSums sums(p, std::min(tiles, block));
   for (int64_t g = 0; g < s.group; ++g) {
-    for (int64_t t = 0; t < tiles; t += kGradientBlock)
-      sums.Add(t, std::min(kGradientBlock, tiles - t), x + g * s.in_channels * s.in_count(),
-               dy + g * s.out_channels * s.out_count());
-    sums.Finish(dw + g * s.out_channels * s.in_channels * 9);
+    const float* gx = x + g * s.in_channels * s.in_count();
+    const float* gdy = dy + g * s.out_channels * s.out_count();
+    float* gdw = dw + g * s.out_channels * s.in_channels * 9;
+    if (block >= tiles) {
+      sums.Run(tiles, gx, gdy, gdw);
+      continue;
+    }
+    for (int64_t t = 0; t < tiles; t += block) sums.Add(t, std::min(block, tiles - t), gx, gdy);
+    sums.Finish(gdw);
   }
 }
 

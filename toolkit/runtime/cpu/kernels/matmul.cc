@@ -1,9 +1,12 @@
-// MatMul and Gemm.
+// MatMul and Gemm, and their twins in toolkit.fused, which transpose as they read, add a bias and
+// apply a function while the result is in cache.
 #include <cmath>
 #include <memory>
 
 #include "core/gemm.h"
 #include "core/kernel.h"
+#include "kernels/elementwise.h"
+#include "kernels/fused.h"
 #include "kernels/matmul_shapes.h"
 
 namespace toolkit {
@@ -59,37 +62,87 @@ class PackedRight {
   std::shared_ptr<Buffer> packed_;
 };
 
-// numpy.matmul.
+// What a fused kernel does to its result: attribute `map` names the function, `params` are its two.
+class Map {
+ public:
+  explicit Map(const Attributes& a) : name_(a.String("map", "")) {
+    if (name_.empty()) return;
+    op_ = FusedFunction(name_);
+    const std::vector<double> params = a.Floats("params", {0, 0});
+    TK_REQUIRE(params.size() == 2, ErrorKind::kInvalidArgument,
+               "attribute params: two numbers are required, got ", params.size());
+    params_[0] = params[0], params_[1] = params[1];
+  }
+  template <class T>
+  void Apply(GemmArgs<T>& g) const {
+    if (name_.empty()) return;
+    if constexpr (std::is_floating_point_v<T>) {
+      g.map = FunctionOf(op_, sizeof(T) == 4 ? Element::kF32 : Element::kF64);
+      g.map_params = params_;
+    } else {
+      Fail(ErrorKind::kDType, "attribute map: floats are required, got integers");
+    }
+  }
+
+ private:
+  std::string name_;
+  UnaryOp op_ = UnaryOp::kRelu;
+  double params_[2] = {0, 0};
+};
+
+// numpy.matmul. Attributes of the fused twin: transA, transB (of the last two axes), map; a third
+// input is added to each row.
 class MatMul : public Kernel {
  public:
-  explicit MatMul(const Attributes&) {}
+  explicit MatMul(const Attributes& a)
+      : trans_a_(a.Int("transA", 0) != 0), trans_b_(a.Int("transB", 0) != 0), map_(a) {}
 
   void Prepack(int input, const Tensor& value) override {
-    if (input == 1) packed_.Pack(value, false);
+    if (input == 1) packed_.Pack(value, trans_b_);
   }
 
   void Run(KernelContext& c) const override {
     const Tensor &a = c.input(0), &b = c.input(1);
     RequireSameType(a, b, "B");
-    const MatMulShapes s(a.shape(), b.shape());
+    const MatMulShapes s(Swapped(a.shape(), trans_a_), Swapped(b.shape(), trans_b_));
+    const Tensor* bias = c.optional_input(2);
+    if (bias) {
+      RequireSameType(a, *bias, "the bias");
+      TK_REQUIRE(bias->size() == s.n, ErrorKind::kShape, "a bias of ", s.n,
+                 " elements is required, got shape ", bias->shape().ToString());
+    }
     Tensor& y = c.Output(0, a.dtype(), s.out);
     if (y.size() == 0) return;
     DispatchTypes(a.dtype(), [&](auto tag) {
       using T = typename decltype(tag)::type;
-      Multiply<T>(c, s, a.data<T>(), b.data<T>(), y.data<T>());
+      Multiply<T>(c, s, a.data<T>(), b.data<T>(), bias ? bias->data<T>() : nullptr, y.data<T>());
     });
   }
 
  private:
+  static Shape Swapped(const Shape& shape, bool swap) {
+    if (!swap) return shape;
+    TK_REQUIRE(shape.rank() > 1, ErrorKind::kShape,
+               "a transposed operand must be a matrix or a stack of them, got ", shape.ToString());
+    Shape result(shape.begin(), shape.rank() - 2);
+    result.push_back(shape[shape.rank() - 1]);
+    result.push_back(shape[shape.rank() - 2]);
+    return result;
+  }
+
   template <class T>
-  void Multiply(KernelContext& c, const MatMulShapes& s, const T* a, const T* b, T* y) const {
+  void Multiply(KernelContext& c, const MatMulShapes& s, const T* a, const T* b, const T* bias,
+                T* y) const {
     GemmArgs<T> g = {s.m, s.n, s.k};
-    g.lda = s.k, g.ldb = s.n, g.ldc = s.n;
+    g.trans_a = trans_a_, g.trans_b = trans_b_;
+    g.lda = trans_a_ ? s.m : s.k, g.ldb = trans_b_ ? s.k : s.n, g.ldc = s.n;
+    g.col_bias = bias;
+    map_.Apply(g);
     int64_t count = s.batch.Count();
-    if (s.b_batch.Count() == 1) {  // One B: the batch of A is more rows.
+    if (s.b_batch.Count() == 1) g.packed_b = packed_.data<T>();
+    if (s.b_batch.Count() == 1 && !trans_a_) {  // One B: the batch of A is more rows.
       g.m *= count;
       count = 1;
-      g.packed_b = packed_.data<T>();
     }
     const auto one = [&](int64_t i) {
       GemmArgs<T> call = g;
@@ -108,6 +161,8 @@ class MatMul : public Kernel {
     });
   }
 
+  bool trans_a_, trans_b_;
+  Map map_;
   PackedRight packed_;
 };
 
@@ -118,7 +173,8 @@ class GemmOp : public Kernel {
       : alpha_(attributes.Float("alpha", 1.0)),
         beta_(attributes.Float("beta", 1.0)),
         trans_a_(attributes.Int("transA", 0) != 0),
-        trans_b_(attributes.Int("transB", 0) != 0) {}
+        trans_b_(attributes.Int("transB", 0) != 0),
+        map_(attributes) {}
 
   void Prepack(int input, const Tensor& value) override {
     if (input == 1) packed_.Pack(value, trans_b_);
@@ -150,6 +206,7 @@ class GemmOp : public Kernel {
       if (!g.packed_b) g.b = b.data<T>(), g.ldb = b.dim(1), g.trans_b = trans_b_;
       g.c = y.data<T>(), g.ldc = n;
       if (const Tensor* bias = c.optional_input(2)) AddBias(c, *bias, g);
+      map_.Apply(g);
       Gemm(g);
     });
   }
@@ -203,11 +260,16 @@ class GemmOp : public Kernel {
 
   double alpha_, beta_;
   bool trans_a_, trans_b_;
+  Map map_;
   PackedRight packed_;
 };
 
 static const bool kMatMul = Register<MatMul>("MatMul").Types(kTypes).Widen();
 static const bool kGemm = Register<GemmOp>("Gemm").Types(kTypes).Widen();
+static const bool kFused[] = {
+    Register<MatMul>("MatMul").Domain("toolkit.fused").Types(kTypes).Widen(),
+    Register<GemmOp>("Gemm").Domain("toolkit.fused").Types(kTypes).Widen(),
+};
 
 }  // namespace
 }  // namespace toolkit

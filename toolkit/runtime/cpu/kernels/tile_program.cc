@@ -48,7 +48,7 @@ TileProgram::Value TileProgram::Temporary() {
 TileProgram::Step& TileProgram::AddStep() {
   TK_REQUIRE(num_steps_ < kMaxSteps, ErrorKind::kUnsupported, "tile program: at most ", kMaxSteps,
              " steps");
-  return steps_[num_steps_++];
+  return steps_[num_steps_++] = Step{};
 }
 void TileProgram::Unary(UnaryFn fn, Value to, Value x, std::initializer_list<double> params) {
   Step& s = AddStep();
@@ -78,7 +78,7 @@ void TileProgram::Select(SelectFn fn, size_t item, Value to, Value condition, Va
 struct TileProgram::Layout {
   int rank = 0;
   int64_t dims[kMaxRank] = {};
-  int64_t strides[kMaxValues][kMaxRank] = {};  // In elements; 0 where an input repeats.
+  int64_t strides[kMaxValues][kMaxRank];  // In elements; 0 where an input repeats.
 
   Layout(const TileProgram& p, const Shape& out) {
     int64_t full[kMaxValues][kMaxRank];
@@ -94,7 +94,9 @@ struct TileProgram::Layout {
       for (int v = 1; v < p.num_values_; ++v)
         if (p.tensors_[v]) strides[v][rank - 1] = full[v][i];
     }
-    if (rank == 0) dims[rank++] = 1;
+    if (rank > 0) return;
+    dims[rank++] = 1;
+    for (int v = 1; v < p.num_values_; ++v) strides[v][0] = 0;
   }
 
   static void FullStrides(const Shape& shape, const Shape& out, int64_t* strides) {
@@ -170,7 +172,7 @@ class TileProgram::Walk {
  private:
   enum Mode { kFlat, kConstant, kStrided, kGathered, kTemporary };
   static constexpr int kItemBytes = 16;
-  static constexpr int kBuffers = 10;
+  static constexpr int kBuffers = 24;
   // Five cache lines apart from a multiple of 4 KiB, which loads and stores would confuse.
   static constexpr size_t kBufferBytes = kTile * kItemBytes + 320;
 

@@ -19,8 +19,8 @@ class TileProgram {
   using Value = int;  // An input, a temporary or the output.
   static constexpr Value kOutput = 0;
   static constexpr int kTile = 512;  // Elements of a tile.
-  static constexpr int kMaxValues = 16;
-  static constexpr int kMaxSteps = 16;
+  static constexpr int kMaxValues = 26;
+  static constexpr int kMaxSteps = 40;
 
   // `tensor` must outlive the program and broadcast to the output.
   Value Input(const Tensor& tensor);
@@ -37,12 +37,12 @@ class TileProgram {
 
  private:
   struct Step {
-    UnaryFn unary = nullptr;
-    BinaryFn binary = nullptr;
-    SelectFn select = nullptr;
-    size_t item = 0;  // Of select.
-    Value to = 0, from[3] = {0, 0, 0};
-    double params[3] = {0, 0, 0};
+    UnaryFn unary;
+    BinaryFn binary;
+    SelectFn select;
+    size_t item;  // Of select.
+    Value to, from[3];
+    double params[3];
   };
   struct Layout;
   class Walk;
@@ -50,7 +50,7 @@ class TileProgram {
   Step& AddStep();
 
   const Tensor* tensors_[kMaxValues] = {nullptr};  // Null for the output and temporaries.
-  Step steps_[kMaxSteps];
+  Step steps_[kMaxSteps];                          // Those beyond num_steps_ are not initialised.
   int num_values_ = 1;
   int num_steps_ = 0;
   int num_temporaries_ = 0;
