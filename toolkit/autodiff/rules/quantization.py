@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import ml_dtypes
 import onnx_ir as ir
 
 from toolkit.autodiff.registry import Result, Vjp, not_differentiable, vjp
@@ -24,12 +23,15 @@ not_differentiable(
 )  # fmt: skip
 
 _POWERS = ir.DataType.FLOAT8E8M0
-_FLOATS = {
-    ir.DataType.FLOAT8E4M3FN: ml_dtypes.float8_e4m3fn,
-    ir.DataType.FLOAT8E4M3FNUZ: ml_dtypes.float8_e4m3fnuz,
-    ir.DataType.FLOAT8E5M2: ml_dtypes.float8_e5m2,
-    ir.DataType.FLOAT8E5M2FNUZ: ml_dtypes.float8_e5m2fnuz,
-    ir.DataType.FLOAT4E2M1: ml_dtypes.float4_e2m1fn,
+# The largest finite numbers.
+_LARGEST = {
+    ir.DataType.FLOAT8E4M3FN: 448.0,
+    ir.DataType.FLOAT8E4M3FNUZ: 240.0,
+    ir.DataType.FLOAT8E5M2: 57344.0,
+    ir.DataType.FLOAT8E5M2FNUZ: 57344.0,
+    ir.DataType.FLOAT4E2M1: 6.0,
+    ir.DataType.FLOAT6E2M3: 7.5,
+    ir.DataType.FLOAT6E3M2: 28.0,
 }
 
 
@@ -51,9 +53,8 @@ def quantize_linear(c: Vjp, x: V, scale: V, zero: V = None) -> Result:
     b, dtype = c.b, c.dy.dtype
     wide = b.cast(x, dtype)
     s = _spread(c, scale, x, dtype)
-    if c.y.dtype in _FLOATS:
-        largest = float(ml_dtypes.finfo(_FLOATS[c.y.dtype]).max)
-        inside = b.Not(b.Greater(b.Abs(wide), s * largest))
+    if c.y.dtype in _LARGEST:
+        inside = b.Not(b.Greater(b.Abs(wide), s * _LARGEST[c.y.dtype]))
     else:
         # What was not clipped is at most half a step away, a little more after rounding.
         back = b.cast(_dequantize(c, c.y, scale, zero), dtype)
@@ -66,7 +67,9 @@ def quantize_linear(c: Vjp, x: V, scale: V, zero: V = None) -> Result:
 
 def _dequantize(c: Vjp, x: V, scale: V, zero: V | None) -> V:
     """With the granularity of the node."""
-    given: dict[str, Any] = {k: c.attributes[k].value for k in ("axis", "block_size") if k in c.attributes}
+    given: dict[str, Any] = {
+        k: c.attributes[k].value for k in ("axis", "block_size") if k in c.attributes
+    }
     if scale.dtype == _POWERS:
         given["output_dtype"] = int(ir.DataType.FLOAT)
     return c.b.DequantizeLinear(x, scale, zero, **given)
