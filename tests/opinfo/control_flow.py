@@ -117,9 +117,9 @@ def map_samples(d):
 
 ROWS = [
     OpInfo("If", lambda d: if_samples(d), dtypes=("float32",), typed_by=None, grad=()),
-    OpInfo("Loop", loop_samples, typed_by=None, grad=(), dtypes=FLOATS, reference=loop_reference,
+    OpInfo("Loop", loop_samples, typed_by=None, grad=(2,), dtypes=FLOATS, reference=loop_reference,
            why="it wants scan outputs"),
-    OpInfo("Scan", scan_samples, typed_by=None, grad=(), reference=scan_reference, tolerance=4,
+    OpInfo("Scan", scan_samples, typed_by=None, grad=(0, 1), dtypes=FLOATS, reference=scan_reference, tolerance=4,
            why="it knows no axes and no directions"),
     OpInfo("SequenceMap", map_samples, typed_by=None, grad=()),
 ]  # fmt: skip

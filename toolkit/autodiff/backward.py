@@ -13,9 +13,11 @@ from itertools import islice
 import onnx_ir as ir
 
 from toolkit.autodiff.registry import GRAD, Entry, Vjp, find, operators
+from toolkit.autodiff.sequences import add_sequences, is_sequence
 from toolkit.errors import InvalidArgumentError, UnsupportedOperatorError
 from toolkit.graph.build import Builder, arithmetic, known_dims, mark_variable
 from toolkit.graph.build_infer import Dims, same_dim
+from toolkit.graph.subgraphs import captured, reads, subgraphs, unique_names
 
 Functions = Mapping[tuple[str, str, str], ir.Function]
 
@@ -72,6 +74,7 @@ def gradients(
     walk = _Walk(Builder(graph), functions or {}, fixed)
     with arithmetic(walk.b):
         found = walk.run(nodes, outputs, cotangents, wrt)
+    unique_names(graph)
     return [found.get(value) for value in wrt]
 
 
@@ -83,23 +86,8 @@ def _ancestors(graph: ir.Graph, outputs: Sequence[ir.Value]) -> list[ir.Node]:
         node = stack.pop().producer()
         if node is not None and node not in seen:
             seen.add(node)
-            stack.extend(_reads(node))
+            stack.extend(reads(node))
     return [node for node in graph if node in seen]
-
-
-def _reads(node: ir.Node) -> list[ir.Value]:
-    """The values a node reads, those that its subgraphs capture included."""
-    values = [v for v in node.inputs if v is not None]
-    for attribute in node.attributes.values():
-        if attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS):
-            graphs = (
-                [attribute.value] if attribute.type == ir.AttributeType.GRAPH else attribute.value
-            )
-            for graph in graphs:
-                inner = {v for n in graph.all_nodes() for v in n.inputs if v is not None}
-                own = {v for n in graph.all_nodes() for v in n.outputs} | set(graph.inputs)
-                values.extend(v for v in (inner | set(graph.outputs)) - own)
-    return values
 
 
 def is_float(value: ir.Value | None) -> bool:
@@ -122,7 +110,7 @@ class _Walk:
     ) -> dict[ir.Value, ir.Value]:
         """The reverse walk over `nodes`; cotangents of those of `wrt` that are reached."""
         wanted = [v for v in wrt if is_float(v)]
-        active = _dependents(nodes, wanted)
+        active = dependents(nodes, wanted)
         pending: dict[ir.Value, list[ir.Value]] = {}
         for value, cotangent in zip(outputs, cotangents, strict=True):
             if cotangent is not None and value in active:
@@ -130,7 +118,7 @@ class _Walk:
         for node in reversed(nodes):
             if not any(v in pending for v in node.outputs):
                 continue
-            if not any(v in active for v in _reads(node)):
+            if not any(v in active for v in reads(node)):
                 continue
             arriving = tuple(self._total(pending, v) for v in node.outputs)
             for value, cotangent in self._differentiate(node, arriving, active):
@@ -144,7 +132,10 @@ class _Walk:
         if not parts:
             return None
         if len(parts) > 1:
-            total = self.b.Add(*parts) if len(parts) == 2 else self.b.Sum(*parts)
+            if is_sequence(value):
+                total = add_sequences(self.b, parts)
+            else:
+                total = self.b.Add(*parts) if len(parts) == 2 else self.b.Sum(*parts)
             pending[value] = [_like(total, value)]
         return pending[value][0]
 
@@ -157,6 +148,7 @@ class _Walk:
         c = Vjp(
             self.b, node, inputs, tuple(node.outputs), arriving,
             tuple(v is not None and v in active for v in inputs), self.fixed,
+            _captured(node, active), self.functions,
         )  # fmt: skip
         if entry is not None and entry.rule is None:
             return []
@@ -167,6 +159,8 @@ class _Walk:
         result = entry.rule(c, *inputs)
         if result is NotImplemented:
             return self._through_body(c, active)
+        if isinstance(result, dict):  # Control flow: cotangents of captured values too.
+            return [(v, _like(d, v)) for v, d in result.items() if is_float(v)]
         results = result if isinstance(result, tuple) else (result,)
         return self._settle(c, entry, results)
 
@@ -205,7 +199,7 @@ class _Walk:
         start = len(self.b.graph)
         results = emit(self.b, function, c.inputs, c.node.attributes)
         nodes = list(islice(reversed(self.b.graph), len(self.b.graph) - start))[::-1]
-        wrt = list(dict.fromkeys(v for v in _reads(c.node) if v in active))
+        wrt = list(dict.fromkeys(v for v in reads(c.node) if v in active))
         pairs = [
             (value, cotangent)
             for value, cotangent in zip(results, c.cotangents, strict=False)
@@ -217,13 +211,19 @@ class _Walk:
         return list(found.items())
 
 
-def _dependents(nodes: Sequence[ir.Node], wrt: Sequence[ir.Value]) -> set[ir.Value]:
+def _captured(node: ir.Node, active: set[ir.Value]) -> tuple[ir.Value, ...]:
+    """The outer values that a node's subgraphs read and that may carry a gradient."""
+    found = {v: None for graph in subgraphs(node) for v in captured(graph) if v in active}
+    return tuple(found)
+
+
+def dependents(nodes: Sequence[ir.Node], wrt: Sequence[ir.Value]) -> set[ir.Value]:
     """The values that depend on `wrt` and may carry a gradient, themselves included."""
     active = set(wrt)
     for node in nodes:
         if node.meta.get("stop_gradient"):  # Traced from `detach` or under `no_grad`.
             continue
-        if any(v in active for v in _reads(node)):
+        if any(v in active for v in reads(node)):
             stands = node.domain == "" and (
                 node.op_type in _QUANTIZERS
                 or (node.op_type in _MOVERS and not is_float(node.inputs[0]))

@@ -15,10 +15,11 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from toolkit.autodiff.backward import _ancestors, _reads, gradients, is_float
+from toolkit.autodiff.backward import _ancestors, gradients, is_float
 from toolkit.errors import InvalidModelError, ToolkitError, UnsupportedOperatorError
 from toolkit.graph.build import Builder
 from toolkit.graph.infer import infer_shapes
+from toolkit.graph.subgraphs import reads
 
 DOMAIN = "ai.onnx.preview.training"
 
@@ -100,7 +101,7 @@ def _find(model: ir.Model, graph: ir.Graph, node: ir.Node, name: str) -> ir.Valu
 
 def _depend(graph: ir.Graph, named: Sequence[ir.Value]) -> bool:
     """Whether a named value is computed from another one."""
-    return any(v in named for n in _ancestors(graph, named) for v in _reads(n))
+    return any(v in named for n in _ancestors(graph, named) for v in reads(n))
 
 
 def _write_again(
@@ -109,9 +110,9 @@ def _write_again(
     """Copies of the nodes between the keys of `values` and y, over the values instead."""
     new = dict(values)
     for source in _ancestors(graph, [y]):
-        if all(v in values for v in source.outputs) or not any(v in new for v in _reads(source)):
+        if all(v in values for v in source.outputs) or not any(v in new for v in reads(source)):
             continue
-        if any(v in new and v not in source.inputs for v in _reads(source)):
+        if any(v in new and v not in source.inputs for v in reads(source)):
             need = "values named in xs and zs that no subgraph reads are required"
             raise _fail(node, need, f"one that {source.op_type} '{source.name}' reads")
         inputs = [v if v is None else new.get(v, v) for v in source.inputs]

@@ -2,6 +2,7 @@
 
 A rule takes a `Vjp` and the node's inputs and returns the cotangents of the inputs, in order. An
 entry is None where nothing flows, or a function that is called only if that input needs it. Rules
+of control flow return a dict instead, which holds captured values too. Rules
 know nothing of broadcasting: with `broadcasts=True` the reverse walk sums each result to the shape
 of its input.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import onnx
@@ -38,6 +39,8 @@ class Vjp:
         cotangents: one for each output, None where zero.
         needs: for each input, whether its cotangent is wanted.
         fixed: the node has run already, so outputs cannot be added to it.
+        captured: the outer values that its subgraphs read and that may carry a gradient.
+        functions: the model-local functions.
     """
 
     b: Builder
@@ -47,6 +50,8 @@ class Vjp:
     cotangents: tuple[ir.Value | None, ...]
     needs: tuple[bool, ...]
     fixed: bool = False
+    captured: tuple[ir.Value, ...] = ()
+    functions: Mapping[tuple[str, str, str], ir.Function] = field(default_factory=dict)
 
     @property
     def y(self) -> ir.Value:

@@ -31,6 +31,13 @@ from toolkit.graph.build_infer import (
 
 __all__ = ["Builder", "arithmetic", "constant_of", "known_dims", "mark_variable", "static_dims"]
 
+# Operators with outputs that are no tensors, or with subgraphs.
+WHOLE_TYPES = frozenset(
+    {"SequenceConstruct", "SequenceEmpty", "SequenceInsert", "SequenceErase", "SequenceAt"}
+    | {"SplitToSequence", "ConcatFromSequence", "SequenceLength", "SequenceMap"}
+    | {"Optional", "OptionalGetElement", "OptionalHasElement", "If", "Loop", "Scan"}
+)
+
 Operand = ir.Value | float | Sequence[int] | Array | None
 
 
@@ -94,6 +101,10 @@ class Builder:
         node = ir.Node(
             domain, op_type, values, _attributes(domain, op_type, given), num_outputs=outputs
         )
+        if domain == "" and (op_type in WHOLE_TYPES or not all(map(_is_tensor, values))):
+            _infer_whole(node)
+            self.append(node)
+            return node.outputs[0] if outputs == 1 else node.outputs
         dtypes = output_dtypes(op_type, values, plain, outputs)
         for value, dtype in zip(node.outputs, dtypes, strict=True):
             if dtype is not None:
@@ -212,12 +223,21 @@ def _array(value: Any, dtype: ir.DataType | int | None) -> Array:
     return array.astype(np.float32) if array.dtype.kind == "f" else array
 
 
+def _is_tensor(value: ir.Value | None) -> bool:
+    return value is None or value.type is None or isinstance(value.type, ir.TensorType)
+
+
+def _infer_whole(node: ir.Node) -> None:
+    """Types that are no tensors', and those of control flow."""
+    from toolkit.graph.infer import GraphInference
+
+    GraphInference({}, strict=False).node(node)
+
+
 def _infer(node: ir.Node) -> None:
     """Fill in what the full inference knows and the cheap table does not."""
     from toolkit.graph.infer import infer_node
 
-    if any(a.type == ir.AttributeType.GRAPH for a in node.attributes.values()):
-        return  # That takes the inference of a whole graph.
     try:
         found = infer_node(
             node.op_type, node.domain, node.inputs, node.attributes, len(node.outputs)

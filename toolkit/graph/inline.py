@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import onnx_ir as ir
 
 from toolkit.errors import UnsupportedOperatorError
 from toolkit.graph.build import Builder
+from toolkit.graph.subgraphs import copy
 
 Functions = Mapping[tuple[str, str, str], ir.Function]
 
@@ -42,12 +44,8 @@ def emit(
 
     Returns:
         The values of the function's outputs.
-
-    Raises:
-        UnsupportedOperatorError: the body holds control flow.
     """
-    values: dict[ir.Value | None, ir.Value | None] = {None: None}
-    values.update(dict.fromkeys(function.inputs))
+    values: dict[Any, ir.Value | None] = {None: None, **dict.fromkeys(function.inputs)}
     values.update(zip(function.inputs, inputs, strict=False))
     for value in function.graph.initializers.values():
         assert value.const_value is not None
@@ -57,18 +55,16 @@ def emit(
         if node.op_type == "Constant" and not node.domain:
             values[node.outputs[0]] = b.const(_constant(bound))
             continue
-        if any(a.type in _GRAPHS for a in bound.values()):
-            raise UnsupportedOperatorError(
-                f"{function.name}: a body without control flow is required, got {node.op_type}."
-            )
+        for name, attribute in bound.items():
+            if attribute.type == ir.AttributeType.GRAPH:
+                known = {**function.attributes, **attributes}
+                inner, _ = copy(attribute.as_graph(), values, known)
+                bound[name] = ir.AttrGraph(name, inner)
         operands = [values.get(v, v) for v in node.inputs]  # A body may read outer values.
         results = b.call(node.domain, node.op_type, operands, bound, len(node.outputs))
         outputs = results if isinstance(results, Sequence) else (results,)
         values.update(zip(node.outputs, outputs, strict=True))
     return [values[v] for v in function.outputs]
-
-
-_GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
 def bind_attributes(

@@ -65,7 +65,11 @@ def split(c: Vjp, x: V, sizes: V = None) -> Result:
 
 @vjp("Slice")
 def slice_(c: Vjp, x: V, starts: V, ends: V, axes: V = None, steps: V = None) -> V:
-    """dx = dy put back in its place among zeros: toolkit.grad.SliceGrad."""
+    """dx = dy put back in its place among zeros: toolkit.grad.SliceGrad; flipped axes again."""
+    least = np.iinfo(np.int64).min
+    known = [constant_ints(v) for v in (starts, ends, steps)]
+    if all(v and set(v) == {k} for v, k in zip(known, (-1, least, -1), strict=True)):
+        return named_like(c.b.Slice(c.dy, starts, ends, axes, steps), x)
     return named_like(c.grad("SliceGrad", c.dy, c.b.shape(x), starts, ends, axes, steps), x)
 
 
