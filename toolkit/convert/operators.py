@@ -57,7 +57,10 @@ def operator_rows() -> list[OperatorRow]:
     from toolkit.autodiff import registry
 
     kernels = {(domain, op): types for domain, op, types in _core.kernels()}
-    newest = {(s.domain, s.name): s for s in onnx.defs.get_all_schemas() if s.domain in _DOMAINS}
+    schemas: list[Any] = onnx.defs.get_all_schemas()  # Any: the stub lacks function bodies.
+    newest: dict[tuple[str, str], Any] = {
+        (s.domain, s.name): s for s in schemas if s.domain in _DOMAINS
+    }
     standard = {key: schema for key, schema in newest.items() if not schema.deprecated}
     versions = _versions()
     rows = []

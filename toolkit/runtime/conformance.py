@@ -25,7 +25,7 @@ EXCEPTIONS = {
 }  # fmt: skip
 
 
-class _Suite(Runner):  # type: ignore[misc]
+class _Suite(Runner):
     """The suite, with a comparison that also takes items of rank 0 in sequences."""
 
     @classmethod
