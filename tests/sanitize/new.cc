@@ -1,5 +1,5 @@
-// operator new for the build with -fsanitize=address: the sanitizer's own ends the process where
-// memory is short, and the tests of malformed calls expect std::bad_alloc.
+// operator new in front of the address sanitizer's, which ends the process where memory is short:
+// the tests of malformed calls expect std::bad_alloc.
 #include <cstdlib>
 #include <new>
 
