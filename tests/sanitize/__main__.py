@@ -22,8 +22,6 @@ OPTIONS = {
 }
 VARIABLES = {"address": "ASAN_OPTIONS", "undefined": "UBSAN_OPTIONS", "thread": "TSAN_OPTIONS"}
 FOUND = ("runtime error", "ERROR: ", "CHECK failed", "WARNING: ThreadSanitizer")
-
-
 # An endless Loop ends when memory is short, of which the address sanitizer itself dies.
 LEFT_OUT = {"address": ["--deselect", "tests/test_fuzz.py::test_malformed_calls[control_flow]"]}
 
@@ -49,15 +47,8 @@ def main(kind: str, build: str, *tests: str) -> int:
     }
     if kind != "undefined":  # Shadow memory is address space; the sanitizer has a limit of its own.
         environment["TOOLKIT_FUZZ_MEMORY"] = "0"
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-n",
-        "2",
-        *(tests or TESTS),
-        *LEFT_OUT.get(kind, []),
-    ]
+    chosen = [*(tests or TESTS), *LEFT_OUT.get(kind, [])]
+    command = [sys.executable, "-m", "pytest", "-n", "2", *chosen]
     status = subprocess.run(command, cwd=ROOT, env=environment).returncode
     lines = [line for path in reports.iterdir() for line in path.read_text().splitlines()]
     found = sorted({line for line in lines if any(word in line for word in FOUND)})
