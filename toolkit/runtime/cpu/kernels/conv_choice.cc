@@ -54,6 +54,10 @@ ConvAlgorithm Plain(const ConvShape& s) {
 
 constexpr double kL2Bytes = 1 << 20, kL3Bytes = 16 << 20;
 
+// Cycles to read weights once: what exceeds L2 is taken to come from memory, since between two runs
+// of a layer those of all others pass.
+double FirstRead(double bytes) { return bytes > kL2Bytes ? bytes / 10 : bytes / 64; }
+
 struct Cost {
   explicit Cost(const ConvShape& shape)
       : s(shape),
@@ -71,7 +75,8 @@ struct Cost {
   double Im2Col() const {
     const double k = c * static_cast<double>(s.taps()), p = static_cast<double>(s.out_count());
     const bool short_rows = static_cast<double>(s.window.out[s.window.rank - 1]) < lanes;
-    return images * (1.1 * Products(o, k, p) + k * p / lanes * (short_rows ? 4 : 3));
+    return FirstRead(o * k * 4) +
+           images * (1.1 * Products(o, k, p) + k * p / lanes * (short_rows ? 4 : 3));
   }
 
   // Columns between two output rows are waste.
@@ -82,7 +87,8 @@ struct Cost {
     const double columns = rows * static_cast<double>(layout.pitch);
     const double load = c * static_cast<double>(layout.channel) / lanes * 4;
     const double spill = k > 1500 ? 1.05 : 1.0;  // Panels of A leave L1.
-    return 1500 + images * (800 + Products(o, k, columns) * spill + load + o * columns / lanes * 3);
+    return 1500 + FirstRead(o * k * 4) +
+           images * (800 + Products(o, k, columns) * spill + load + o * columns / lanes * 3);
   }
 
   double Winograd(int m, ConvPass pass) const {
@@ -92,12 +98,11 @@ struct Cost {
     const double in = m == 4 ? 320 : 110,
                  out = m == 4 ? 340 : 100;  // Operations a vector of tiles.
     const double bytes = points * o * c * 4;
-    const double width = bytes > kL3Bytes ? 7 : bytes > kL2Bytes ? 20 : 64;  // Bytes a cycle.
-    // Products hide the reads of all blocks of tiles but the first.
-    const double reads = bytes / width * (bytes > kL3Bytes ? static_cast<double>(tiles) / 32 : 0);
+    // Products hide the later reads, one for each block of tiles, unless they come from memory.
+    const double reads = bytes > kL3Bytes ? bytes / 10 * static_cast<double>(tiles) / 32 : 0;
     const double once = pass == ConvPass::kForward ? 0 : o * c * points / 4;
     return 3000 + 1.1 * Products(o, c * points, columns) + columns / lanes * (c * in + o * out) +
-           std::max(bytes / width, reads) + once;
+           std::max(FirstRead(bytes), reads) + once;
   }
 
   const ConvShape& s;
