@@ -119,6 +119,44 @@ DepthwiseFn DepthwiseKernel(const Window& w) {
   return DepthwiseSimd().fn[k / 2 - 1][w.stride[0] - 1];
 }
 
+// 1 x 1 over few positions, which would leave vectors half empty as columns: y^T = x^T w^T, then
+// turned. Positions that a stride skips are left out first.
+void ForwardTransposed(const ConvShape& s, const float* x, const float* packed, const float* bias,
+                       float* y) {
+  const Window& w = s.window;
+  const int64_t k = s.in_channels, o = s.out_channels, positions = s.out_count();
+  const bool strided = positions != s.in_count();
+  std::vector<RowCopy> rows;
+  for (int64_t i = 0; i < w.out[0]; ++i)
+    rows.push_back({i * w.stride[0] * w.in[1], i * w.out[1], w.out[1]});
+  const auto size = static_cast<size_t>((strided ? k : 0) + o) * static_cast<size_t>(positions);
+  const auto buffer = Buffer::Allocate(size * sizeof(float));
+  float* product = reinterpret_cast<float*>(buffer->data());
+  float* dense = product + o * positions;
+  ThreadPool& pool = ThreadPool::Global();
+  for (int64_t i = 0; i < s.batch * s.group; ++i) {
+    const int64_t g = i % s.group;
+    const float* image = x + i * k * s.in_count();
+    if (strided)
+      pool.ParallelFor(k, 64, [&](int64_t begin, int64_t end) {
+        for (int64_t c = begin; c < end; ++c)
+          ConvSimd().load(rows.data(), w.out[0], w.stride[1], image + c * s.in_count(), 0,
+                          dense + c * positions);
+      });
+    GemmArgs<float> args = {positions, o, k};
+    args.a = strided ? dense : image, args.lda = positions, args.trans_a = true;
+    args.packed_b = packed + g * PackedGemmBSize<float>(k, o);
+    args.c = product, args.ldc = o;
+    if (bias) args.col_bias = bias + g * o;
+    Gemm(args);
+    constexpr int64_t kColumns = 64;
+    pool.ParallelFor(o, kColumns, [&](int64_t begin, int64_t end) {
+      GemmTranspose<float>(positions, end - begin, product + begin, o, positions,
+                           y + (i * o + begin) * positions);
+    });
+  }
+}
+
 // A plane at a time, with its padding written out once and its inside copied.
 void DepthwisePlanes(const ConvShape& s, DepthwiseFn kernel, int64_t begin, int64_t end,
                      const float* x, const float* w, const float* bias, float* y) {
@@ -246,13 +284,23 @@ std::shared_ptr<Buffer> PackWeights(const ConvShape& s, ConvAlgorithm algorithm,
                                     const T* w) {
   const int64_t k = s.in_channels * s.taps(), size = s.out_channels * k;
   const int m = PointsOf(algorithm);
-  const int64_t count = IsWinograd(algorithm) ? WinogradWeightSize(s, m) : s.group * size;
+  const bool transposed = algorithm == ConvAlgorithm::kTransposed;
+  const int64_t count = IsWinograd(algorithm) ? WinogradWeightSize(s, m)
+                        : transposed          ? s.group * PackedGemmBSize<T>(k, s.out_channels)
+                                              : s.group * size;
   const auto buffer = Buffer::Allocate(static_cast<size_t>(count) * sizeof(T));
   T* packed = reinterpret_cast<T*>(buffer->data());
   if constexpr (sizeof(T) == sizeof(float)) {
     if (algorithm == ConvAlgorithm::kDirect) DirectWeights(s, adjoint, w, packed);
     if (IsWinograd(algorithm)) WinogradWeights(s, m, adjoint, w, packed);
     if (algorithm == ConvAlgorithm::kDirect || IsWinograd(algorithm)) return buffer;
+  }
+  if (transposed) {
+    const int64_t step = PackedGemmBSize<T>(k, s.out_channels);
+    for (int64_t g = 0; g < s.group; ++g)  // An adjoint's are stored as (k, out_channels).
+      PackGemmB(!adjoint, k, s.out_channels, w + g * size, adjoint ? s.out_channels : k,
+                packed + g * step);
+    return buffer;
   }
   for (int64_t g = 0; g < s.group; ++g) {
     const FlippedWeights<T> flipped(w + g * size, s.out_channels, s.taps());
@@ -298,6 +346,10 @@ void RunForward(const ConvShape& s, ConvAlgorithm algorithm, const T* x, const T
   if constexpr (sizeof(T) == sizeof(float)) {
     if (algorithm == ConvAlgorithm::kDirect) return DirectForward(s, x, packed, e, y);
     if (IsWinograd(algorithm)) return WinogradForward(s, PointsOf(algorithm), x, packed, e, y);
+    if (algorithm == ConvAlgorithm::kTransposed) {
+      ForwardTransposed(s, x, packed, e.bias, y);
+      return Finish(s, e, y);
+    }
   }
   if (algorithm == ConvAlgorithm::kDepthwise)
     ForwardDepthwise<T>(s, x, packed ? packed : w, e.bias, y);
@@ -394,7 +446,7 @@ void ConvForward(const ConvShape& s, ConvAlgorithm algorithm, const T* x, const 
   const T* packed = nullptr;
   if (cache && algorithm != ConvAlgorithm::kDepthwise) {
     packed = cache->Get(s, algorithm);
-  } else if (algorithm == ConvAlgorithm::kDirect) {
+  } else if (algorithm == ConvAlgorithm::kDirect || algorithm == ConvAlgorithm::kTransposed) {
     buffer = PackWeights(s, algorithm, false, w);
     packed = reinterpret_cast<const T*>(buffer->data());
   }

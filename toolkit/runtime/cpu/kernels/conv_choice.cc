@@ -47,6 +47,21 @@ bool WinogradApplies(const ConvShape& s) {
   return true;
 }
 
+bool TransposedApplies(const ConvShape& s) {
+  const Window& w = s.window;
+  if (w.rank != 2) return false;
+  for (int d = 0; d < 2; ++d)
+    if (w.kernel[d] != 1 || w.pad_begin[d] != 0 || w.pad_end[d] != 0) return false;
+  return true;
+}
+
+// One image whose positions fill their vectors badly; many channels.
+bool TransposedPays(const ConvShape& s) {
+  const int64_t positions = s.out_count(), lanes = GemmSimd().f32.lanes;
+  const bool waste = RoundUp(positions, lanes) * 10 > positions * 11;
+  return s.batch == 1 && waste && positions >= 8 && s.in_channels >= 64 && s.out_channels >= 64;
+}
+
 ConvAlgorithm Plain(const ConvShape& s) {
   if (s.in_channels == 1 && s.group > 1 && s.out_channels <= 4) return ConvAlgorithm::kDepthwise;
   return IsUnit(s.window) ? ConvAlgorithm::kPointwise : ConvAlgorithm::kIm2Col;
@@ -118,8 +133,9 @@ ConvChoice ParseConvChoice(const Attributes& attributes) {
   if (name == "direct") return ConvChoice::kDirect;
   if (name == "winograd2") return ConvChoice::kWinograd2;
   if (name == "winograd4") return ConvChoice::kWinograd4;
+  if (name == "transposed") return ConvChoice::kTransposed;
   Fail(ErrorKind::kInvalidArgument,
-       "algorithm must be auto, plain, direct, winograd2 or winograd4, got ", name);
+       "algorithm must be auto, plain, direct, winograd2, winograd4 or transposed, got ", name);
 }
 
 ConvAlgorithm ChooseConv(const ConvShape& s, ConvPass pass, DType dtype, ConvChoice choice) {
@@ -130,7 +146,11 @@ ConvAlgorithm ChooseConv(const ConvShape& s, ConvPass pass, DType dtype, ConvCho
   if (choice == ConvChoice::kWinograd2) return winograd ? ConvAlgorithm::kWinograd2 : plain;
   if (choice == ConvChoice::kWinograd4) return winograd ? ConvAlgorithm::kWinograd4 : plain;
   if (choice == ConvChoice::kDirect) return direct ? ConvAlgorithm::kDirect : plain;
-  if (OptimisationOff() || plain != ConvAlgorithm::kIm2Col) return plain;
+  const bool transposed = TransposedApplies(s) && !gradient;
+  if (choice == ConvChoice::kTransposed) return transposed ? ConvAlgorithm::kTransposed : plain;
+  if (OptimisationOff()) return plain;
+  if (transposed && TransposedPays(s)) return ConvAlgorithm::kTransposed;
+  if (plain != ConvAlgorithm::kIm2Col) return plain;
 
   const Cost cost(s);
   ConvAlgorithm best = plain;
