@@ -119,38 +119,34 @@ DepthwiseFn DepthwiseKernel(const Window& w) {
   return DepthwiseSimd().fn[k / 2 - 1][w.stride[0] - 1];
 }
 
-// 1 x 1 over few positions, which would leave vectors half empty as columns: y^T = x^T w^T, then
-// turned. Positions that a stride skips are left out first.
+// Few positions, which as columns would leave vectors half empty, are the rows of the product:
+// y^T = im2col(x)^T w^T, then turned. The matrix of im2col is small, so it is written out.
 void ForwardTransposed(const ConvShape& s, const float* x, const float* packed, const float* bias,
                        float* y) {
-  const Window& w = s.window;
-  const int64_t k = s.in_channels, o = s.out_channels, positions = s.out_count();
-  const bool strided = positions != s.in_count();
-  std::vector<RowCopy> rows;
-  for (int64_t i = 0; i < w.out[0]; ++i)
-    rows.push_back({i * w.stride[0] * w.in[1], i * w.out[1], w.out[1]});
-  const auto size = static_cast<size_t>((strided ? k : 0) + o) * static_cast<size_t>(positions);
+  const int64_t k = s.in_channels * s.taps(), o = s.out_channels, positions = s.out_count();
+  const bool unit = IsUnit(s.window);
+  const auto size = static_cast<size_t>((unit ? 0 : k) + o) * static_cast<size_t>(positions);
   const auto buffer = Buffer::Allocate(size * sizeof(float));
   float* product = reinterpret_cast<float*>(buffer->data());
-  float* dense = product + o * positions;
+  float* columns = product + o * positions;
   ThreadPool& pool = ThreadPool::Global();
   for (int64_t i = 0; i < s.batch * s.group; ++i) {
     const int64_t g = i % s.group;
-    const float* image = x + i * k * s.in_count();
-    if (strided)
+    const float* image = x + i * s.in_channels * s.in_count();
+    if (!unit) {
+      const PaddedImages<float> padded(s.window, image, 1, s.in_channels, 0);
       pool.ParallelFor(k, 64, [&](int64_t begin, int64_t end) {
-        for (int64_t c = begin; c < end; ++c)
-          ConvSimd().load(rows.data(), w.out[0], w.stride[1], image + c * s.in_count(), 0,
-                          dense + c * positions);
+        RowsOf(0.0f).im2col(padded.window(), padded.image(0), begin, end - begin, 0, positions,
+                            positions, columns + begin * positions);
       });
+    }
     GemmArgs<float> args = {positions, o, k};
-    args.a = strided ? dense : image, args.lda = positions, args.trans_a = true;
+    args.a = unit ? image : columns, args.lda = positions, args.trans_a = true;
     args.packed_b = packed + g * PackedGemmBSize<float>(k, o);
     args.c = product, args.ldc = o;
     if (bias) args.col_bias = bias + g * o;
     Gemm(args);
-    constexpr int64_t kColumns = 64;
-    pool.ParallelFor(o, kColumns, [&](int64_t begin, int64_t end) {
+    pool.ParallelFor(o, 64, [&](int64_t begin, int64_t end) {
       GemmTranspose<float>(positions, end - begin, product + begin, o, positions,
                            y + (i * o + begin) * positions);
     });
@@ -296,10 +292,14 @@ std::shared_ptr<Buffer> PackWeights(const ConvShape& s, ConvAlgorithm algorithm,
     if (algorithm == ConvAlgorithm::kDirect || IsWinograd(algorithm)) return buffer;
   }
   if (transposed) {
-    const int64_t step = PackedGemmBSize<T>(k, s.out_channels);
-    for (int64_t g = 0; g < s.group; ++g)  // An adjoint's are stored as (k, out_channels).
-      PackGemmB(!adjoint, k, s.out_channels, w + g * size, adjoint ? s.out_channels : k,
-                packed + g * step);
+    std::vector<T> rows(adjoint ? size : 0);
+    for (int64_t g = 0; g < s.group; ++g) {
+      const FlippedWeights<T> flipped(w + g * size, s.out_channels, s.taps());
+      for (int64_t o = 0; adjoint && o < s.out_channels; ++o)
+        flipped.Pack(0, k, o, 1, 1, rows.data() + o * k);
+      PackGemmB(true, k, s.out_channels, adjoint ? rows.data() : w + g * size, k,
+                packed + g * PackedGemmBSize<T>(k, s.out_channels));
+    }
     return buffer;
   }
   for (int64_t g = 0; g < s.group; ++g) {

@@ -47,14 +47,6 @@ bool WinogradApplies(const ConvShape& s) {
   return true;
 }
 
-bool TransposedApplies(const ConvShape& s) {
-  const Window& w = s.window;
-  if (w.rank != 2) return false;
-  for (int d = 0; d < 2; ++d)
-    if (w.kernel[d] != 1 || w.pad_begin[d] != 0 || w.pad_end[d] != 0) return false;
-  return true;
-}
-
 // One image whose positions fill their vectors badly; many channels.
 bool TransposedPays(const ConvShape& s) {
   const int64_t positions = s.out_count(), lanes = GemmSimd().f32.lanes;
@@ -92,6 +84,11 @@ struct Cost {
     const bool short_rows = static_cast<double>(s.window.out[s.window.rank - 1]) < lanes;
     return FirstRead(o * k * 4) +
            images * (1.1 * Products(o, k, p) + k * p / lanes * (short_rows ? 4 : 3));
+  }
+
+  double Transposed() const {
+    const double k = c * static_cast<double>(s.taps()), p = static_cast<double>(s.out_count());
+    return FirstRead(o * k * 4) + images * (1.05 * Products(p, k, o) + k * p / lanes * 3);
   }
 
   // Columns between two output rows are waste.
@@ -146,11 +143,10 @@ ConvAlgorithm ChooseConv(const ConvShape& s, ConvPass pass, DType dtype, ConvCho
   if (choice == ConvChoice::kWinograd2) return winograd ? ConvAlgorithm::kWinograd2 : plain;
   if (choice == ConvChoice::kWinograd4) return winograd ? ConvAlgorithm::kWinograd4 : plain;
   if (choice == ConvChoice::kDirect) return direct ? ConvAlgorithm::kDirect : plain;
-  const bool transposed = TransposedApplies(s) && !gradient;
-  if (choice == ConvChoice::kTransposed) return transposed ? ConvAlgorithm::kTransposed : plain;
-  if (OptimisationOff()) return plain;
-  if (transposed && TransposedPays(s)) return ConvAlgorithm::kTransposed;
-  if (plain != ConvAlgorithm::kIm2Col) return plain;
+  if (choice == ConvChoice::kTransposed) return gradient ? plain : ConvAlgorithm::kTransposed;
+  if (OptimisationOff() || plain == ConvAlgorithm::kDepthwise) return plain;
+  const bool transposed = !gradient && TransposedPays(s);
+  if (plain == ConvAlgorithm::kPointwise) return transposed ? ConvAlgorithm::kTransposed : plain;
 
   const Cost cost(s);
   ConvAlgorithm best = plain;
@@ -160,6 +156,7 @@ ConvAlgorithm ChooseConv(const ConvShape& s, ConvPass pass, DType dtype, ConvCho
     best = algorithm;
     least = cycles;
   };
+  if (transposed) offer(ConvAlgorithm::kTransposed, cost.Transposed());
   if (direct) offer(ConvAlgorithm::kDirect, cost.Direct());
   if (winograd && !WinogradOff()) {
     offer(ConvAlgorithm::kWinograd2, cost.Winograd(2, pass));
