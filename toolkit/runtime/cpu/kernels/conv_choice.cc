@@ -4,6 +4,7 @@
 // by vector operations for each element, and weights by the bytes that are read again for every
 // block of tiles or positions. Its constants are fitted to benchmarks/conv.py.
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <string>
 
@@ -50,7 +51,7 @@ bool WinogradApplies(const ConvShape& s) {
 // One image whose positions fill their vectors badly; many channels.
 bool TransposedPays(const ConvShape& s) {
   const int64_t positions = s.out_count(), lanes = GemmSimd().f32.lanes;
-  const bool waste = RoundUp(positions, lanes) * 10 > positions * 11;
+  const bool waste = positions <= lanes || RoundUp(positions, lanes) * 10 > positions * 11;
   return s.batch == 1 && waste && positions >= 8 && s.in_channels >= 64 && s.out_channels >= 64;
 }
 
@@ -73,6 +74,8 @@ struct Cost {
         c(static_cast<double>(s.in_channels)),
         images(static_cast<double>(s.batch)) {}
 
+  double Whole(double columns) const { return std::ceil(columns / lanes) * lanes; }
+
   // rows x k x columns multiply-adds; the columns are loaded again for each panel of rows.
   double Products(double rows, double k, double columns) const {
     return rows * k * columns / (2 * lanes) + k * columns / lanes * 0.5;
@@ -82,8 +85,9 @@ struct Cost {
   double Im2Col() const {
     const double k = c * static_cast<double>(s.taps()), p = static_cast<double>(s.out_count());
     const bool short_rows = static_cast<double>(s.window.out[s.window.rank - 1]) < lanes;
+    const double columns = s.batch > 1 ? p : Whole(p);  // Several images share vectors.
     return FirstRead(o * k * 4) +
-           images * (1.1 * Products(o, k, p) + k * p / lanes * (short_rows ? 4 : 3));
+           images * (1.1 * Products(o, k, columns) + k * p / lanes * (short_rows ? 4 : 3));
   }
 
   double Transposed() const {
@@ -96,7 +100,7 @@ struct Cost {
     const DirectLayout layout(s);
     const double k = c * static_cast<double>(s.taps());
     const double rows = static_cast<double>(s.window.rank == 1 ? 1 : s.window.out[0]);
-    const double columns = rows * static_cast<double>(layout.pitch);
+    const double columns = Whole(rows * static_cast<double>(layout.pitch));
     const double load = c * static_cast<double>(layout.channel) / lanes * 4;
     const double spill = k > 1500 ? 1.05 : 1.0;  // Panels of A leave L1.
     return 1500 + FirstRead(o * k * 4) +
