@@ -190,7 +190,7 @@ def main() -> None:
                     result = training(layer, seconds, clock)
                 speed = layer.operations / result.medians["ours"] / 1e9
                 print(
-                    f"{result.line()} {speed * (1 if peer == 'ort' else 3):.0f} GFLOP/s |",
+                    f"{result.line()} {speed * (1 if peer == 'ort' else 3):.0f} |",
                     flush=True,
                 )
 
