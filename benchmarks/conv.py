@@ -181,7 +181,8 @@ def main() -> None:
     _core.set_num_threads(threads)
     clock = time.thread_time if threads == 1 else time.perf_counter
     for title, layers, peer in (("inference", INFERENCE, "ort"), ("training", TRAINING, "torch")):
-        print(f"\n{title}, {threads} threads\n\n{header('ours', peer)}")
+        head, rule = header("ours", peer).split("\n")
+        print(f"\n{title}, {threads} threads\n\n{head} ours GFLOP/s |\n{rule}---|")
         for layer in layers:
             if arguments.only in layer.name:
                 if peer == "ort":
@@ -190,7 +191,7 @@ def main() -> None:
                     result = training(layer, seconds, clock)
                 speed = layer.operations / result.medians["ours"] / 1e9
                 print(
-                    f"{result.line()} {speed * (1 if peer == 'ort' else 3):.0f} GFLOP/s |",
+                    f"{result.line()} {speed * (1 if peer == 'ort' else 3):.0f} |",
                     flush=True,
                 )
 

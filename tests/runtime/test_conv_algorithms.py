@@ -17,26 +17,30 @@ from tests.runtime.oracle import run
 from toolkit.errors import InvalidArgumentError, ShapeError
 from toolkit.runtime import InferenceSession, SessionOptions, _core
 
-ALGORITHMS = ("auto", "direct", "winograd2", "winograd4")
+ALGORITHMS = ("auto", "direct", "winograd2", "winograd4", "transposed")
 # Largest error of a result over the largest result, NUMERICS.md: rounding of sums of standard
 # normal products in float32, of up to 9 x 40 terms and of 2000 for a weight's gradient.
 BOUND = {"auto": 6e-6, "plain": 2e-6, "direct": 2e-6, "winograd2": 2e-6, "winograd4": 6e-6}
+BOUND["transposed"] = BOUND["plain"]
 
 
 @st.composite
 def cases(draw) -> tuple[tuple[int, ...], tuple[int, ...], dict]:
-    """(x's shape, w's shape, attributes); half of them are what Winograd takes."""
+    """(x's shape, w's shape, attributes); many are what Winograd and 1 x 1 products take."""
     group = draw(st.sampled_from([1, 1, 2, 3]))
     c, o = draw(st.integers(1, 40)), draw(st.integers(1, 40))
     n = draw(st.integers(1, 3))
-    if draw(st.booleans()):
+    kind = draw(st.sampled_from(["winograd", "winograd", "pointwise", "any", "any"]))
+    if kind == "winograd":
         kernel, strides, dilations = [3, 3], [1, 1], [1, 1]
+    elif kind == "pointwise":
+        kernel, strides, dilations = [1, 1], [draw(st.integers(1, 3)) for _ in range(2)], [1, 1]
     else:
         rank = draw(st.sampled_from([1, 2, 2]))
         kernel = [draw(st.integers(1, 7)) for _ in range(rank)]
         strides = [draw(st.integers(1, 3)) for _ in range(rank)]
         dilations = [draw(st.integers(1, 2)) for _ in range(rank)]
-    pads = [draw(st.integers(0, 3)) for _ in range(2 * len(kernel))]
+    pads = [0 if kind == "pointwise" else draw(st.integers(0, 3)) for _ in range(2 * len(kernel))]
     spatial = []
     for k, d in zip(kernel, dilations, strict=True):
         spatial.append((k - 1) * d + 1 + draw(st.integers(0, 30)))

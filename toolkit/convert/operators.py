@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -57,7 +58,7 @@ def operator_rows() -> list[OperatorRow]:
     from toolkit.autodiff import registry
 
     kernels = {(domain, op): types for domain, op, types in _core.kernels()}
-    schemas: list[Any] = onnx.defs.get_all_schemas()  # Any: the stub lacks function bodies.
+    schemas: Iterable[Any] = onnx.defs.get_all_schemas()  # Any: the stub lacks function bodies.
     newest: dict[tuple[str, str], Any] = {
         (s.domain, s.name): s for s in schemas if s.domain in _DOMAINS
     }

@@ -119,6 +119,40 @@ DepthwiseFn DepthwiseKernel(const Window& w) {
   return DepthwiseSimd().fn[k / 2 - 1][w.stride[0] - 1];
 }
 
+// Few positions, which as columns would leave vectors half empty, are the rows of the product:
+// y^T = im2col(x)^T w^T, then turned. The matrix of im2col is small, so it is written out.
+void ForwardTransposed(const ConvShape& s, const float* x, const float* packed, const float* bias,
+                       float* y) {
+  const int64_t k = s.in_channels * s.taps(), o = s.out_channels, positions = s.out_count();
+  const bool unit = IsUnit(s.window);
+  const auto size = static_cast<size_t>((unit ? 0 : k) + o) * static_cast<size_t>(positions);
+  const auto buffer = Buffer::Allocate(size * sizeof(float));
+  float* product = reinterpret_cast<float*>(buffer->data());
+  float* columns = product + o * positions;
+  ThreadPool& pool = ThreadPool::Global();
+  for (int64_t i = 0; i < s.batch * s.group; ++i) {
+    const int64_t g = i % s.group;
+    const float* image = x + i * s.in_channels * s.in_count();
+    if (!unit) {
+      const PaddedImages<float> padded(s.window, image, 1, s.in_channels, 0);
+      pool.ParallelFor(k, 64, [&](int64_t begin, int64_t end) {
+        RowsOf(0.0f).im2col(padded.window(), padded.image(0), begin, end - begin, 0, positions,
+                            positions, columns + begin * positions);
+      });
+    }
+    GemmArgs<float> args = {positions, o, k};
+    args.a = unit ? image : columns, args.lda = positions, args.trans_a = true;
+    args.packed_b = packed + g * PackedGemmBSize<float>(k, o);
+    args.c = product, args.ldc = o;
+    if (bias) args.col_bias = bias + g * o;
+    Gemm(args);
+    pool.ParallelFor(o, 64, [&](int64_t begin, int64_t end) {
+      GemmTranspose<float>(positions, end - begin, product + begin, o, positions,
+                           y + (i * o + begin) * positions);
+    });
+  }
+}
+
 // A plane at a time, with its padding written out once and its inside copied.
 void DepthwisePlanes(const ConvShape& s, DepthwiseFn kernel, int64_t begin, int64_t end,
                      const float* x, const float* w, const float* bias, float* y) {
@@ -246,13 +280,27 @@ std::shared_ptr<Buffer> PackWeights(const ConvShape& s, ConvAlgorithm algorithm,
                                     const T* w) {
   const int64_t k = s.in_channels * s.taps(), size = s.out_channels * k;
   const int m = PointsOf(algorithm);
-  const int64_t count = IsWinograd(algorithm) ? WinogradWeightSize(s, m) : s.group * size;
+  const bool transposed = algorithm == ConvAlgorithm::kTransposed;
+  const int64_t count = IsWinograd(algorithm) ? WinogradWeightSize(s, m)
+                        : transposed          ? s.group * PackedGemmBSize<T>(k, s.out_channels)
+                                              : s.group * size;
   const auto buffer = Buffer::Allocate(static_cast<size_t>(count) * sizeof(T));
   T* packed = reinterpret_cast<T*>(buffer->data());
   if constexpr (sizeof(T) == sizeof(float)) {
     if (algorithm == ConvAlgorithm::kDirect) DirectWeights(s, adjoint, w, packed);
     if (IsWinograd(algorithm)) WinogradWeights(s, m, adjoint, w, packed);
     if (algorithm == ConvAlgorithm::kDirect || IsWinograd(algorithm)) return buffer;
+  }
+  if (transposed) {
+    std::vector<T> rows(adjoint ? size : 0);
+    for (int64_t g = 0; g < s.group; ++g) {
+      const FlippedWeights<T> flipped(w + g * size, s.out_channels, s.taps());
+      for (int64_t o = 0; adjoint && o < s.out_channels; ++o)
+        flipped.Pack(0, k, o, 1, 1, rows.data() + o * k);
+      PackGemmB(true, k, s.out_channels, adjoint ? rows.data() : w + g * size, k,
+                packed + g * PackedGemmBSize<T>(k, s.out_channels));
+    }
+    return buffer;
   }
   for (int64_t g = 0; g < s.group; ++g) {
     const FlippedWeights<T> flipped(w + g * size, s.out_channels, s.taps());
@@ -298,6 +346,10 @@ void RunForward(const ConvShape& s, ConvAlgorithm algorithm, const T* x, const T
   if constexpr (sizeof(T) == sizeof(float)) {
     if (algorithm == ConvAlgorithm::kDirect) return DirectForward(s, x, packed, e, y);
     if (IsWinograd(algorithm)) return WinogradForward(s, PointsOf(algorithm), x, packed, e, y);
+    if (algorithm == ConvAlgorithm::kTransposed) {
+      ForwardTransposed(s, x, packed, e.bias, y);
+      return Finish(s, e, y);
+    }
   }
   if (algorithm == ConvAlgorithm::kDepthwise)
     ForwardDepthwise<T>(s, x, packed ? packed : w, e.bias, y);
@@ -394,7 +446,7 @@ void ConvForward(const ConvShape& s, ConvAlgorithm algorithm, const T* x, const 
   const T* packed = nullptr;
   if (cache && algorithm != ConvAlgorithm::kDepthwise) {
     packed = cache->Get(s, algorithm);
-  } else if (algorithm == ConvAlgorithm::kDirect) {
+  } else if (algorithm == ConvAlgorithm::kDirect || algorithm == ConvAlgorithm::kTransposed) {
     buffer = PackWeights(s, algorithm, false, w);
     packed = reinterpret_cast<const T*>(buffer->data());
   }

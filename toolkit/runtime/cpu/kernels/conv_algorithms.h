@@ -20,13 +20,21 @@ struct ConvShape {
   int64_t taps() const;
 };
 
-enum class ConvAlgorithm { kPointwise, kDepthwise, kIm2Col, kDirect, kWinograd2, kWinograd4 };
-constexpr int kConvAlgorithms = 6;
+enum class ConvAlgorithm {
+  kPointwise,
+  kDepthwise,
+  kIm2Col,
+  kDirect,
+  kWinograd2,
+  kWinograd4,
+  kTransposed,  // 1 x 1: positions are the rows of the product, channels its columns.
+};
+constexpr int kConvAlgorithms = 7;
 enum class ConvPass { kForward, kInputGradient, kWeightGradient };
 
 // What a node's attribute "algorithm" asks for; tests set it, files never have it. "plain" is what
 // TOOLKIT_OPT=0 runs; one that cannot do a shape falls back to it.
-enum class ConvChoice { kAuto, kPlain, kDirect, kWinograd2, kWinograd4 };
+enum class ConvChoice { kAuto, kPlain, kDirect, kWinograd2, kWinograd4, kTransposed };
 ConvChoice ParseConvChoice(const Attributes& attributes);
 
 // The algorithm for a pass; an input gradient is asked for by its adjoint shape. conv_choice.cc

@@ -4,6 +4,7 @@
 // by vector operations for each element, and weights by the bytes that are read again for every
 // block of tiles or positions. Its constants are fitted to benchmarks/conv.py.
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <string>
 
@@ -47,12 +48,23 @@ bool WinogradApplies(const ConvShape& s) {
   return true;
 }
 
+// One image whose positions fill their vectors badly; many channels.
+bool TransposedPays(const ConvShape& s) {
+  const int64_t positions = s.out_count(), lanes = GemmSimd().f32.lanes;
+  const bool waste = positions <= lanes || RoundUp(positions, lanes) * 10 > positions * 11;
+  return s.batch == 1 && waste && positions >= 8 && s.in_channels >= 64 && s.out_channels >= 64;
+}
+
 ConvAlgorithm Plain(const ConvShape& s) {
   if (s.in_channels == 1 && s.group > 1 && s.out_channels <= 4) return ConvAlgorithm::kDepthwise;
   return IsUnit(s.window) ? ConvAlgorithm::kPointwise : ConvAlgorithm::kIm2Col;
 }
 
 constexpr double kL2Bytes = 1 << 20, kL3Bytes = 16 << 20;
+
+// Cycles to read weights once: what exceeds L2 is taken to come from memory, since between two runs
+// of a layer those of all others pass.
+double FirstRead(double bytes) { return bytes > kL2Bytes ? bytes / 10 : bytes / 64; }
 
 struct Cost {
   explicit Cost(const ConvShape& shape)
@@ -61,6 +73,8 @@ struct Cost {
         o(static_cast<double>(s.out_channels)),
         c(static_cast<double>(s.in_channels)),
         images(static_cast<double>(s.batch)) {}
+
+  double Whole(double columns) const { return std::ceil(columns / lanes) * lanes; }
 
   // rows x k x columns multiply-adds; the columns are loaded again for each panel of rows.
   double Products(double rows, double k, double columns) const {
@@ -71,7 +85,14 @@ struct Cost {
   double Im2Col() const {
     const double k = c * static_cast<double>(s.taps()), p = static_cast<double>(s.out_count());
     const bool short_rows = static_cast<double>(s.window.out[s.window.rank - 1]) < lanes;
-    return images * (1.1 * Products(o, k, p) + k * p / lanes * (short_rows ? 4 : 3));
+    const double columns = s.batch > 1 ? p : Whole(p);  // Several images share vectors.
+    return FirstRead(o * k * 4) +
+           images * (1.1 * Products(o, k, columns) + k * p / lanes * (short_rows ? 4 : 3));
+  }
+
+  double Transposed() const {
+    const double k = c * static_cast<double>(s.taps()), p = static_cast<double>(s.out_count());
+    return FirstRead(o * k * 4) + images * (1.05 * Products(p, k, o) + k * p / lanes * 3);
   }
 
   // Columns between two output rows are waste.
@@ -79,10 +100,11 @@ struct Cost {
     const DirectLayout layout(s);
     const double k = c * static_cast<double>(s.taps());
     const double rows = static_cast<double>(s.window.rank == 1 ? 1 : s.window.out[0]);
-    const double columns = rows * static_cast<double>(layout.pitch);
+    const double columns = Whole(rows * static_cast<double>(layout.pitch));
     const double load = c * static_cast<double>(layout.channel) / lanes * 4;
     const double spill = k > 1500 ? 1.05 : 1.0;  // Panels of A leave L1.
-    return 1500 + images * (800 + Products(o, k, columns) * spill + load + o * columns / lanes * 3);
+    return 1500 + FirstRead(o * k * 4) +
+           images * (800 + Products(o, k, columns) * spill + load + o * columns / lanes * 3);
   }
 
   double Winograd(int m, ConvPass pass) const {
@@ -92,12 +114,11 @@ struct Cost {
     const double in = m == 4 ? 320 : 110,
                  out = m == 4 ? 340 : 100;  // Operations a vector of tiles.
     const double bytes = points * o * c * 4;
-    const double width = bytes > kL3Bytes ? 7 : bytes > kL2Bytes ? 20 : 64;  // Bytes a cycle.
-    // Products hide the reads of all blocks of tiles but the first.
-    const double reads = bytes / width * (bytes > kL3Bytes ? static_cast<double>(tiles) / 32 : 0);
+    // Products hide the later reads, one for each block of tiles, unless they come from memory.
+    const double reads = bytes > kL3Bytes ? bytes / 10 * static_cast<double>(tiles) / 32 : 0;
     const double once = pass == ConvPass::kForward ? 0 : o * c * points / 4;
     return 3000 + 1.1 * Products(o, c * points, columns) + columns / lanes * (c * in + o * out) +
-           std::max(bytes / width, reads) + once;
+           std::max(FirstRead(bytes), reads) + once;
   }
 
   const ConvShape& s;
@@ -113,8 +134,9 @@ ConvChoice ParseConvChoice(const Attributes& attributes) {
   if (name == "direct") return ConvChoice::kDirect;
   if (name == "winograd2") return ConvChoice::kWinograd2;
   if (name == "winograd4") return ConvChoice::kWinograd4;
+  if (name == "transposed") return ConvChoice::kTransposed;
   Fail(ErrorKind::kInvalidArgument,
-       "algorithm must be auto, plain, direct, winograd2 or winograd4, got ", name);
+       "algorithm must be auto, plain, direct, winograd2, winograd4 or transposed, got ", name);
 }
 
 ConvAlgorithm ChooseConv(const ConvShape& s, ConvPass pass, DType dtype, ConvChoice choice) {
@@ -125,7 +147,10 @@ ConvAlgorithm ChooseConv(const ConvShape& s, ConvPass pass, DType dtype, ConvCho
   if (choice == ConvChoice::kWinograd2) return winograd ? ConvAlgorithm::kWinograd2 : plain;
   if (choice == ConvChoice::kWinograd4) return winograd ? ConvAlgorithm::kWinograd4 : plain;
   if (choice == ConvChoice::kDirect) return direct ? ConvAlgorithm::kDirect : plain;
-  if (OptimisationOff() || plain != ConvAlgorithm::kIm2Col) return plain;
+  if (choice == ConvChoice::kTransposed) return gradient ? plain : ConvAlgorithm::kTransposed;
+  if (OptimisationOff() || plain == ConvAlgorithm::kDepthwise) return plain;
+  const bool transposed = !gradient && TransposedPays(s);
+  if (plain == ConvAlgorithm::kPointwise) return transposed ? ConvAlgorithm::kTransposed : plain;
 
   const Cost cost(s);
   ConvAlgorithm best = plain;
@@ -135,6 +160,7 @@ ConvAlgorithm ChooseConv(const ConvShape& s, ConvPass pass, DType dtype, ConvCho
     best = algorithm;
     least = cycles;
   };
+  if (transposed) offer(ConvAlgorithm::kTransposed, cost.Transposed());
   if (direct) offer(ConvAlgorithm::kDirect, cost.Direct());
   if (winograd && !WinogradOff()) {
     offer(ConvAlgorithm::kWinograd2, cost.Winograd(2, pass));

@@ -17,6 +17,7 @@ namespace toolkit {
 namespace {
 
 constexpr int64_t kChunk = 512;          // Positions of a task, about: its sums stay in L1.
+constexpr int64_t kDepth = 384;          // (channel, tap) pairs whose weights stay in L1.
 constexpr int64_t kSmallWork = 1 << 17;  // Multiply-adds below which threads do not pay.
 
 // Dimension d of two; one spatial dimension has a first one of extent 1.
@@ -115,8 +116,11 @@ class ChunkWork {
     for (int64_t r = r0; r < r1; ++r) {
       const int64_t m0 = p_.panels.begin(r), height = p_.panels.begin(r + 1) - m0;
       const float* a = packed + (g * p_.s.out_channels + m0) * k;
-      for (int64_t j = 0; j < columns; j += 2 * lanes)
-        p_.simd.direct[columns - j > lanes][height](k, a, p_.offsets.data(), x + j, sums + j, ld_);
+      for (int64_t k0 = 0; k0 < k; k0 += kDepth)
+        for (int64_t j = 0; j < columns; j += 2 * lanes)
+          p_.simd.direct[columns - j > lanes][height](std::min(kDepth, k - k0), a + k0 * height,
+                                                      p_.offsets.data() + k0, x + j, k0 > 0,
+                                                      sums + j, ld_);
       for (int64_t i = 0; i < height; ++i) {
         const int64_t channel = g * p_.s.out_channels + m0 + i;
         StoreChannel(stores_.data(), rows, sums + i * ld_, epilogue, channel,

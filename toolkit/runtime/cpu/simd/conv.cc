@@ -100,9 +100,16 @@ void StoreRows(const RowCopy* rows, int64_t count, const float* in, const RowSto
 
 // As the micro-kernel of simd/gemm.cc, but that row k of B is wherever offsets[k] says.
 template <int Rows, int Vectors>
-void Direct(int64_t k, const float* a, const int32_t* offsets, const float* x, float* c,
+void Direct(int64_t k, const float* a, const int32_t* offsets, const float* x, bool add, float* c,
             int64_t ldc) {
   Vec<float> acc[Rows][Vectors] = {};
+  if (add) {
+    TK_UNROLL
+    for (int i = 0; i < Rows; ++i) {
+      TK_UNROLL
+      for (int j = 0; j < Vectors; ++j) acc[i][j] = Load(c + i * ldc + j * kWidth);
+    }
+  }
   for (int64_t p = 0; p < k; ++p, a += Rows) {
     const float* b = x + offsets[p];
     Vec<float> bv[Vectors];

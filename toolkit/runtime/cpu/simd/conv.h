@@ -28,10 +28,10 @@ struct ConvRows {
   // y[to + i] = in[from + i], finished; NaN stays.
   void (*store)(const RowCopy* rows, int64_t count, const float* in, const RowStore& store,
                 float* y);
-  // c[i * ldc + j] = sum_k a[k * rows + i] x[offsets[k] + j] for `rows` rows and j below `vectors`
-  // (1 or 2) x lanes; [vectors - 1][rows].
-  void (*direct[2][15])(int64_t k, const float* a, const int32_t* offsets, const float* x, float* c,
-                        int64_t ldc);
+  // c[i * ldc + j] (0 unless `add`) += sum_k a[k * rows + i] x[offsets[k] + j] for `rows` rows and
+  // j below `vectors` (1 or 2) x lanes; [vectors - 1][rows].
+  void (*direct[2][15])(int64_t k, const float* a, const int32_t* offsets, const float* x, bool add,
+                        float* c, int64_t ldc);
 };
 
 }  // namespace toolkit
