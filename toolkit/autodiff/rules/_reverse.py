@@ -387,7 +387,9 @@ def _emit_loop(
         inner.before = None
         finish(inner, [inner.Identity(go), *outputs])
     count = len(first) + len(cut)
-    made = b.call("", "Loop", [turns, None, *first], {"body": ir.AttrGraph("body", body)}, count)
+    made = b.call(
+        "", "Loop", [turns, b.const(True), *first], {"body": ir.AttrGraph("body", body)}, count
+    )
     results = [made] if count == 1 else list(made)
     for k, (axis, direction) in enumerate(cut, start=len(first)):
         results[k] = _laid(b, results[k], axis, direction)
