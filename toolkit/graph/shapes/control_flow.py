@@ -143,6 +143,10 @@ def _fixed_point(
         if [i.dims for i in after] == [i.dims for i in carried]:
             return after
         carried = after
+        for graph in (body, *body.subgraphs()):
+            for node in graph:
+                for value in node.outputs:  # Inferred from shapes that do not hold.
+                    value.shape = None
 
 
 def _with_axis(info: TypeInfo, axis: int, dim: int | ir.SymbolicDim) -> TypeInfo:
