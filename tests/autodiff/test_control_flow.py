@@ -15,6 +15,7 @@ import torch
 from onnx import parser
 
 from toolkit.autodiff import grad_model
+from toolkit.errors import UnsupportedOperatorError
 from toolkit.runtime import InferenceSession
 
 STEP = 1e-6
@@ -401,3 +402,30 @@ def test_second_order_of_recurrent_networks_of_unknown_length(kind):
     shapes = {"x": (3, 1, 2), "w": (1, 3 * gates, 2), "r": (1, 3 * gates, 3), "b": (1, 6 * gates)}
     feeds = {k: rng.uniform(-1, 1, s) for k, s in shapes.items()}
     check_second(proto, feeds, runs=(ours,))
+
+
+def test_random_numbers_in_a_body_are_refused():
+    proto = model("""g (double[T,N] x, double[N] h) => (double[N] y) {
+        y = Scan <num_scan_inputs = 1, body = step (double[N] s, double[N] e) => (double[N] o) {
+            r = RandomNormalLike (e)
+            se = Mul (s, e)
+            o = Mul (se, r)
+        }> (h, x)
+    }""")
+    with pytest.raises(
+        UnsupportedOperatorError, match=r"without random numbers .* RandomNormalLike"
+    ):
+        grad_model(proto, ["x"])
+
+
+def test_a_captured_initializer():
+    """A weight of the file, read two graphs deep."""
+    proto = model(NESTED)
+    del proto.graph.input[3]
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(W, "w"))
+    feeds = {"n": int64(3), "m": int64(2), "x": X, "d_y": X}
+    graded = grad_model(proto, ["w"], opset=21)
+    onnx.checker.check_model(graded, full_check=True)
+    want = grad_model(model(NESTED), ["w"], opset=21)
+    for run in (ours, ort):
+        np.testing.assert_allclose(run(graded, feeds)[1], ours(want, feeds | {"w": W})[1])

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from toolkit.autodiff.registry import Vjp
 from toolkit.autodiff.sequences import add_sequences, finish, is_sequence, zeros_of
+from toolkit.errors import UnsupportedOperatorError
 from toolkit.graph.build import Builder, arithmetic, constant_of
 from toolkit.graph.build_infer import known_dims
 from toolkit.graph.subgraphs import copy, prune
@@ -99,6 +100,7 @@ def reverse(
         new += [t.found[t.inputs[e.formal]] for e in cut]
         finish(t.b, new)
     prune(graph)
+    require_repeatable(c, graph)
     slices = _kept(c, body, t.inputs, states, elements)
     slices += [
         Slices(c.cotangents[s.outer], cotangents[s.inner], s.axis, 1 - s.direction)
@@ -113,6 +115,31 @@ def reverse(
     sources = [*(c.inputs[states[j].actual] for j in carried), *summed]
     sources += [c.inputs[e.actual] for e in cut]
     return _gathered(c, sources, made)
+
+
+_RANDOM = frozenset(
+    {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"}
+    | {"Bernoulli", "Multinomial"}
+)
+
+
+def require_repeatable(c: Vjp, graph: ir.Graph) -> None:
+    """What a gradient computes again must give what it gave before.
+
+    Raises:
+        UnsupportedOperatorError: it draws random numbers.
+    """
+    for node in graph.all_nodes():
+        trains = node.op_type == "Dropout" and len(node.inputs) > 2 and node.inputs[2] is not None
+        if trains:
+            mode = constant_of(node.inputs[2])
+            trains = mode is None or bool(mode.any())
+        if not node.domain and (trains or node.op_type in _RANDOM):
+            raise UnsupportedOperatorError(
+                f"{c.node.op_type} '{c.node.name}': a body without random numbers is required to "
+                f"differentiate it, got {node.op_type} '{node.name}'. Draw them before, and read "
+                "them in the body."
+            )
 
 
 def _gathered(c: Vjp, sources: Sequence[V], made: Sequence[V]) -> dict[ir.Value, ir.Value]:
@@ -226,6 +253,7 @@ def _replay(c: Vjp, formal: Sequence[ir.Value], states: Sequence[int]) -> None:
     kept = list(body.outputs)[: len(c.node.inputs) - 1]
     finish(Builder(body), kept)
     prune(body)
+    require_repeatable(c, body)
     operands = [formal[0], *c.node.inputs[1:]]
     redo = ir.Node("", "Loop", operands, [ir.AttrGraph("body", body)], num_outputs=len(kept) - 1)
     for value, inner in zip(redo.outputs, list(body.inputs)[2:], strict=True):
