@@ -7,6 +7,7 @@ second order; every composite's kernel against its body of standard operators.
 from __future__ import annotations
 
 import numpy as np
+import onnx.defs
 import pytest
 
 from tests import gradcheck, opcheck, tolerances
@@ -104,6 +105,15 @@ def test_every_differentiable_operator_has_a_rule_or_a_reason():
         if registry.find("", op.op_type) is None and not derived:
             missing.append(op.op_type)
     assert not missing, f"give a rule or not_differentiable(reason): {missing}"
+
+
+def test_no_operator_of_onnx_is_left_open():
+    open_ones = []
+    for schema in onnx.defs.get_all_schemas():
+        derived = schema.has_function or schema.has_context_dependent_function
+        if registry.find(schema.domain, schema.name) is None and not derived:
+            open_ones.append(f"{schema.domain}.{schema.name}")
+    assert not open_ones, f"give a rule or not_differentiable(reason): {open_ones}"
 
 
 def test_every_reason_is_a_sentence():

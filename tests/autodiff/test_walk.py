@@ -188,20 +188,6 @@ def test_the_nearest_operator_is_offered():
         gradients(graph, [y], [y], [graph.inputs[0]])
 
 
-def test_a_gradient_through_captured_values_is_refused():
-    branch = helper.make_graph(
-        [node("Mul", ["x", "x"], ["b"])],
-        "b",
-        [],
-        [helper.make_tensor_value_info("b", TensorProto.FLOAT, [3])],
-    )
-    feeds = {"c": np.array(True), "x": rand(3)}
-    nodes = [node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)]
-    model = model_of(nodes, feeds, ["y"])
-    with pytest.raises(UnsupportedOperatorError, match="If "):
-        grad_model(model, ["x"])
-
-
 def test_as_many_cotangents_as_outputs():
     graph, b = graph_of(("x", ir.DataType.FLOAT, [3]))
     y = b.Sin(graph.inputs[0])

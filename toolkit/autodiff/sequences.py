@@ -42,7 +42,7 @@ def loop(b: Builder, count: V, states: Sequence[V], step: Step) -> list[V]:
     finish(inner, [inner.Identity(go), *new, *made])
     outputs = len(new) + len(made)
     results = b.call(
-        "", "Loop", [count, None, *states], {"body": ir.AttrGraph("body", body)}, outputs
+        "", "Loop", [count, b.const(True), *states], {"body": ir.AttrGraph("body", body)}, outputs
     )
     return [results] if outputs == 1 else list(results)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from toolkit.errors import InvalidArgumentError
+from toolkit.nn.graph_control_flow import control_flow_step, has_graphs
 from toolkit.nn.module import Module
 from toolkit.nn.parameter import Parameter
 
@@ -170,6 +171,8 @@ def _step(node: ir.Node) -> Callable[[dict[Any, Any]], None]:
             env[outputs[0]] = constant
 
         return give
+    if has_graphs(node):
+        return control_flow_step(node)
     attributes = native_attributes(node.attributes.values())
     count = len(outputs)
 

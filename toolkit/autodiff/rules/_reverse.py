@@ -86,18 +86,21 @@ def reverse(
     sums = [_formal(v) for v in summed]
     graph = t.b.graph
     assert isinstance(graph, ir.Graph)
+    varying = any(_varies(c, body, states[j].formal) for j in carried)
     d_states = [cotangents[results[j].inner] for j in carried]
     with arithmetic(t.b):
         new = []
         for j, d in zip(carried, d_states, strict=True):
             formal = t.inputs[states[j].formal]
-            new.append(t.found[formal] if formal in t.found else zeros_of(t.b, d))
+            like = formal if _varies(c, body, states[j].formal) else d
+            new.append(t.found[formal] if formal in t.found else zeros_of(t.b, like))
         for v, total in zip(summed, sums, strict=True):
             both = [total, t.found[v]]
             new.append(add_sequences(t.b, both) if is_sequence(v) else t.b.Add(*both))
         new += [t.found[t.inputs[e.formal]] for e in cut]
         finish(t.b, new)
     prune(graph)
+    require_repeatable(c, graph)
     slices = _kept(c, body, t.inputs, states, elements)
     slices += [
         Slices(c.cotangents[s.outer], cotangents[s.inner], s.axis, 1 - s.direction)
@@ -107,12 +110,36 @@ def reverse(
         slices = [Slices(_stacked(c, [body.inputs[0]])[0], _formal(body.inputs[0]), 0, 1)]
     first = [_initial(c, states[j], results[j]) for j in carried]
     first += [zeros_of(c.b, v) for v in summed]
-    made = _emit(
-        c, t.b, first, [*d_states, *sums], slices, [(e.axis, 1 - e.direction) for e in cut]
-    )
+    axes = [(e.axis, 1 - e.direction) for e in cut]
+    made = _emit(c, t.b, first, [*d_states, *sums], slices, axes, varying)
     sources = [*(c.inputs[states[j].actual] for j in carried), *summed]
     sources += [c.inputs[e.actual] for e in cut]
     return _gathered(c, sources, made)
+
+
+_RANDOM = frozenset(
+    {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"}
+    | {"Bernoulli", "Multinomial"}
+)
+
+
+def require_repeatable(c: Vjp, graph: ir.Graph) -> None:
+    """What a gradient computes again must give what it gave before.
+
+    Raises:
+        UnsupportedOperatorError: it draws random numbers.
+    """
+    for node in graph.all_nodes():
+        trains = node.op_type == "Dropout" and len(node.inputs) > 2 and node.inputs[2] is not None
+        if trains:
+            mode = constant_of(node.inputs[2])
+            trains = mode is None or bool(mode.any())
+        if not node.domain and (trains or node.op_type in _RANDOM):
+            raise UnsupportedOperatorError(
+                f"{c.node.op_type} '{c.node.name}': a body without random numbers is required to "
+                f"differentiate it, got {node.op_type} '{node.name}'. Draw them before, and read "
+                "them in the body."
+            )
 
 
 def _gathered(c: Vjp, sources: Sequence[V], made: Sequence[V]) -> dict[ir.Value, ir.Value]:
@@ -181,24 +208,59 @@ def _kept(
         for e in elements
         if formal[e.formal].uses() or (e is elements[0])
     ]
-    wanted = [states[j].formal for j in range(len(states)) if formal[states[j].formal].uses()]
+    wanted = [s.formal for s in states if formal[s.formal].uses()]
     if c.node.op_type == "Loop":
+        again = [k for k in wanted if _varies(c, body, k)]
+        if again:
+            _replay(c, formal, again)
+            wanted = [k for k in wanted if k not in again]
         if formal[0].uses():
             wanted.insert(0, 0)
         if formal[1].uses():  # A turn is made only if this holds.
             graph = formal[1].graph
             assert graph is not None
             _always(graph, formal[1])
-    for k in wanted:
-        if not isinstance(body.inputs[k].type, ir.TensorType):
-            raise UnsupportedOperatorError(
-                f"{c.node.op_type} '{c.node.name}': a gradient that reads tensors of earlier turns "
-                f"is required, got one that reads the sequence {body.inputs[k].name!r} as it was. "
-                "Append to it in the loop, and read it after."
-            )
     wholes = _stacked(c, [body.inputs[k] for k in wanted])
     slices += [Slices(w, formal[k], 0, 1) for k, w in zip(wanted, wholes, strict=True)]
     return slices
+
+
+def _varies(c: Vjp, body: ir.Graph, k: int) -> bool:
+    """Whether a state of a Loop cannot be stacked: a sequence, or of a changing shape."""
+    if c.node.op_type != "Loop":
+        return False
+    formal, first = body.inputs[k], c.inputs[k]
+    if not isinstance(formal.type, ir.TensorType):
+        return True
+    inside, before = known_dims(formal), known_dims(first)
+    if before is None:
+        return False
+    if inside is None or len(inside) != len(before):
+        return True
+    # Inference widens to unnamed what a turn changes.
+    return any(_named(b) and not _named(i) for i, b in zip(inside, before, strict=True))
+
+
+def _named(dim: int | ir.SymbolicDim) -> bool:
+    return isinstance(dim, int) or dim.value is not None
+
+
+def _replay(c: Vjp, formal: Sequence[ir.Value], states: Sequence[int]) -> None:
+    """States that cannot be stacked: the Loop once more in each turn, up to that turn."""
+    graph = formal[0].graph
+    assert graph is not None
+    body, _ = copy(c.node.attributes["body"].as_graph())
+    kept = list(body.outputs)[: len(c.node.inputs) - 1]
+    finish(Builder(body), kept)
+    prune(body)
+    require_repeatable(c, body)
+    operands = [formal[0], *c.node.inputs[1:]]
+    redo = ir.Node("", "Loop", operands, [ir.AttrGraph("body", body)], num_outputs=len(kept) - 1)
+    for value, inner in zip(redo.outputs, list(body.inputs)[2:], strict=True):
+        value.type, value.shape = inner.type, None if inner.shape is None else inner.shape.copy()
+    graph.insert_before(graph[0], redo)
+    for k in states:
+        formal[k].replace_all_uses_with(redo.outputs[k - 2])
 
 
 def _always(graph: ir.Graph, value: ir.Value) -> None:
@@ -292,15 +354,16 @@ def _emit(
     carried: Sequence[V],
     slices: Sequence[Slices],
     cut: Sequence[tuple[int, int]],
+    varying: bool,
 ) -> list[V]:
-    """The node that runs the turns backwards: a Scan, or a Loop where sequences are carried."""
+    """The node that runs the turns backwards: a Scan, or a Loop where a Scan cannot carry it."""
     body = inner.graph
     assert isinstance(body, ir.Graph)
     count = len(first) + len(cut)
     if not count:
         return []
     body.inputs.clear()
-    if any(is_sequence(v) for v in first):
+    if any(is_sequence(v) for v in first) or varying:
         return _emit_loop(c, inner, first, carried, slices, cut)
     body.inputs.extend([*carried, *(s.formal for s in slices)])
     attributes: dict[str, Any] = {
@@ -368,7 +431,7 @@ def _emit_loop(
     slices: Sequence[Slices],
     cut: Sequence[tuple[int, int]],
 ) -> list[V]:
-    """As a Loop: a Scan carries no sequences."""
+    """As a Loop: a Scan carries no sequences and no changing shapes."""
     body = inner.graph
     assert isinstance(body, ir.Graph)
     b = c.b
@@ -387,7 +450,9 @@ def _emit_loop(
         inner.before = None
         finish(inner, [inner.Identity(go), *outputs])
     count = len(first) + len(cut)
-    made = b.call("", "Loop", [turns, None, *first], {"body": ir.AttrGraph("body", body)}, count)
+    made = b.call(
+        "", "Loop", [turns, b.const(True), *first], {"body": ir.AttrGraph("body", body)}, count
+    )
     results = [made] if count == 1 else list(made)
     for k, (axis, direction) in enumerate(cut, start=len(first)):
         results[k] = _laid(b, results[k], axis, direction)

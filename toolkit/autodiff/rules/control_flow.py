@@ -14,7 +14,7 @@ from typing import Any
 import onnx_ir as ir
 
 from toolkit.autodiff.registry import Vjp, vjp
-from toolkit.autodiff.rules._reverse import Input, Output, reverse
+from toolkit.autodiff.rules._reverse import Input, Output, require_repeatable, reverse
 from toolkit.autodiff.sequences import add_sequences, empty, finish, is_sequence, loop, zeros_of
 from toolkit.graph.build import Builder, arithmetic
 from toolkit.graph.subgraphs import copy, prune
@@ -74,6 +74,7 @@ def if_(c: Vjp, condition: V) -> Any:
             finish(t.b, [t.found[v] if v in t.found else zeros_of(t.b, v) for v in wanted])
         assert isinstance(t.b.graph, ir.Graph)
         prune(t.b.graph)
+        require_repeatable(c, t.b.graph)
         graphs[name] = ir.AttrGraph(name, t.b.graph)
     made = c.b.call("", "If", [condition], graphs, len(wanted))
     return dict(zip(wanted, [made] if len(wanted) == 1 else made, strict=True))
@@ -148,6 +149,7 @@ def sequence_map(c: Vjp, *inputs: V) -> Any:
             actual[formal[k]] = b.SequenceAt(c.cotangents[k], index)
         graph = t.b.graph
         assert isinstance(graph, ir.Graph)
+        require_repeatable(c, graph)
         results = _write(b, graph, actual, [t.found[v] for v in wanted])
         new: list[V] = []
         for v, state, d in zip(wanted, states, results, strict=True):

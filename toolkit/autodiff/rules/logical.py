@@ -12,5 +12,9 @@ not_differentiable(
 )  # fmt: skip
 not_differentiable(
     "Constant", "ConstantOfShape", "EyeLike", "RandomNormalLike", "RandomUniformLike",
-    "Multinomial", "Bernoulli", reason="Its values do not depend on its inputs' values.",
+    "RandomNormal", "RandomUniform", "Multinomial", "Bernoulli",
+    reason="Its values do not depend on its inputs' values.",
 )  # fmt: skip
+not_differentiable(
+    "Scatter", "Upsample", reason="Deprecated: loading turns it into the operator that replaced it."
+)

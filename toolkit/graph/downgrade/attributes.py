@@ -50,16 +50,21 @@ def split(edit: Edit) -> None:
 def split_18(edit: Edit) -> None:
     """Attribute num_outputs is gone: without split the parts must be equal.
 
-    Uneven parts are written as split, where the size of the axis is known.
+    Parts that are uneven, or may be, are written as split.
     """
     count = edit.pop("num_outputs", None)
     if edit.input(1) is not None or count is None:
         return
     x = edit.node.inputs[0]
-    size = x.shape[edit.get("axis", 0)] if x is not None and x.shape is not None else None
+    axis = edit.get("axis", 0)
+    size = x.shape[axis] if x is not None and x.shape is not None else None
     if not isinstance(size, int):
-        raise edit.fail("a known size of the axis is required to split it", str(size))
-    if size % count:
+        length = edit.op("Gather", [edit.op("Shape", [x]), edit.const(axis)])
+        chunk = edit.op("Div", [edit.op("Add", [length, edit.const(count - 1)]), edit.const(count)])
+        before = edit.op("Mul", [edit.const(list(range(count))), chunk])
+        rest = edit.op("Max", [edit.op("Sub", [length, before]), edit.const(0)])
+        edit.set_inputs(x, edit.op("Min", [rest, chunk]))
+    elif size % count:
         each = -(-size // count)
         sizes = [min(each, max(size - k * each, 0)) for k in range(count)]
         edit.set_inputs(x, edit.const(sizes, wish="split"))

@@ -17,6 +17,7 @@ from toolkit.errors import UnsupportedOperatorError
 from toolkit.graph.build import Builder
 from toolkit.graph.functions import registry
 from toolkit.graph.functions.registry import Composite, base_name, composite, composites
+from toolkit.graph.subgraphs import unique_names
 
 __all__ = [
     "attach",
@@ -111,6 +112,7 @@ def inline(model: ir.Model) -> None:
     """
     for graph in [model.graph, *(f.graph for f in model.functions.values())]:
         inline_graph(graph)
+        unique_names(graph)
     for key in [k for k in model.functions if k[0].startswith("toolkit.")]:
         del model.functions[key]
     for domain in [d for d in model.opset_imports if d.startswith("toolkit.")]:

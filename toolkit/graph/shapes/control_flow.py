@@ -28,7 +28,7 @@ def infer(walk: Any, node: ir.Node, call: NodeCall) -> Sequence[TypeInfo]:
         return _loop(walk, node, call)
     if call.op_type == "Scan":
         return _scan(walk, node, call)
-    return [UNKNOWN] * call.outputs
+    return _sequence_map(walk, node, call)
 
 
 def _info(value: ir.Value) -> TypeInfo:
@@ -112,6 +112,18 @@ def _scan(walk: Any, node: ir.Node, call: NodeCall) -> Sequence[TypeInfo]:
     ]
 
 
+def _sequence_map(walk: Any, node: ir.Node, call: NodeCall) -> Sequence[TypeInfo]:
+    body = _body(node, call, len(call.inputs))
+    for index, value in enumerate(body.inputs):
+        info = call.input(index)
+        if isinstance(info.type, ir.SequenceType):
+            info = TypeInfo(info.type.elem_type, info.dims)
+        _set(value, info)
+    walk.run(body)
+    made = [_info(v) for v in body.outputs]
+    return [UNKNOWN if i.type is None else TypeInfo(ir.SequenceType(i.type), i.dims) for i in made]
+
+
 def _fixed_point(
     walk: Any,
     body: ir.Graph,
@@ -131,6 +143,10 @@ def _fixed_point(
         if [i.dims for i in after] == [i.dims for i in carried]:
             return after
         carried = after
+        for graph in (body, *body.subgraphs()):
+            for node in graph:
+                for value in node.outputs:  # Inferred from shapes that do not hold.
+                    value.shape = None
 
 
 def _with_axis(info: TypeInfo, axis: int, dim: int | ir.SymbolicDim) -> TypeInfo:

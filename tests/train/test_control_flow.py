@@ -1,0 +1,75 @@
+"""A file whose graph holds a Loop and an If trains as torch's loop does."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper, parser
+
+import toolkit as tk
+from toolkit import nn, optim
+from toolkit.errors import UnsupportedOperatorError
+from toolkit.train import TrainStep
+
+TEXT = """<ir_version: 10, opset_import: ["" : 21]>
+g (float[B,3] x) => (float[B,3] y) {
+    turns = Constant <value_int = 4> ()
+    two = Constant <value_int = 2> ()
+    one = Constant <value_int = 1> ()
+    yes = Cast <to = 9> (one)
+    y = Loop (turns, yes, x) <
+        body = turn (int64 i, bool c, float[B,3] h) => (bool more, float[B,3] o) {
+        more = Identity (c)
+        early = Less (i, two)
+        o = If (early) <then_branch = then () => (float[B,3] p) {
+            hw = MatMul (h, w)
+            p = Tanh (hw)
+        }, else_branch = other () => (float[B,3] q) {
+            hb = Add (h, b)
+            q = Sigmoid (hb)
+        }>
+    }>
+}"""
+W = np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32)
+B = np.array([0.1, -0.2, 0.3], np.float32)
+
+
+def file() -> bytes:
+    model = parser.parse_model(TEXT)
+    model.graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in (("w", W), ("b", B)))
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
+
+
+def test_a_loaded_loop_trains_beside_torch():
+    net = tk.load(file())
+    rng = np.random.default_rng(1)
+    x, t = rng.normal(size=(2, 5, 3)).astype(np.float32)
+    net.train()
+    step = TrainStep(net, nn.MSELoss(), optim.SGD(net.parameters(), lr=0.5))
+    w, b = (torch.tensor(a, requires_grad=True) for a in (W, B))
+    twin = torch.optim.SGD([w, b], lr=0.5)
+    for _ in range(4):
+        h = torch.tensor(x)
+        for i in range(4):
+            h = torch.tanh(h @ w) if i < 2 else torch.sigmoid(h + b)
+        want = torch.nn.functional.mse_loss(h, torch.tensor(t))
+        twin.zero_grad()
+        want.backward()
+        twin.step()
+        got = step(x, t)
+        loss = got[0] if isinstance(got, tuple) else got
+        np.testing.assert_allclose(loss.numpy(), want.detach().numpy(), rtol=1e-5)
+    found = dict(net.named_parameters())
+    np.testing.assert_allclose(found["w"].detach().numpy(), w.detach().numpy(), rtol=1e-4)
+    np.testing.assert_allclose(found["b"].detach().numpy(), b.detach().numpy(), rtol=1e-4)
+
+
+def test_eager_runs_without_gradients_only():
+    net = tk.load(file())
+    x = tk.tensor(np.ones((2, 3), np.float32))
+    with tk.no_grad():
+        y = net(x)
+    assert tuple(y.shape) == (2, 3)
+    with pytest.raises(UnsupportedOperatorError, match="TrainStep"):
+        net(x)
