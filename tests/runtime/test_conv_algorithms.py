@@ -282,7 +282,7 @@ W = np.zeros((6, 4, 3, 3), np.float32)
 )
 def test_fused_conv_checks_its_input(inputs, attributes, error_type, match):
     with pytest.raises(error_type, match=match):
-        run("FusedConv", inputs, attributes, domain="toolkit.runtime")
+        run("FusedConv", inputs, attributes, domain="toolkit.fused")
 
 
 @settings(max_examples=40, deadline=None)

@@ -16,7 +16,7 @@ from toolkit.graph.edit import constant_of
 
 Array = np.ndarray[Any, Any]
 
-DOMAIN = "toolkit.runtime"
+DOMAIN = "toolkit.fused"
 
 # Float attributes in the kernel's order, with the schema's defaults.
 _PARAMS: dict[str, tuple[tuple[str, float], ...]] = {

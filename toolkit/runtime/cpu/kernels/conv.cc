@@ -207,7 +207,7 @@ class ConvGradWeight : public Kernel {
 
 static const bool kConv = Register<Conv>("Conv").Types(kFloats).Widen();
 static const bool kFusedConv =
-    Register<Conv>("FusedConv").Types(kFloats).Widen().Domain("toolkit.runtime");
+    Register<Conv>("FusedConv").Types(kFloats).Widen().Domain("toolkit.fused");
 static const bool kConvTranspose = Register<ConvTranspose>("ConvTranspose").Types(kFloats).Widen();
 static const bool kConvGradInput =
     Register<ConvGradInput>("ConvGradInput").Types(kFloats).Widen().Domain("toolkit.grad");
