@@ -31,16 +31,16 @@ _INTS = frozenset(
 )
 _BOOL = frozenset({_T.BOOL})
 
-# Float attributes of functions of one operand, in the order that the kernel takes them.
+# Float attributes of functions of one operand, in the order and with the defaults of the kernels.
 _PLAIN = frozenset(
     {"Neg", "Abs", "Sign", "Relu", "Sqrt", "Reciprocal", "Ceil", "Floor", "Round", "Softsign"}
     | {"Exp", "Log", "Sigmoid", "Tanh", "Erf", "Softplus", "Mish", "Sin", "Cos", "Atan", "IsNaN"}
 )
 _UNARY: dict[str, tuple[tuple[str, float], ...]] = {
     **dict.fromkeys(_PLAIN, ()),
-    "LeakyRelu": (("alpha", 0.01),),
+    "LeakyRelu": (("alpha", float(np.float32(0.01))),),
     "ThresholdedRelu": (("alpha", 1.0),),
-    "HardSigmoid": (("alpha", 0.2), ("beta", 0.5)),
+    "HardSigmoid": (("alpha", float(np.float32(0.2))), ("beta", 0.5)),
     "Shrink": (("lambd", 0.5), ("bias", 0.0)),
     "Swish": (("alpha", 1.0),),
     "Elu": (("alpha", 1.0),),
