@@ -1,0 +1,76 @@
+"""Fused training steps and gradients against the plain path, on drawn stacks of modules."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import toolkit as tk
+from toolkit import nn, optim
+from toolkit._tensor import segments
+from toolkit.train import TrainStep
+
+ACTIVATIONS = [nn.ReLU, nn.GELU, nn.Tanh, nn.Sigmoid, nn.SiLU, nn.Softplus, nn.ELU, nn.Hardswish]
+
+
+def stack(activations, width: int, norm: bool) -> nn.Module:
+    layers: list[nn.Module] = []
+    for activation in activations:
+        layers += [nn.Linear(width, width), activation()]
+        if norm:
+            layers.append(nn.LayerNorm(width))
+    return nn.Sequential(*layers)
+
+
+def both(run):
+    """What `run` gives, fused and with every operator on its own."""
+    fused = run()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOOLKIT_OPT", "0")
+        return fused, run()
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(st.sampled_from(ACTIVATIONS), min_size=1, max_size=3),
+    st.sampled_from([(4,), (2, 3), (1, 1, 2)]),
+    st.sampled_from([1, 5, 16]),
+    st.booleans(),
+    st.sampled_from([optim.SGD, optim.AdamW]),
+)
+def test_steps(activations, batch, width, norm, optimizer):
+    rng = np.random.default_rng(0)
+    x, y = (rng.standard_normal((*batch, width)).astype(np.float32) for _ in range(2))
+
+    def run():
+        tk.manual_seed(0)
+        model = stack(activations, width, norm)
+        step = TrainStep(model, nn.MSELoss(), optimizer(model.parameters(), lr=1e-3))
+        return [float(step(x, y)[0]) for _ in range(4)]
+
+    fused, single = both(run)
+    np.testing.assert_allclose(fused, single, rtol=1e-4, atol=1e-6)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(st.sampled_from(ACTIVATIONS), min_size=1, max_size=3),
+    st.sampled_from([(4,), (2, 3)]),
+    st.booleans(),
+)
+def test_eager_gradients(activations, batch, norm):
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((*batch, 7))
+
+    def run():
+        segments._cache.clear()
+        tk.manual_seed(0)
+        model = stack(activations, 7, norm).double()
+        t = tk.tensor(x, requires_grad=True)
+        (model(t).square().sum() * 0.5).backward()
+        return [t.grad.numpy(), *(p.grad.numpy() for p in model.parameters())]
+
+    for a, b in zip(*both(run), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
