@@ -153,7 +153,7 @@ def test_kernel_errors_name_the_node():
     model = mlp("n")
     model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "k"
     session = InferenceSession(model)
-    with pytest.raises(errors.ShapeError, match=r"MatMul 'mm'"):
+    with pytest.raises(errors.ShapeError, match=r"MatMul 'mm\+bias\+act'"):
         session.run(None, {"x": np.ones((2, 3), np.float32)})
 
 
