@@ -65,7 +65,7 @@ CASES = {
         lambda: tk.tensor(X) + tk.tensor(NARROW), r"Add: .*\(2, 4\) and \(2, 3\)"),
     "shape, step": (step(NARROW, Y), r"Gemm '0.Gemm.*': inner .* must match, got A \(2, 3\)"),
     "shape, target": (step(X, Y[:1]), r"Loss.*: labels must have shape \(2,\).*, got \(1,\)"),
-    "dtype, session": (session(x=DOUBLE), r"be float32, got float64"),
+    "dtype, session": (session(x=DOUBLE), "must be float32, got float64"),
     "dtype, module": (module(DOUBLE), "MatMul.*: B must have A's dtype float64, got float32"),
     "dtype, step": (step(DOUBLE, Y), "Gemm '0.Gemm.*': B must have A's dtype float64, got float32"),
     "dtype, target": (step(X, DOUBLE[:, 0]), "labels must be int64 or int32, got float64"),
@@ -109,7 +109,7 @@ def folder(tmp_path: Path) -> Path:
     ("args", "match"),
     [
         (["run", "m.onnx", "--input", "x=narrow.npy"], r"have shape \(batch, 4\), got \(2, 3\)"),
-        (["run", "m.onnx", "--input", "x=double.npy"], r"be float32, got float64"),
+        (["run", "m.onnx", "--input", "x=double.npy"], "must be float32, got float64"),
         (["run", "m.onnx", "--input", "z=random"], r"an input among \['x'\] is required, got 'z'"),
         (["run", "unknown.onnx"], "load 'unknown.onnx': .* is required, .*Frobnicate 'act'"),
         (["run", "cut.onnx"], "load 'cut.onnx': an ONNX model is required, got .* truncated"),
