@@ -102,6 +102,8 @@ def test_every_row_has_a_kernel_or_a_body():
 
 def test_every_kernel_has_a_row():
     rows = {(op.domain, op.op_type) for op in OPS}
-    kernels = {k for k in opcheck.registered() if k[0] != "toolkit.fused"}  # runtime/test_fusion.py and others
+    kernels = {
+        k for k in opcheck.registered() if k[0] != "toolkit.fused"
+    }  # runtime/test_fusion.py and others
     missing = sorted(kernels - rows)
     assert not missing, f"kernels without a row in tests/opinfo: {missing}"

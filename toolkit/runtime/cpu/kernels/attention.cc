@@ -332,15 +332,9 @@ class AttentionKernel : public Kernel {
     const Tensor &k = c.input(1), &v = c.input(2);
     const DType dtype = k.dtype();
     Tensor& y = c.Output(0, dtype, s.Output());
-    Call<T> call = {s,
-                    attributes_,
-                    AttentionMask<T>(s, c),
-                    c.input(0).data<T>(),
-                    k.data<T>(),
-                    v.data<T>(),
-                    s.k,
-                    s.v,
-                    y.data<T>()};
+    Call<T> call = {
+        s,   attributes_, AttentionMask<T>(c), c.input(0).data<T>(), k.data<T>(), v.data<T>(),
+        s.k, s.v,         y.data<T>()};
     const Tensor joined_k = Joined(c, s, 1, k, c.optional_input(4), s.k, s.head);
     const Tensor joined_v = Joined(c, s, 2, v, c.optional_input(5), s.v, s.v_head);
     if (joined_k.defined()) call.k = joined_k.data<T>(), call.k_strides = s.Cache(s.head);

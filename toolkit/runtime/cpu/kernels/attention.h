@@ -85,7 +85,7 @@ struct AttentionShape {
 // attn_mask as the kernels read it: a bias to add or a byte for each key.
 template <class T>
 struct AttentionMask {
-  AttentionMask(const AttentionShape& shape, KernelContext& c);
+  explicit AttentionMask(KernelContext& c);
   const T* bias = nullptr;
   const uint8_t* keep = nullptr;
   int64_t at(int64_t b, int64_t h, int64_t i) const { return b * batch + h * head + i * row; }

@@ -138,7 +138,7 @@ KeyRange AttentionShape::Keys(int64_t b, int64_t i) const {
 }
 
 template <class T>
-AttentionMask<T>::AttentionMask(const AttentionShape& shape, KernelContext& c) {
+AttentionMask<T>::AttentionMask(KernelContext& c) {
   const Tensor* mask = c.optional_input(3);
   if (!mask) return;
   const Shape& m = mask->shape();
