@@ -49,9 +49,7 @@ def cases(draw) -> tuple[tuple[int, ...], tuple[int, ...], dict]:
 
 
 def error(got: np.ndarray, want: np.ndarray, squares: np.ndarray | float = 0.0) -> float:
-    """Relative to the largest result, or to the root of the sum of a result's squared terms: few
-    results may all be small by chance.
-    """
+    # Few results may all be small by chance: the root of the sum of squared terms is their size.
     assert got.shape == want.shape
     assert got.dtype == np.float32
     size = max(np.abs(want).max(), np.sqrt(np.max(squares)), 1e-6)
