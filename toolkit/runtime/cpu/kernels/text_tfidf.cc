@@ -104,7 +104,7 @@ class TfIdfVectorizer : public Kernel {
 
   void Row(const Tensor& x, int64_t first, int64_t length, float* y) const {
     std::fill(y, y + width_, 0.0f);
-    for (int64_t step = 1; step <= skips_ + 1 && step <= std::max<int64_t>(length, 1); ++step)
+    for (int64_t step = 1; step - 1 <= skips_ && step <= std::max<int64_t>(length, 1); ++step)
       for (int64_t start = 0; start < length; ++start) {
         int64_t node = 0, at = start;
         for (int64_t n = 1; n <= longest_ && at < length; ++n, at += step) {

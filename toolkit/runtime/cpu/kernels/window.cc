@@ -89,6 +89,8 @@ Window WindowAttributes::Resolve(const Shape& input, const std::vector<int64_t>&
     if (auto_pad == AutoPad::kNotSet && !pads.empty()) {
       w.pad_begin[d] = pads[d];
       w.pad_end[d] = pads[d + w.rank];
+      TK_REQUIRE(pads[d] < kMaxExtent && pads[d + w.rank] < kMaxExtent, ErrorKind::kInvalidArgument,
+                 "pads must be less than ", kMaxExtent, ", got ", ToString(pads));
     }
     const int64_t room = in + w.pad_begin[d] + w.pad_end[d] - extent;
     TK_REQUIRE(room >= 0, ErrorKind::kShape,
@@ -140,17 +142,20 @@ Window TransposeAttributes::Resolve(const Shape& input, const std::vector<int64_
   return w;
 }
 
-int64_t OutCount(const Window& w) {
+namespace {
+// Refused by arithmetic: no such tensor fits into memory, and its bytes must be countable.
+int64_t Positions(const int64_t* dims, int rank) {
   int64_t n = 1;
-  for (int d = 0; d < w.rank; ++d) n *= w.out[d];
+  for (int d = 0; d < rank; ++d)
+    TK_REQUIRE(!__builtin_mul_overflow(n, dims[d], &n) && n < int64_t{1} << 52, ErrorKind::kMemory,
+               "out of memory: a window of that many positions does not fit");
   return n;
 }
+}  // namespace
 
-int64_t InCount(const Window& w) {
-  int64_t n = 1;
-  for (int d = 0; d < w.rank; ++d) n *= w.in[d];
-  return n;
-}
+int64_t OutCount(const Window& w) { return Positions(w.out, w.rank); }
+
+int64_t InCount(const Window& w) { return Positions(w.in, w.rank); }
 
 int64_t TapCount(const Window& w) {
   int64_t n = 1;
