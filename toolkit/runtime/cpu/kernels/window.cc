@@ -80,6 +80,8 @@ Window WindowAttributes::Resolve(const Shape& input, const std::vector<int64_t>&
   Window w = Begin(input, kernel);
   for (int d = 0; d < w.rank; ++d) {
     const int64_t in = w.in[d] = input[d + 2], extent = Extent(w, d), stride = w.stride[d];
+    TK_REQUIRE(in >= 0 && in < kMaxExtent, ErrorKind::kShape, "sizes of X must lie in [0, ",
+               kMaxExtent, "), got ", input.ToString());
     if (auto_pad == AutoPad::kSameUpper || auto_pad == AutoPad::kSameLower) {
       w.out[d] = (in + stride - 1) / stride;
       const int64_t total = std::max<int64_t>(0, (w.out[d] - 1) * stride + extent - in);
@@ -89,8 +91,6 @@ Window WindowAttributes::Resolve(const Shape& input, const std::vector<int64_t>&
     if (auto_pad == AutoPad::kNotSet && !pads.empty()) {
       w.pad_begin[d] = pads[d];
       w.pad_end[d] = pads[d + w.rank];
-      TK_REQUIRE(pads[d] < kMaxExtent && pads[d + w.rank] < kMaxExtent, ErrorKind::kInvalidArgument,
-                 "pads must be less than ", kMaxExtent, ", got ", ToString(pads));
     }
     const int64_t room = in + w.pad_begin[d] + w.pad_end[d] - extent;
     TK_REQUIRE(room >= 0, ErrorKind::kShape,
