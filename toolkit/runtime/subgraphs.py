@@ -6,12 +6,13 @@ passes them on. Constants of the outer graphs are shared, so that kernels can pa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
 from toolkit.errors import InvalidModelError
+from toolkit.graph import subgraphs
 from toolkit.runtime.constants import native_attributes
 from toolkit.runtime.values import to_numpy
 
@@ -21,42 +22,20 @@ if TYPE_CHECKING:
 OPERATORS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
 
-def graphs_of(node: ir.Node) -> Iterator[ir.Graph]:
-    """The subgraphs that are attributes of a node."""
-    for attr in node.attributes.values():
-        if attr.type == ir.AttributeType.GRAPH and not attr.is_ref():
-            yield attr.as_graph()
-
-
 def captured(node: ir.Node) -> list[ir.Value]:
     """The values of outer graphs that the subgraphs of `node` read, each once.
 
     Of an If whose condition is a constant, only those of the branch that is taken.
     """
-    found: dict[ir.Value, None] = {}
-    for graph in _reachable(node):
-        inner = _defined(graph)
-        for nested in graph.all_nodes():
-            found.update((v, None) for v in nested.inputs if v is not None and v not in inner)
-        found.update((v, None) for v in graph.outputs if v not in inner)
-    return list(found)
+    return list(dict.fromkeys(v for g in _reachable(node) for v in subgraphs.captured(g)))
 
 
-def _reachable(node: ir.Node) -> Iterator[ir.Graph]:
+def _reachable(node: ir.Node) -> list[ir.Graph]:
     condition = node.inputs[0] if node.op_type == "If" and not node.domain else None
     if condition is None or condition.const_value is None or condition.const_value.size != 1:
-        yield from graphs_of(node)
-    else:
-        taken = bool(condition.const_value.numpy().item())
-        yield node.attributes["then_branch" if taken else "else_branch"].as_graph()
-
-
-def _defined(graph: ir.Graph) -> set[ir.Value]:
-    values: set[ir.Value] = set()
-    for g in (graph, *graph.subgraphs()):
-        values.update(g.inputs, g.initializers.values())
-        values.update(v for node in g for v in node.outputs)
-    return values
+        return subgraphs.subgraphs(node)
+    taken = bool(condition.const_value.numpy().item())
+    return [node.attributes["then_branch" if taken else "else_branch"].as_graph()]
 
 
 def add(lowering: Lowering, node: ir.Node, attributes: Mapping[str, ir.Attr]) -> None:

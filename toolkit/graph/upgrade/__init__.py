@@ -20,6 +20,7 @@ from toolkit.errors import InvalidModelError, UnsupportedOperatorError
 from toolkit.graph.edit import Edit, Names, run_rule, where
 from toolkit.graph.infer import OPSET as CANONICAL_OPSET
 from toolkit.graph.infer import GraphInference
+from toolkit.graph.subgraphs import subgraphs
 from toolkit.graph.upgrade.registry import adapter, next_adapter
 
 __all__ = ["CANONICAL", "CANONICAL_OPSET", "adapter", "upgrade", "upgrade_function"]
@@ -97,7 +98,7 @@ def _graph(
     stale = any(v < CANONICAL.get(domain, 0) for domain, v in versions.items())
     for node in tuple(graph):
         if stale:
-            for inner in _subgraphs(node):
+            for inner in subgraphs(node):
                 _graph(inner, versions, names, inference, in_function)
             version = versions.get(node.domain, CANONICAL_OPSET)
             if version < CANONICAL.get(node.domain, 0):
@@ -122,16 +123,6 @@ def _exists(op_type: str) -> bool:
         return not onnx.defs.get_schema(op_type, CANONICAL_OPSET).deprecated
     except onnx.defs.SchemaError:
         return False
-
-
-def _subgraphs(node: ir.Node) -> list[ir.Graph]:
-    found: list[ir.Graph] = []
-    for attr in node.attributes.values():
-        if attr.type == ir.AttributeType.GRAPH and not attr.is_ref():
-            found.append(attr.as_graph())
-        elif attr.type == ir.AttributeType.GRAPHS and not attr.is_ref():
-            found.extend(attr.as_graphs())
-    return found
 
 
 def _adapt(edit: Edit, node: ir.Node, version: int) -> None:
