@@ -33,6 +33,7 @@ void Ukernel(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, T* c, 
   constexpr int kChains = Rows == 1 ? 4 : Rows == 2 ? 2 : 1;
   Vec<T> acc[kChains][Rows][Vectors] = {};
   const int64_t row = ByRows ? lda : 1, step = ByRows ? 1 : lda;
+  const char* ahead = store.ahead ? store.ahead : reinterpret_cast<const char*>(b);
   const auto accumulate = [&](Vec<T>(&sum)[Rows][Vectors], const T* ak, const T* bk)
                               __attribute__((always_inline)) {
                                 Vec<T> bv[Vectors];
@@ -48,6 +49,9 @@ void Ukernel(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, T* c, 
   for (; k >= kChains; k -= kChains) {
     TK_UNROLL
     for (int u = 0; u < kChains; ++u) accumulate(acc[u], a + u * step, b + u * ldb);
+    __builtin_prefetch(ahead);
+    __builtin_prefetch(ahead + 64);
+    ahead += store.ahead_step;
     a += kChains * step;
     b += kChains * ldb;
   }

@@ -20,6 +20,8 @@ struct GemmStore {
   T alpha, beta;
   const T* row_bias;  // Null: none.
   const T* col_bias;
+  const char* ahead = nullptr;  // Memory that is read next: two lines are asked for at each k, ...
+  int64_t ahead_step = 0;       // ... this many bytes further.
 };
 
 // One tile: `n` columns of C. A's element (i, k) is a[i + k * lda] ("columns") or

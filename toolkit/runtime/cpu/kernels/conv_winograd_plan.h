@@ -1,0 +1,65 @@
+// How a Winograd convolution is laid out: what its ways of running share.
+#pragma once
+
+#include <memory>
+
+#include "core/gemm.h"
+#include "kernels/conv_algorithms.h"
+#include "kernels/conv_tiles.h"
+#include "simd/gemm.h"
+#include "simd/winograd.h"
+
+namespace toolkit {
+
+constexpr int64_t kWinogradSkew = 16;  // Keeps the points' streams out of one set of L1.
+constexpr int64_t kWeightDepth = 16;   // Channels of weights transformed at a time.
+constexpr int64_t kPlanesAhead = 2;    // Planes between a prefetch and its use.
+
+struct FloatSpace {
+  explicit FloatSpace(int64_t count)
+      : buffer(Buffer::Allocate(static_cast<size_t>(count) * sizeof(float))) {}
+  float* data() const { return reinterpret_cast<float*>(buffer->data()); }
+  std::shared_ptr<Buffer> buffer;
+};
+
+struct WinogradPlan {
+  WinogradPlan(const ConvShape& shape, int m)
+      : s(shape),
+        f(m == 2 ? WinogradSimd().f2 : WinogradSimd().f4),
+        gemm(GemmSimd().f32),
+        lanes(gemm.lanes),
+        nr(gemm.nr),
+        points((m + 2) * (m + 2)),
+        panels(s.out_channels, gemm.mr),
+        weight_step(s.out_channels * s.in_channels + kWinogradSkew) {
+    const Window& w = s.window;
+    in = {s.batch,
+          CeilDiv(w.out[0], m),
+          CeilDiv(w.out[1], m),
+          m,
+          m + 2,
+          w.pad_begin[0],
+          w.pad_begin[1],
+          w.in[0],
+          w.in[1],
+          s.group * s.in_channels * s.in_count()};
+    out = {s.batch, in.rows, in.columns, m,        m,
+           0,       0,       w.out[0],   w.out[1], s.group * s.out_channels * s.out_count()};
+  }
+
+  const ConvShape& s;
+  const WinogradTransforms& f;
+  const GemmKernels<float>& gemm;
+  int64_t lanes, nr, points;
+  Panels panels;
+  int64_t weight_step;
+  TileGrid in, out;
+};
+
+// Channels [k0, k0 + depth) of the output channels [m0, m0 + height) of one group's weights w, as a
+// panel `ld` wide that begins at `out`, points `step` apart. `taps`: kWeightDepth x 9 x lanes.
+void TransformWeights(const WinogradPlan& p, bool adjoint, const float* w, int64_t m0,
+                      int64_t height, int64_t ld, int64_t k0, int64_t depth, float* taps,
+                      float* out, int64_t step);
+
+}  // namespace toolkit
