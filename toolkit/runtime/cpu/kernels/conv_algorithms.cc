@@ -269,15 +269,7 @@ bool AdjointShape(const ConvShape& s, ConvShape* adjoint) {
 }
 
 // The side of Winograd's tiles of y.
-int TileOf(ConvAlgorithm algorithm) {
-  return algorithm == ConvAlgorithm::kWinograd2 || algorithm == ConvAlgorithm::kWinogradPoints2 ? 2
-                                                                                                : 4;
-}
-
-bool IsWinogradPoints(ConvAlgorithm algorithm) {
-  return algorithm == ConvAlgorithm::kWinogradPoints2 ||
-         algorithm == ConvAlgorithm::kWinogradPoints4;
-}
+int TileOf(ConvAlgorithm algorithm) { return algorithm == ConvAlgorithm::kWinograd2 ? 2 : 4; }
 
 bool IsWinograd(ConvAlgorithm algorithm) {
   return algorithm == ConvAlgorithm::kWinograd2 || algorithm == ConvAlgorithm::kWinograd4;
@@ -290,15 +282,12 @@ std::shared_ptr<Buffer> PackWeights(const ConvShape& s, ConvAlgorithm algorithm,
   const int64_t k = s.in_channels * s.taps(), size = s.out_channels * k;
   const int m = TileOf(algorithm);
   const bool transposed = algorithm == ConvAlgorithm::kTransposed;
-  const int64_t count = IsWinograd(algorithm)         ? WinogradWeightSize(s, m)
-                        : IsWinogradPoints(algorithm) ? WinogradPointsWeightSize(s, m)
-                        : transposed ? s.group * PackedGemmBSize<T>(k, s.out_channels)
-                                     : s.group * size;
+  const int64_t count = IsWinograd(algorithm) ? WinogradWeightSize(s, m)
+                        : transposed          ? s.group * PackedGemmBSize<T>(k, s.out_channels)
+                                              : s.group * size;
   const auto buffer = Buffer::Allocate(static_cast<size_t>(count) * sizeof(T));
   T* packed = reinterpret_cast<T*>(buffer->data());
   if constexpr (sizeof(T) == sizeof(float)) {
-    if (IsWinogradPoints(algorithm)) WinogradPointsWeights(s, m, adjoint, w, packed);
-    if (IsWinogradPoints(algorithm)) return buffer;
     if (algorithm == ConvAlgorithm::kDirect) DirectWeights(s, adjoint, w, packed);
     if (IsWinograd(algorithm)) WinogradWeights(s, m, adjoint, w, packed);
     if (algorithm == ConvAlgorithm::kDirect || IsWinograd(algorithm)) return buffer;
@@ -357,8 +346,6 @@ void RunForward(const ConvShape& s, ConvAlgorithm algorithm, const T* x, const T
                 const T* packed, const ConvEpilogue<T>& e, T* y) {
   if constexpr (sizeof(T) == sizeof(float)) {
     if (algorithm == ConvAlgorithm::kDirect) return DirectForward(s, x, packed, e, y);
-    if (IsWinogradPoints(algorithm))
-      return WinogradPointsForward(s, TileOf(algorithm), x, packed, e, y);
     if (IsWinograd(algorithm)) return WinogradForward(s, TileOf(algorithm), x, packed, e, y);
     if (algorithm == ConvAlgorithm::kTransposed) {
       ForwardTransposed(s, x, packed, e.bias, y);
@@ -379,9 +366,6 @@ void InputGradientAdjoint(const ConvShape& adjoint, ConvChoice choice, const T* 
       ChooseConv(adjoint, ConvPass::kInputGradient, DTypeOf<T>::kValue, choice);
   ConvEpilogue<T> epilogue;
   epilogue.bias = bias;
-  if constexpr (sizeof(T) == sizeof(float))
-    if (IsWinograd(algorithm))
-      return WinogradForwardUnpacked(adjoint, TileOf(algorithm), true, dy, w, epilogue, dx);
   const auto packed = PackWeights(adjoint, algorithm, true, w);
   RunForward<T>(adjoint, algorithm, dy, nullptr, reinterpret_cast<const T*>(packed->data()),
                 epilogue, dx);
@@ -453,15 +437,12 @@ template <class T>
 void ConvForward(const ConvShape& s, ConvAlgorithm algorithm, const T* x, const T* w,
                  PackedConvWeights<T>* cache, const ConvEpilogue<T>& epilogue, T* y) {
   if (s.batch * s.group * s.out_channels * s.out_count() == 0) return;
-  if constexpr (sizeof(T) == sizeof(float))
-    if (!cache && IsWinograd(algorithm))
-      return WinogradForwardUnpacked(s, TileOf(algorithm), false, x, w, epilogue, y);
   std::shared_ptr<Buffer> buffer;
   const T* packed = nullptr;
   if (cache && algorithm != ConvAlgorithm::kDepthwise) {
     packed = cache->Get(s, algorithm);
   } else if (algorithm == ConvAlgorithm::kDirect || algorithm == ConvAlgorithm::kTransposed ||
-             IsWinogradPoints(algorithm)) {
+             IsWinograd(algorithm)) {
     buffer = PackWeights(s, algorithm, false, w);
     packed = reinterpret_cast<const T*>(buffer->data());
   }

@@ -27,25 +27,14 @@ enum class ConvAlgorithm {
   kDirect,
   kWinograd2,
   kWinograd4,
-  kWinogradPoints2,  // A matrix product for each point of the transform.
-  kWinogradPoints4,
   kTransposed,  // 1 x 1: positions are the rows of the product, channels its columns.
 };
-constexpr int kConvAlgorithms = 9;
+constexpr int kConvAlgorithms = 7;
 enum class ConvPass { kForward, kInputGradient, kWeightGradient };
 
 // What a node's attribute "algorithm" asks for; tests set it, files never have it. "plain" is what
 // TOOLKIT_OPT=0 runs; one that cannot do a shape falls back to it.
-enum class ConvChoice {
-  kAuto,
-  kPlain,
-  kDirect,
-  kWinograd2,
-  kWinograd4,
-  kWinogradPoints2,
-  kWinogradPoints4,
-  kTransposed
-};
+enum class ConvChoice { kAuto, kPlain, kDirect, kWinograd2, kWinograd4, kTransposed };
 ConvChoice ParseConvChoice(const Attributes& attributes);
 
 // The algorithm for a pass; an input gradient is asked for by its adjoint shape. conv_choice.cc

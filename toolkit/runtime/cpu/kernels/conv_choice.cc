@@ -134,13 +134,9 @@ ConvChoice ParseConvChoice(const Attributes& attributes) {
   if (name == "direct") return ConvChoice::kDirect;
   if (name == "winograd2") return ConvChoice::kWinograd2;
   if (name == "winograd4") return ConvChoice::kWinograd4;
-  if (name == "winograd2_points") return ConvChoice::kWinogradPoints2;
-  if (name == "winograd4_points") return ConvChoice::kWinogradPoints4;
   if (name == "transposed") return ConvChoice::kTransposed;
   Fail(ErrorKind::kInvalidArgument,
-       "algorithm must be auto, plain, direct, winograd2, winograd4, winograd2_points, "
-       "winograd4_points or transposed, got ",
-       name);
+       "algorithm must be auto, plain, direct, winograd2, winograd4 or transposed, got ", name);
 }
 
 ConvAlgorithm ChooseConv(const ConvShape& s, ConvPass pass, DType dtype, ConvChoice choice) {
@@ -150,10 +146,6 @@ ConvAlgorithm ChooseConv(const ConvShape& s, ConvPass pass, DType dtype, ConvCho
   const bool direct = !gradient && DirectApplies(s);
   if (choice == ConvChoice::kWinograd2) return winograd ? ConvAlgorithm::kWinograd2 : plain;
   if (choice == ConvChoice::kWinograd4) return winograd ? ConvAlgorithm::kWinograd4 : plain;
-  if (choice == ConvChoice::kWinogradPoints2)
-    return winograd && !gradient ? ConvAlgorithm::kWinogradPoints2 : plain;
-  if (choice == ConvChoice::kWinogradPoints4)
-    return winograd && !gradient ? ConvAlgorithm::kWinogradPoints4 : plain;
   if (choice == ConvChoice::kDirect) return direct ? ConvAlgorithm::kDirect : plain;
   if (choice == ConvChoice::kTransposed) return gradient ? plain : ConvAlgorithm::kTransposed;
   if (OptimisationOff() || plain == ConvAlgorithm::kDepthwise) return plain;

@@ -1,7 +1,9 @@
+// One matrix product a point of the transform: tiles are its rows and output channels its columns,
+// so that no vector is left half empty, and the transformed weights, which fit no cache, are read
+// in order, once for each block of tiles.
 #include "kernels/conv_winograd.h"
 
 #include <algorithm>
-#include <memory>
 #include <vector>
 
 #include "core/thread_pool.h"
@@ -10,223 +12,171 @@
 namespace toolkit {
 namespace {
 
-constexpr int64_t kBlock = 32;       // Tiles whose transforms stay in L2.
-constexpr int64_t kChunkPanels = 4;  // Panels of output channels between transforms back.
-constexpr int64_t kFusedWeightBytes = 4 << 20;  // Beyond it transformed weights leave L2.
-constexpr int64_t kPhaseBytes = 8 << 20;        // Transformed tiles of a phase that threads share.
-// Transformed weights of a group's panels from row `first` on: point p at data + p * step.
-struct WeightView {
-  const float* data;
-  int64_t step, first;
+constexpr int64_t kWeightDepth = 16;  // Channels of weights transformed at a time.
+constexpr int64_t kDepth = 512;       // Channels of a product whose panels stay in L1 and L2.
+
+// Transformed weights of a group: [point][panel of nr output channels][input channel][nr].
+struct WeightLayout {
+  explicit WeightLayout(const WinogradPlan& p)
+      : panels(CeilDiv(p.s.out_channels, p.nr)),
+        columns(panels * p.nr),
+        step(columns * p.s.in_channels + kWinogradSkew),
+        group(p.points * step) {}
+  int64_t panels, columns, step, group;
 };
 
-WeightView GroupWeights(const WinogradPlan& p, const float* weights, int64_t g) {
-  return {weights + g * p.points * p.weight_step, p.weight_step, 0};
+// Tiles of a block: their transforms stay in L2, or weigh as much as the weights that they share.
+int64_t BlockTiles(const WinogradPlan& p) {
+  constexpr int64_t kBytes = 1 << 20;
+  const int64_t channels = p.s.in_channels + p.s.out_channels;
+  const int64_t tile = p.points * channels * 4;
+  const int64_t weights = p.points * p.s.in_channels * p.s.out_channels * 4;
+  const int64_t limit = std::max<int64_t>(p.gemm.mr, std::max(kBytes, weights) / tile);
+  const int64_t blocks = CeilDiv(p.in.count(), limit);
+  return RoundUp(CeilDiv(p.in.count(), blocks), p.gemm.mr);
 }
 
-// One block of tiles of one group: B^T x B of its channels, then the products and A^T ( ) A.
+// A block of tiles of one group.
 class BlockWork {
  public:
-  explicit BlockWork(const WinogradPlan& plan) : p_(plan) {}
+  BlockWork(const WinogradPlan& plan, int64_t most)
+      : p_(plan),
+        w_(plan),
+        ld_(RoundUp(plan.gemm.mr, plan.lanes)),
+        v_panel_(ld_ * plan.s.in_channels),
+        v_step_(CeilDiv(most, plan.gemm.mr) * v_panel_ + kWinogradSkew),
+        m_step_(most * w_.columns + kWinogradSkew),
+        v_(plan.points * v_step_),
+        m_(plan.points * m_step_) {}
 
   void Set(int64_t begin, int64_t n) {
-    tiles_.Set(p_.in, begin, n, p_.lanes);
-    results_.Set(p_.out, begin, n, p_.lanes);
-    results_.Reverse();
-    columns_ = RoundUp(n, p_.lanes);
+    tiles_ = n;
+    rows_ = Panels(n, p_.gemm.mr);
+    in_.Set(p_.in, begin, n, 1);
+    out_.Set(p_.out, begin, n, 1);
+    out_.Reverse();
+    lanes_.clear();
+    for (int64_t r = 0; r < rows_.count; ++r)  // Each panel's lanes, its last tile repeated.
+      for (int64_t i = 0; i < ld_; ++i)
+        lanes_.push_back(*in_.offsets(std::min(rows_.begin(r) + i, rows_.begin(r + 1) - 1)));
   }
 
-  static int64_t StepOf(const WinogradPlan& p, int64_t tiles) {
-    return p.s.in_channels * RoundUp(tiles, p.nr) + kWinogradSkew;
-  }
-  // v: points x [panel][channel][nr], points `StepOf` apart.
-  void Transform(const float* x, int64_t c0, int64_t c1, float* v) {
-    const int64_t step = StepOf(p_, tiles_.tiles());
-    scratch_.assign(static_cast<size_t>(tiles_.size()), 0.0f);
-    for (int64_t c = c0; c < c1; ++c) {
-      ConvSimd().load(tiles_.rows(), tiles_.row_count(), 1, x + c * p_.s.in_count(),
-                      c + kPlanesAhead < c1 ? kPlanesAhead * p_.s.in_count() : 0, scratch_.data());
-      for (int64_t j = 0; j < columns_; j += p_.lanes)
-        p_.f.input(scratch_.data(), tiles_.offsets(j), tiles_.pitch(),
-                   v + j / p_.nr * p_.nr * p_.s.in_channels + c * p_.nr + j % p_.nr, step);
-    }
-  }
-
-  // Panels of output channels [r0, r1) of the group whose first channel is `first`.
-  void Multiply(const float* v, const WeightView& weights, int64_t first, int64_t r0, int64_t r1,
-                const ConvEpilogue<float>& epilogue, float* y) {
-    const int64_t o0 = p_.panels.begin(r0), rows = p_.panels.begin(r1) - o0;
-    const int64_t channels = p_.s.in_channels, v_step = StepOf(p_, tiles_.tiles());
-    const int64_t step = rows * columns_ + kWinogradSkew;
-    products_.resize(static_cast<size_t>(p_.points * step));
-    const GemmStore<float> store = {1.0f, 0.0f, nullptr, nullptr};
-    for (int64_t point = 0; point < p_.points; ++point) {
-      for (int64_t r = r0; r < r1; ++r) {
-        const int64_t m0 = p_.panels.begin(r), height = p_.panels.begin(r + 1) - m0;
-        for (int64_t j = 0; j < columns_; j += p_.nr) {
-          const int64_t n = std::min(p_.nr, columns_ - j);
-          p_.gemm.ukernel[0][n <= p_.lanes][height](
-              channels, weights.data + point * weights.step + (m0 - weights.first) * channels,
-              height, v + point * v_step + j * channels, p_.nr,
-              products_.data() + point * step + (m0 - o0) * columns_ + j, columns_, n, store);
-        }
-      }
-    }
-    out_.resize(static_cast<size_t>(results_.size()));
-    for (int64_t o = 0; o < rows; ++o) {
-      for (int64_t j = 0; j < columns_; j += p_.lanes)
-        p_.f.output(products_.data() + o * columns_ + j, step, results_.offsets(j),
-                    results_.pitch(), out_.data());
-      const int64_t channel = first + o0 + o;
-      StoreChannel(results_.rows(), results_.row_count(), out_.data(), epilogue, channel,
-                   channel * p_.s.out_count(), y);
-    }
+  void Run(const float* x, const float* weights, int64_t first, const ConvEpilogue<float>& epilogue,
+           float* y) {
+    constexpr int64_t kChannels = 8;
+    ThreadPool& pool = ThreadPool::Global();
+    pool.ParallelFor(p_.s.in_channels, kChannels,
+                     [&](int64_t begin, int64_t end) { Transform(x, begin, end); });
+    const int64_t parts = std::clamp<int64_t>(4 * pool.num_threads() / p_.points, 1, w_.panels);
+    pool.ParallelFor(p_.points * parts, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i)
+        Multiply(i / parts, w_.panels * (i % parts) / parts, w_.panels * (i % parts + 1) / parts,
+                 weights);
+    });
+    pool.ParallelFor(CeilDiv(p_.s.out_channels, p_.lanes), 1, [&](int64_t begin, int64_t end) {
+      Finish(begin * p_.lanes, std::min(end * p_.lanes, p_.s.out_channels), first, epilogue, y);
+    });
   }
 
  private:
+  // v = B^T x B of channels [c0, c1): points x [panel of tiles][channel][ld].
+  void Transform(const float* x, int64_t c0, int64_t c1) {
+    std::vector<float> scratch(in_.size(), 0.0f);
+    for (int64_t c = c0; c < c1; ++c) {
+      ConvSimd().load(in_.rows(), in_.row_count(), 1, x + c * p_.s.in_count(),
+                      c + kPlanesAhead < c1 ? kPlanesAhead * p_.s.in_count() : 0, scratch.data());
+      for (int64_t r = 0; r < rows_.count; ++r)
+        for (int64_t i = 0; i < ld_; i += p_.lanes)
+          p_.f.input(scratch.data(), lanes_.data() + r * ld_ + i, in_.pitch(),
+                     v_.data() + r * v_panel_ + c * ld_ + i, v_step_);
+    }
+  }
+
+  // m (tiles, output channels) of a point, panels [j0, j1) of its columns.
+  void Multiply(int64_t point, int64_t j0, int64_t j1, const float* weights) {
+    const int64_t channels = p_.s.in_channels;
+    const float* v = v_.data() + point * v_step_;
+    float* m = m_.data() + point * m_step_;
+    for (int64_t j = j0; j < j1; ++j)
+      for (int64_t k0 = 0; k0 < channels; k0 += kDepth) {
+        const int64_t depth = std::min(kDepth, channels - k0);
+        const float* panel = weights + point * w_.step + (j * channels + k0) * p_.nr;
+        // The panel that comes next, a share with each product of this one.
+        const char* next = reinterpret_cast<const char*>(panel + depth * p_.nr);
+        const int64_t share = p_.nr * 4 / rows_.count;
+        for (int64_t r = 0; r < rows_.count; ++r)
+          p_.gemm.ukernel[0][0][rows_.begin(r + 1) - rows_.begin(r)](
+              depth, v + r * v_panel_ + k0 * ld_, ld_, panel, p_.nr,
+              m + rows_.begin(r) * w_.columns + j * p_.nr, w_.columns, p_.nr,
+              {1.0f, k0 > 0 ? 1.0f : 0.0f, nullptr, nullptr, next + r * depth * share, share});
+      }
+  }
+
+  // y = A^T m A of output channels [o0, o1), a vector of channels at a time.
+  void Finish(int64_t o0, int64_t o1, int64_t first, const ConvEpilogue<float>& epilogue,
+              float* y) {
+    const int64_t size = out_.size();
+    std::vector<int32_t> planes(p_.lanes);
+    for (int64_t l = 0; l < p_.lanes; ++l) planes[l] = static_cast<int32_t>(l * size);
+    std::vector<float> scratch(p_.lanes * size);
+    for (int64_t o = o0; o < o1; o += p_.lanes) {
+      for (int64_t t = 0; t < tiles_; ++t)
+        p_.f.output(m_.data() + t * w_.columns + o, m_step_, planes.data(), out_.pitch(),
+                    scratch.data() + *out_.offsets(t));
+      for (int64_t l = 0; l < std::min(p_.lanes, o1 - o); ++l) {
+        const int64_t channel = first + o + l;
+        StoreChannel(out_.rows(), out_.row_count(), scratch.data() + l * size, epilogue, channel,
+                     channel * p_.s.out_count(), y);
+      }
+    }
+  }
+
   const WinogradPlan& p_;
-  TileBlock tiles_, results_;
-  int64_t columns_ = 0;
-  std::vector<float> scratch_, products_, out_;
+  WeightLayout w_;
+  int64_t tiles_ = 0;
+  Panels rows_{0, 1};  // Of tiles.
+  int64_t ld_, v_panel_, v_step_, m_step_;
+  FloatSpace v_, m_;
+  TileBlock in_, out_;
+  std::vector<int32_t> lanes_;
 };
 
-// Enough blocks: each thread carries its own through.
-void ForwardByBlocks(const WinogradPlan& p, int64_t blocks, const float* x, const float* weights,
-                     const ConvEpilogue<float>& epilogue, float* y) {
-  const int64_t tiles = p.in.count(), channels = p.s.in_channels;
-  ThreadPool::Global().ParallelFor(p.s.group * blocks, 1, [&](int64_t begin, int64_t end) {
-    BlockWork work(p);
-    const FloatSpace v(p.points * BlockWork::StepOf(p, kBlock));
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t g = i / blocks, t0 = i % blocks * kBlock;
-      work.Set(t0, std::min(kBlock, tiles - t0));
-      work.Transform(x + g * channels * p.s.in_count(), 0, channels, v.data());
-      for (int64_t r = 0; r < p.panels.count; r += kChunkPanels)
-        work.Multiply(v.data(), GroupWeights(p, weights, g), g * p.s.out_channels, r,
-                      std::min(r + kChunkPanels, p.panels.count), epilogue, y);
-    }
-  });
-}
-
-// B^T x B of `count` blocks of group g from block b0 on, `size` apart in v.
-void TransformPhase(const WinogradPlan& p, int64_t g, int64_t b0, int64_t count, const float* x,
-                    float* v, int64_t size) {
-  constexpr int64_t kChannels = 8;
-  const int64_t tiles = p.in.count(), channels = p.s.in_channels;
-  const int64_t parts = CeilDiv(channels, kChannels);
-  ThreadPool::Global().ParallelFor(count * parts, 1, [&](int64_t begin, int64_t end) {
-    BlockWork work(p);
-    for (int64_t i = begin, last = -1; i < end; ++i) {
-      const int64_t c0 = i % parts * kChannels;
-      if (i / parts != last) {
-        last = i / parts;
-        const int64_t t0 = (b0 + last) * kBlock;
-        work.Set(t0, std::min(kBlock, tiles - t0));
-      }
-      work.Transform(x + g * channels * p.s.in_count(), c0, std::min(c0 + kChannels, channels),
-                     v + last * size);
-    }
-  });
-}
-
-// Few tiles: all threads transform, then all multiply, sharing the channels out.
-void ForwardByPhases(const WinogradPlan& p, int64_t blocks, const float* x, const float* weights,
-                     const ConvEpilogue<float>& epilogue, float* y) {
-  const int64_t tiles = p.in.count();
-  const int64_t size = p.points * BlockWork::StepOf(p, std::min(kBlock, tiles));
-  const int64_t phase = std::min(
-      blocks, std::max<int64_t>(1, kPhaseBytes / (size * static_cast<int64_t>(sizeof(float)))));
-  const FloatSpace v(phase * size);
-  ThreadPool& pool = ThreadPool::Global();
-  for (int64_t g = 0; g < p.s.group; ++g) {
-    for (int64_t b0 = 0; b0 < blocks; b0 += phase) {
-      const int64_t count = std::min(phase, blocks - b0);
-      TransformPhase(p, g, b0, count, x, v.data(), size);
-      pool.ParallelFor(count * p.panels.count, 1, [&](int64_t begin, int64_t end) {
-        BlockWork work(p);
-        for (int64_t i = begin, last = -1; i < end;) {
-          if (i / p.panels.count != last) {
-            last = i / p.panels.count;
-            const int64_t t0 = (b0 + last) * kBlock;
-            work.Set(t0, std::min(kBlock, tiles - t0));
-          }
-          const int64_t r = i % p.panels.count;
-          const int64_t n = std::min({end - i, p.panels.count - r, kChunkPanels});
-          work.Multiply(v.data() + last * size, GroupWeights(p, weights, g), g * p.s.out_channels,
-                        r, r + n, epilogue, y);
-          i += n;
-        }
-      });
-    }
-  }
-}
-
-// Few tiles for many weights: a panel's weights are transformed where they are used, so that they
-// never leave the cache.
-void ForwardFusedWeights(const WinogradPlan& p, int64_t blocks, bool adjoint, const float* x,
-                         const float* w, const ConvEpilogue<float>& epilogue, float* y) {
-  const int64_t tiles = p.in.count(), channels = p.s.in_channels;
-  const int64_t size = p.points * BlockWork::StepOf(p, std::min(kBlock, tiles));
-  const int64_t height = CeilDiv(p.s.out_channels, p.panels.count);
-  const int64_t step = height * channels + kWinogradSkew;
-  const FloatSpace v(blocks * size);
-  for (int64_t g = 0; g < p.s.group; ++g) {
-    TransformPhase(p, g, 0, blocks, x, v.data(), size);
-    ThreadPool::Global().ParallelFor(p.panels.count, 1, [&](int64_t begin, int64_t end) {
-      BlockWork work(p);
-      std::vector<float> taps(kWeightDepth * 9 * p.lanes);
-      const FloatSpace weights(p.points * step);
-      for (int64_t r = begin; r < end; ++r) {
-        const int64_t m0 = p.panels.begin(r), rows = p.panels.begin(r + 1) - m0;
-        for (int64_t k0 = 0; k0 < channels; k0 += kWeightDepth)
-          TransformWeights(p, adjoint, w + g * p.s.out_channels * channels * 9, m0, rows, rows, k0,
-                           std::min(kWeightDepth, channels - k0), taps.data(), weights.data(),
-                           step);
-        for (int64_t b = 0; b < blocks; ++b) {
-          work.Set(b * kBlock, std::min(kBlock, tiles - b * kBlock));
-          work.Multiply(v.data() + b * size, {weights.data(), step, p.panels.begin(r)},
-                        g * p.s.out_channels, r, r + 1, epilogue, y);
-        }
-      }
-    });
-  }
+// taps[(k * 9 + tap) * lanes + l] of output channels [o, o + rows) and input channels [k0, k0 +
+// depth) of one group; zeros for l from `rows` up.
+void GatherTaps(const ConvShape& s, bool adjoint, const float* w, int64_t o, int64_t rows,
+                int64_t k0, int64_t depth, int64_t lanes, float* taps) {
+  const int64_t k = s.in_channels;
+  if (!adjoint)
+    return GemmTranspose<float>(rows, depth * 9, w + (o * k + k0) * 9, k * 9, lanes, taps);
+  for (int64_t d = 0; d < depth; ++d)
+    GemmTranspose<float>(rows, 9, w + ((k0 + d) * s.out_channels + o) * 9, 9, lanes,
+                         taps + d * 9 * lanes);
 }
 
 }  // namespace
 
-void TransformWeights(const WinogradPlan& p, bool adjoint, const float* w, int64_t m0,
-                      int64_t height, int64_t ld, int64_t k0, int64_t depth, float* taps,
-                      float* out, int64_t step) {
-  const int64_t k = p.s.in_channels;
-  for (int64_t i = (height - 1) / p.lanes * p.lanes; i >= 0; i -= p.lanes) {
-    const int64_t rows = std::min(p.lanes, height - i);
-    if (!adjoint)
-      GemmTranspose<float>(rows, depth * 9, w + ((m0 + i) * k + k0) * 9, k * 9, p.lanes, taps);
-    for (int64_t d = 0; adjoint && d < depth; ++d)
-      GemmTranspose<float>(rows, 9, w + ((k0 + d) * p.s.out_channels + m0 + i) * 9, 9, p.lanes,
-                           taps + d * 9 * p.lanes);
-    p.f.weights(depth, static_cast<int>(rows), ld, adjoint, taps, out + k0 * ld + i, step);
-  }
-}
-
 int64_t WinogradWeightSize(const ConvShape& s, int m) {
-  const WinogradPlan p(s, m);
-  return s.group * p.points * p.weight_step;
+  return s.group * WeightLayout(WinogradPlan(s, m)).group;
 }
 
-// A panel of rows at a time: its taps by lanes, then the transform.
+// A panel of output channels at a time: its taps by lanes, then the transform.
 void WinogradWeights(const ConvShape& s, int m, bool adjoint, const float* w, float* packed) {
   const WinogradPlan p(s, m);
-  const int64_t k = s.in_channels, parts = CeilDiv(k, kWeightDepth), tasks = p.panels.count * parts;
-  ThreadPool::Global().ParallelFor(s.group * tasks, 8, [&](int64_t begin, int64_t end) {
+  const WeightLayout to(p);
+  const int64_t k = s.in_channels, parts = CeilDiv(k, kWeightDepth);
+  ThreadPool::Global().ParallelFor(s.group * to.panels * parts, 8, [&](int64_t begin, int64_t end) {
     std::vector<float> taps(kWeightDepth * 9 * p.lanes);
     for (int64_t task = begin; task < end; ++task) {
-      const int64_t g = task / tasks, r = task / parts % p.panels.count;
-      const int64_t k0 = task % parts * kWeightDepth;
-      const int64_t m0 = p.panels.begin(r), rows = p.panels.begin(r + 1) - m0;
-      TransformWeights(p, adjoint, w + g * s.out_channels * k * 9, m0, rows, rows, k0,
-                       std::min(kWeightDepth, k - k0), taps.data(),
-                       packed + g * p.points * p.weight_step + m0 * k, p.weight_step);
+      const int64_t panel = task / parts % to.panels, g = task / parts / to.panels;
+      const int64_t k0 = task % parts * kWeightDepth, depth = std::min(kWeightDepth, k - k0);
+      const float* from = w + g * s.out_channels * k * 9;
+      float* out = packed + g * to.group + (panel * k + k0) * p.nr;
+      for (int64_t i = 0; i < p.nr; i += p.lanes) {
+        const int64_t o = panel * p.nr + i;
+        GatherTaps(s, adjoint, from, o, std::clamp<int64_t>(s.out_channels - o, 0, p.lanes), k0,
+                   depth, p.lanes, taps.data());
+        p.f.weights(depth, p.nr, adjoint, taps.data(), out + i, to.step);
+      }
     }
   });
 }
@@ -234,22 +184,20 @@ void WinogradWeights(const ConvShape& s, int m, bool adjoint, const float* w, fl
 void WinogradForward(const ConvShape& s, int m, const float* x, const float* packed,
                      const ConvEpilogue<float>& epilogue, float* y) {
   const WinogradPlan p(s, m);
-  const int64_t blocks = CeilDiv(p.in.count(), kBlock);
-  const bool enough = s.group * blocks >= 4 * ThreadPool::Global().num_threads();
-  (enough ? ForwardByBlocks : ForwardByPhases)(p, blocks, x, packed, epilogue, y);
-}
-
-void WinogradForwardUnpacked(const ConvShape& s, int m, bool adjoint, const float* x,
-                             const float* w, const ConvEpilogue<float>& epilogue, float* y) {
-  const WinogradPlan p(s, m);
-  const int64_t blocks = CeilDiv(p.in.count(), kBlock);
-  const int64_t tile_bytes = p.points * s.in_channels * p.in.count() * 4;
-  const int64_t weight_bytes = p.points * s.in_channels * s.out_channels * 4;
-  if (weight_bytes > kFusedWeightBytes && tile_bytes <= kPhaseBytes)
-    return ForwardFusedWeights(p, blocks, adjoint, x, w, epilogue, y);
-  const FloatSpace packed(WinogradWeightSize(s, m));
-  WinogradWeights(s, m, adjoint, w, packed.data());
-  WinogradForward(s, m, x, packed.data(), epilogue, y);
+  const int64_t tiles = p.in.count(), size = BlockTiles(p), blocks = CeilDiv(tiles, size);
+  ThreadPool& pool = ThreadPool::Global();
+  const auto run = [&](int64_t begin, int64_t end) {
+    BlockWork work(p, std::min(size, tiles));
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t g = i / blocks, t0 = i % blocks * size;
+      work.Set(t0, std::min(size, tiles - t0));
+      work.Run(x + g * s.in_channels * s.in_count(), packed + g * WeightLayout(p).group,
+               g * s.out_channels, epilogue, y);
+    }
+  };
+  // Enough blocks: each thread carries its own through, else all share each.
+  if (s.group * blocks < 4 * pool.num_threads()) return run(0, s.group * blocks);
+  pool.ParallelFor(s.group * blocks, 1, run);
 }
 
 }  // namespace toolkit

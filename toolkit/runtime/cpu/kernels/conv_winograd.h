@@ -12,16 +12,6 @@ int64_t WinogradWeightSize(const ConvShape& s, int m);
 void WinogradWeights(const ConvShape& s, int m, bool adjoint, const float* w, float* packed);
 void WinogradForward(const ConvShape& s, int m, const float* x, const float* packed,
                      const ConvEpilogue<float>& epilogue, float* y);
-// With weights that are not constant, which need not be transformed ahead.
-void WinogradForwardUnpacked(const ConvShape& s, int m, bool adjoint, const float* x,
-                             const float* w, const ConvEpilogue<float>& epilogue, float* y);
-
-// The same by a matrix product for each point: for few tiles and many channels.
-int64_t WinogradPointsWeightSize(const ConvShape& s, int m);
-void WinogradPointsWeights(const ConvShape& s, int m, bool adjoint, const float* w, float* packed);
-void WinogradPointsForward(const ConvShape& s, int m, const float* x, const float* packed,
-                           const ConvEpilogue<float>& epilogue, float* y);
-
 void WinogradWeightGradient(const ConvShape& s, int m, const float* x, const float* dy, float* dw);
 
 }  // namespace toolkit

@@ -12,7 +12,6 @@
 namespace toolkit {
 
 constexpr int64_t kWinogradSkew = 16;  // Keeps the points' streams out of one set of L1.
-constexpr int64_t kWeightDepth = 16;   // Channels of weights transformed at a time.
 constexpr int64_t kPlanesAhead = 2;    // Planes between a prefetch and its use.
 
 struct FloatSpace {
@@ -30,8 +29,7 @@ struct WinogradPlan {
         lanes(gemm.lanes),
         nr(gemm.nr),
         points((m + 2) * (m + 2)),
-        panels(s.out_channels, gemm.mr),
-        weight_step(s.out_channels * s.in_channels + kWinogradSkew) {
+        panels(s.out_channels, gemm.mr) {
     const Window& w = s.window;
     in = {s.batch,
           CeilDiv(w.out[0], m),
@@ -52,14 +50,7 @@ struct WinogradPlan {
   const GemmKernels<float>& gemm;
   int64_t lanes, nr, points;
   Panels panels;
-  int64_t weight_step;
   TileGrid in, out;
 };
-
-// Channels [k0, k0 + depth) of the output channels [m0, m0 + height) of one group's weights w, as a
-// panel `ld` wide that begins at `out`, points `step` apart. `taps`: kWeightDepth x 9 x lanes.
-void TransformWeights(const WinogradPlan& p, bool adjoint, const float* w, int64_t m0,
-                      int64_t height, int64_t ld, int64_t k0, int64_t depth, float* taps,
-                      float* out, int64_t step);
 
 }  // namespace toolkit

@@ -256,20 +256,13 @@ TK_INLINE void OneWeight(const float* w, bool flip, V (&u)[F::kN][F::kN]) {
   for (int r = 0; r < F::kN; ++r) F::Weights(columns[r], u[r]);
 }
 
-// A vector is stored whole, over the place of the next k, which is written after it; the last ones
-// element by element.
 template <class F>
-void Weights(int64_t k, int rows, int64_t ld, bool flip, const float* w, float* out, int64_t step) {
+void Weights(int64_t k, int64_t ld, bool flip, const float* w, float* out, int64_t step) {
   for (int64_t i = 0; i < k; ++i, w += 9 * kWidth, out += ld) {
     V u[F::kN][F::kN];
     OneWeight<F>(w, flip, u);
-    if ((k - 1 - i) * ld + rows >= kWidth) {
-      TK_UNROLL
-      for (int p = 0; p < F::kN * F::kN; ++p) Store(out + p * step, u[p / F::kN][p % F::kN]);
-      continue;
-    }
-    for (int p = 0; p < F::kN * F::kN; ++p)
-      memcpy(out + p * step, &u[p / F::kN][p % F::kN], static_cast<size_t>(rows) * sizeof(float));
+    TK_UNROLL
+    for (int p = 0; p < F::kN * F::kN; ++p) Store(out + p * step, u[p / F::kN][p % F::kN]);
   }
 }
 

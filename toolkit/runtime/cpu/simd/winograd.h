@@ -21,11 +21,9 @@ struct WinogradTransforms {
   // out[p * step] = (A dy A^T), of m x m tiles; 4 columns are read.
   void (*gradient)(const float* dy, const int32_t* offsets, int64_t pitch, float* out,
                    int64_t step);
-  // w[(k * 9 + tap) * lanes + l], l < rows. out[p * step + k * ld + l] = (G w G^T), also with the
-  // taps in reverse order (`flip`). Whole vectors are written, up to the last row of the last k:
-  // what lies beyond `rows` must be written after.
-  void (*weights)(int64_t k, int rows, int64_t ld, bool flip, const float* w, float* out,
-                  int64_t step);
+  // w[(k * 9 + tap) * lanes + l]. out[p * step + k * ld + l] = (G w G^T), also with the taps in
+  // reverse order (`flip`).
+  void (*weights)(int64_t k, int64_t ld, bool flip, const float* w, float* out, int64_t step);
   // out[tap * lanes + l] = (G^T u G) of u[p * step + l].
   void (*weight_gradient)(const float* u, int64_t step, float* out);
 };
