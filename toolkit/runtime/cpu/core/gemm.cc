@@ -28,6 +28,8 @@ struct RowPanels {
 
 constexpr int64_t kSmallWork = 64 * 1024;  // Multiply-adds below which threads do not pay.
 constexpr int64_t kPageBytes = 4096;
+constexpr int64_t kRowBytes = 512 * 1024;  // Of A, in L2 while B passes.
+constexpr int64_t kMaxRowBlock = 64;
 
 // How one call is carried out: decided once, shared by the threads.
 template <class T>
@@ -36,12 +38,85 @@ struct Plan {
   const GemmKernels<T>& kernels;
   RowPanels rows;
   int64_t n_panels;
-  bool direct_b;  // B is read where it lies: it is used too few times to be worth packing.
-  bool pack_a;    // A's panels are packed just before use.
+  bool direct_b;      // B is read where it lies: it is used too few times to be worth packing.
+  bool pack_a;        // A's panels are packed just before use.
+  int64_t row_block;  // Row panels that share a panel of B while it is in L1.
 };
 
-// Computes row panels [r0, r1) x column panels [j0, j1) of C. `b_space`: nc x kc, `a_space`: mr x
-// kc.
+// A panel of A over one block of K, as a micro-kernel reads it.
+template <class T>
+struct PanelA {
+  const T* data;
+  int64_t ld;
+  bool by_rows;
+};
+
+// `space`: mr x kc, where the panel is made if it does not lie anywhere.
+template <class T>
+PanelA<T> MakePanelA(const Plan<T>& plan, int64_t r, int64_t k0, int64_t kc, T* space) {
+  const GemmArgs<T>& g = plan.args;
+  const int64_t m0 = plan.rows.begin(r), height = plan.rows.begin(r + 1) - m0;
+  if (g.packed_a) return {g.packed_a + k0 * g.m + m0 * kc, height, false};
+  if (g.a_source) {
+    g.a_source->Rows(m0, height, k0, kc, space);
+    return {space, kc, true};
+  }
+  if (!plan.pack_a)
+    return {g.trans_a ? g.a + k0 * g.lda + m0 : g.a + m0 * g.lda + k0, g.lda, !g.trans_a};
+  if (g.trans_a)
+    plan.kernels.pack_straight(height, kc, g.a + k0 * g.lda + m0, g.lda, height, space);
+  else
+    plan.kernels.pack_transposed(height, kc, g.a + m0 * g.lda + k0, g.lda, height, space);
+  return {space, height, false};
+}
+
+// Row panels [r0, r1) x column panels [j0, j1) over K's block at k0. `b`: the packed columns.
+// Panel by panel of B, so that one stays in L1 under all the rows; what the next products read
+// (B's next panel, or A's when there is one) is asked for ahead.
+template <class T>
+void RunRows(const Plan<T>& plan, int64_t r0, int64_t r1, int64_t j0, int64_t j1, int64_t k0,
+             int64_t kc, const T* b, T* a_space) {
+  const GemmArgs<T>& g = plan.args;
+  const GemmKernels<T>& kernels = plan.kernels;
+  const int64_t nr = kernels.nr, n_end = std::min(g.n, j1 * nr);
+  constexpr auto kItem = static_cast<int64_t>(sizeof(T));
+  PanelA<T> panels[kMaxRowBlock];
+  for (int64_t r = r0; r < r1; ++r)
+    panels[r - r0] = MakePanelA(plan, r, k0, kc, a_space + (r - r0) * kernels.mr * kc);
+  GemmStore<T> store = {g.alpha, k0 == 0 ? g.beta : T(1), nullptr, nullptr};
+  const int64_t calls = r1 - r0 > 1 ? r1 - r0 : j1 - j0;
+  const int64_t height0 = plan.rows.begin(r0 + 1) - plan.rows.begin(r0);
+  const bool ahead_b = g.packed_b && r1 - r0 > 1, ahead_a = g.packed_a && r1 - r0 == 1;
+  if (ahead_b) store.ahead_step = nr * kItem / calls;
+  if (ahead_a) store.ahead_step = height0 * kItem / calls;
+  for (int64_t n0 = j0 * nr; n0 < n_end; n0 += nr) {
+    const int64_t n = std::min(nr, n_end - n0);
+    const bool direct = plan.direct_b && n == nr;
+    const T* panel = direct ? g.b + k0 * g.ldb + n0 : b + (n0 - j0 * nr) * kc;
+    store.col_bias = k0 == 0 && g.col_bias ? g.col_bias + n0 : nullptr;
+    for (int64_t r = r0; r < r1; ++r) {
+      const PanelA<T>& a = panels[r - r0];
+      const int64_t m0 = plan.rows.begin(r), height = plan.rows.begin(r + 1) - m0;
+      store.row_bias = k0 == 0 && g.row_bias ? g.row_bias + m0 : nullptr;
+      if (ahead_b)
+        store.ahead =
+            reinterpret_cast<const char*>(panel + nr * kc) + (r - r0) * kc * store.ahead_step;
+      if (ahead_a)
+        store.ahead = reinterpret_cast<const char*>(a.data + height * kc) +
+                      (n0 / nr - j0) * kc * store.ahead_step;
+      kernels.ukernel[a.by_rows][n <= kernels.lanes][height](
+          kc, a.data, a.ld, panel, direct ? g.ldb : nr, g.c + m0 * g.ldc + n0, g.ldc, n, store);
+    }
+  }
+  if (!g.map || k0 + kc < g.k) return;
+  for (int64_t i = plan.rows.begin(r0); i < plan.rows.begin(r1); ++i) {
+    T* row = g.c + i * g.ldc + j0 * nr;
+    g.map(row, row, n_end - j0 * nr, g.map_params);
+  }
+}
+
+// Computes row panels [r0, r1) x column panels [j0, j1) of C. `b_space`: nc x kc, `a_space`: a
+// block of row panels x kc.
 template <class T>
 void RunTile(const Plan<T>& plan, int64_t r0, int64_t r1, int64_t j0, int64_t j1, T* b_space,
              T* a_space) {
@@ -66,47 +141,8 @@ void RunTile(const Plan<T>& plan, int64_t r0, int64_t r1, int64_t j0, int64_t j1
           kernels.pack_straight(n, kc, g.b + k0 * g.ldb + n0, g.ldb, nr, out);
       }
     }
-    GemmStore<T> store = {g.alpha, k0 == 0 ? g.beta : T(1), nullptr, nullptr};
-    for (int64_t r = r0; r < r1; ++r) {
-      const int64_t m0 = plan.rows.begin(r), height = plan.rows.begin(r + 1) - m0;
-      const T* a;
-      int64_t lda = height;
-      bool by_rows = false;
-      if (g.packed_a) {
-        a = g.packed_a + k0 * g.m + m0 * kc;
-      } else if (g.a_source) {
-        g.a_source->Rows(m0, height, k0, kc, a_space);
-        a = a_space;
-        lda = kc;
-        by_rows = true;
-      } else if (plan.pack_a) {
-        if (g.trans_a)
-          kernels.pack_straight(height, kc, g.a + k0 * g.lda + m0, g.lda, height, a_space);
-        else
-          kernels.pack_transposed(height, kc, g.a + m0 * g.lda + k0, g.lda, height, a_space);
-        a = a_space;
-      } else {
-        a = g.trans_a ? g.a + k0 * g.lda + m0 : g.a + m0 * g.lda + k0;
-        lda = g.lda;
-        by_rows = !g.trans_a;
-      }
-      if (k0 == 0 && g.row_bias) store.row_bias = g.row_bias + m0;
-      if (k0 != 0) store.row_bias = nullptr;
-      for (int64_t n0 = j0 * nr; n0 < n_end; n0 += nr) {
-        const int64_t n = std::min(nr, n_end - n0);
-        const bool direct = plan.direct_b && n == nr;
-        const T* panel = direct ? g.b + k0 * g.ldb + n0 : b + (n0 - j0 * nr) * kc;
-        if (k0 == 0 && g.col_bias) store.col_bias = g.col_bias + n0;
-        if (k0 != 0) store.col_bias = nullptr;
-        kernels.ukernel[by_rows][n <= kernels.lanes][height](
-            kc, a, lda, panel, direct ? g.ldb : nr, g.c + m0 * g.ldc + n0, g.ldc, n, store);
-      }
-      if (!g.map || k0 + kc < g.k) continue;
-      for (int64_t i = m0; i < m0 + height; ++i) {
-        T* row = g.c + i * g.ldc + j0 * nr;
-        g.map(row, row, n_end - j0 * nr, g.map_params);
-      }
-    }
+    for (int64_t r = r0; r < r1; r += plan.row_block)
+      RunRows(plan, r, std::min(r1, r + plan.row_block), j0, j1, k0, kc, b, a_space);
   }
 }
 
@@ -159,6 +195,16 @@ void PackPanels(const GemmArgs<T>& g, const GemmKernels<T>& kernels, T* packed) 
   });
 }
 
+// With few rows a packed B is read from afar: all of them use each of its panels in turn. With many
+// the rows' panels take turns, under B in L2.
+template <class T>
+int64_t RowBlock(const GemmArgs<T>& g, int64_t panels) {
+  const GemmKernels<T>& kernels = KernelsOf(T());
+  const int64_t depth = std::min<int64_t>(kernels.kc, g.k);
+  const int64_t bytes = g.m * depth * static_cast<int64_t>(sizeof(T));
+  return g.packed_b && bytes <= kRowBytes && panels <= kMaxRowBlock ? panels : 1;
+}
+
 // The threads' workspace and the tiles that they take in turn.
 template <class T>
 void RunTiles(const Plan<T>& plan) {
@@ -172,7 +218,11 @@ void RunTiles(const Plan<T>& plan) {
   // Tiles: at most nc columns; a few for each thread, split along N first (a tile of more rows
   // reuses its B), then along M when B needs no packing or N is too narrow.
   int64_t n_tiles = CeilDiv(plan.n_panels, panels_per_nc);
-  if (threads > 1 && !g.a_source) n_tiles = std::max(n_tiles, std::min(plan.n_panels, 2 * threads));
+  // Splitting N reads A again for each tile, splitting M packs B for all: whichever moves less.
+  const bool split_m = !g.packed_b && !plan.direct_b && g.m * (2 * threads - 1) > 2 * g.n &&
+                       plan.rows.count >= 4 * threads;
+  if (threads > 1 && !g.a_source && !split_m)
+    n_tiles = std::max(n_tiles, std::min(plan.n_panels, 2 * threads));
   int64_t m_tiles = 1;
   if (n_tiles < 2 * threads && threads > 1)
     m_tiles = std::min(plan.rows.count, CeilDiv(2 * threads, n_tiles));
@@ -182,7 +232,8 @@ void RunTiles(const Plan<T>& plan) {
     GemmArgs<T> shared = g;
     shared.packed_b = reinterpret_cast<const T*>(packed->data());
     PackPanels(g, kernels, reinterpret_cast<T*>(packed->data()));
-    return RunTiles(Plan<T>{shared, kernels, plan.rows, plan.n_panels, false, plan.pack_a});
+    return RunTiles(Plan<T>{shared, kernels, plan.rows, plan.n_panels, false, plan.pack_a,
+                            RowBlock(shared, plan.rows.count)});
   }
   const int64_t tiles = n_tiles * m_tiles;
   const int64_t workers = std::min(threads, tiles);
@@ -190,7 +241,8 @@ void RunTiles(const Plan<T>& plan) {
   const int64_t kc = std::min<int64_t>(kernels.kc, g.k);
   const int64_t b_columns = g.packed_b ? 0 : CeilDiv(plan.n_panels, n_tiles) * kernels.nr;
   const int64_t b_count = RoundUp(b_columns * kc, 16);
-  const int64_t a_count = plan.pack_a || g.a_source ? RoundUp(kernels.mr * kc, 16) : 0;
+  const int64_t a_count =
+      plan.pack_a || g.a_source ? RoundUp(plan.row_block * kernels.mr * kc, 16) : 0;
   std::shared_ptr<Buffer> space;
   if (a_count + b_count > 0)
     space = Buffer::Allocate(static_cast<size_t>((a_count + b_count) * workers) * sizeof(T));
@@ -239,7 +291,7 @@ void Run(const GemmArgs<T>& g) {
   const int64_t stride = g.lda * static_cast<int64_t>(sizeof(T));
   const bool pack_a =
       g.a && g.k > 16 && n_panels > 2 && (g.trans_a || (stride % kPageBytes == 0 && g.m > 4));
-  RunTiles(Plan<T>{g, kernels, rows, n_panels, direct_b, pack_a});
+  RunTiles(Plan<T>{g, kernels, rows, n_panels, direct_b, pack_a, RowBlock(g, rows.count)});
 }
 
 template <class T>

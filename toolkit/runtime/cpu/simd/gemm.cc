@@ -33,7 +33,7 @@ void Ukernel(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, T* c, 
   constexpr int kChains = Rows == 1 ? 4 : Rows == 2 ? 2 : 1;
   Vec<T> acc[kChains][Rows][Vectors] = {};
   const int64_t row = ByRows ? lda : 1, step = ByRows ? 1 : lda;
-  const char* ahead = store.ahead ? store.ahead : reinterpret_cast<const char*>(b);
+  const char* ahead = store.ahead ? store.ahead : reinterpret_cast<const char*>(&store);
   const auto accumulate = [&](Vec<T>(&sum)[Rows][Vectors], const T* ak, const T* bk)
                               __attribute__((always_inline)) {
                                 Vec<T> bv[Vectors];
