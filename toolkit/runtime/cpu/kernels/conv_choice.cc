@@ -52,7 +52,7 @@ bool WinogradApplies(const ConvShape& s) {
 bool TransposedPays(const ConvShape& s) {
   const int64_t positions = s.out_count(), lanes = GemmSimd().f32.lanes;
   const bool waste = positions <= lanes || RoundUp(positions, lanes) * 10 > positions * 11;
-  return s.batch == 1 && waste && positions >= 8 && s.in_channels >= 64 && s.out_channels >= 64;
+  return s.batch == 1 && waste && positions >= 4 && s.in_channels >= 64 && s.out_channels >= 64;
 }
 
 ConvAlgorithm Plain(const ConvShape& s) {
@@ -60,7 +60,7 @@ ConvAlgorithm Plain(const ConvShape& s) {
   return IsUnit(s.window) ? ConvAlgorithm::kPointwise : ConvAlgorithm::kIm2Col;
 }
 
-constexpr double kL2Bytes = 1 << 20, kL3Bytes = 16 << 20;
+constexpr double kL2Bytes = 1 << 20;
 
 // Cycles to read weights once: what exceeds L2 is taken to come from memory, since between two runs
 // of a layer those of all others pass.
@@ -86,13 +86,14 @@ struct Cost {
     const double k = c * static_cast<double>(s.taps()), p = static_cast<double>(s.out_count());
     const bool short_rows = static_cast<double>(s.window.out[s.window.rank - 1]) < lanes;
     const double columns = s.batch > 1 ? p : Whole(p);  // Several images share vectors.
-    return FirstRead(o * k * 4) +
-           images * (1.1 * Products(o, k, columns) + k * p / lanes * (short_rows ? 4 : 3));
+    return std::max(FirstRead(o * k * 4), images * 1.1 * Products(o, k, columns)) +
+           images * k * p / lanes * (short_rows ? 4 : 3);
   }
 
   double Transposed() const {
     const double k = c * static_cast<double>(s.taps()), p = static_cast<double>(s.out_count());
-    return FirstRead(o * k * 4) + images * (1.05 * Products(p, k, o) + k * p / lanes * 3);
+    return std::max(FirstRead(o * k * 4), images * 1.05 * Products(p, k, o)) +
+           images * k * p / lanes * 3;
   }
 
   // Columns between two output rows are waste.
@@ -107,18 +108,18 @@ struct Cost {
            images * (800 + Products(o, k, columns) * spill + load + o * columns / lanes * 3);
   }
 
+  // Weights are read once for each block of tiles, under the products; but for a forward pass they
+  // are transformed first.
   double Winograd(int m, ConvPass pass) const {
     const double points = (m + 2) * (m + 2);
-    const int64_t tiles = s.batch * CeilDiv(s.window.out[0], m) * CeilDiv(s.window.out[1], m);
-    const double columns = static_cast<double>(RoundUp(tiles, GemmSimd().f32.lanes));
+    const double tiles =
+        images * static_cast<double>(CeilDiv(s.window.out[0], m) * CeilDiv(s.window.out[1], m));
     const double in = m == 4 ? 320 : 110,
                  out = m == 4 ? 340 : 100;  // Operations a vector of tiles.
-    const double bytes = points * o * c * 4;
-    // Products hide the later reads, one for each block of tiles, unless they come from memory.
-    const double reads = bytes > kL3Bytes ? bytes / 10 * static_cast<double>(tiles) / 32 : 0;
+    const double reads = FirstRead(points * o * c * 4);
     const double once = pass == ConvPass::kForward ? 0 : o * c * points / 4;
-    return 3000 + 1.1 * Products(o, c * points, columns) + columns / lanes * (c * in + o * out) +
-           std::max(FirstRead(bytes), reads) + once;
+    return 1500 + std::max(Products(tiles, c * points, Whole(o)), reads) +
+           tiles / lanes * (c * in + o * out) + once;
   }
 
   const ConvShape& s;
