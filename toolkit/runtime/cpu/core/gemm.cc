@@ -195,14 +195,14 @@ void PackPanels(const GemmArgs<T>& g, const GemmKernels<T>& kernels, T* packed) 
   });
 }
 
-// With few rows a packed B is read from afar: all of them use each of its panels in turn. With many
-// the rows' panels take turns, under B in L2.
+// With few rows a packed B is read from afar: all of them use each of its panels in turn. With many,
+// or a packed A, the rows' panels take turns, under B in L2.
 template <class T>
 int64_t RowBlock(const GemmArgs<T>& g, int64_t panels) {
   const GemmKernels<T>& kernels = KernelsOf(T());
   const int64_t depth = std::min<int64_t>(kernels.kc, g.k);
   const int64_t bytes = g.m * depth * static_cast<int64_t>(sizeof(T));
-  return g.packed_b && bytes <= kRowBytes && panels <= kMaxRowBlock ? panels : 1;
+  return g.packed_b && !g.packed_a && bytes <= kRowBytes && panels <= kMaxRowBlock ? panels : 1;
 }
 
 // The threads' workspace and the tiles that they take in turn.

@@ -196,7 +196,7 @@ void WinogradForward(const ConvShape& s, int m, const float* x, const float* pac
     }
   };
   // Enough blocks: each thread carries its own through, else all share each.
-  if (s.group * blocks < 4 * pool.num_threads()) return run(0, s.group * blocks);
+  if (s.group * blocks < 2 * pool.num_threads()) return run(0, s.group * blocks);
   pool.ParallelFor(s.group * blocks, 1, run);
 }
 
