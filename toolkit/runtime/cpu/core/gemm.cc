@@ -83,7 +83,10 @@ void RunRows(const Plan<T>& plan, int64_t r0, int64_t r1, int64_t j0, int64_t j1
   PanelA<T> panels[kMaxRowBlock];
   for (int64_t r = r0; r < r1; ++r)
     panels[r - r0] = MakePanelA(plan, r, k0, kc, a_space + (r - r0) * kernels.mr * kc);
+  const bool last = k0 + kc >= g.k;
   GemmStore<T> store = {g.alpha, k0 == 0 ? g.beta : T(1), nullptr, nullptr};
+  store.bounded = last && g.bounded;
+  store.low = g.low, store.high = g.high;
   const int64_t calls = r1 - r0 > 1 ? r1 - r0 : j1 - j0;
   const int64_t height0 = plan.rows.begin(r0 + 1) - plan.rows.begin(r0);
   const bool ahead_b = g.packed_b && r1 - r0 > 1, ahead_a = g.packed_a && r1 - r0 == 1;
@@ -98,6 +101,7 @@ void RunRows(const Plan<T>& plan, int64_t r0, int64_t r1, int64_t j0, int64_t j1
       const PanelA<T>& a = panels[r - r0];
       const int64_t m0 = plan.rows.begin(r), height = plan.rows.begin(r + 1) - m0;
       store.row_bias = k0 == 0 && g.row_bias ? g.row_bias + m0 : nullptr;
+      store.add = last && g.add ? g.add + m0 * g.ldc + n0 : nullptr;
       if (ahead_b)
         store.ahead =
             reinterpret_cast<const char*>(panel + nr * kc) + (r - r0) * kc * store.ahead_step;
@@ -108,7 +112,7 @@ void RunRows(const Plan<T>& plan, int64_t r0, int64_t r1, int64_t j0, int64_t j1
           kc, a.data, a.ld, panel, direct ? g.ldb : nr, g.c + m0 * g.ldc + n0, g.ldc, n, store);
     }
   }
-  if (!g.map || k0 + kc < g.k) return;
+  if (!g.map || !last) return;
   for (int64_t i = plan.rows.begin(r0); i < plan.rows.begin(r1); ++i) {
     T* row = g.c + i * g.ldc + j0 * nr;
     g.map(row, row, n_end - j0 * nr, g.map_params);
@@ -168,6 +172,8 @@ bool RunVector(const GemmArgs<T>& g, const GemmKernels<T>& kernels) {
         if (g.beta != T(0)) v += g.beta * y[i];
         if (g.row_bias) v += g.row_bias[0];
         if (g.col_bias) v += g.col_bias[j + i];
+        if (g.add) v += g.add[j + i];
+        if (g.bounded) v = v < g.low ? g.low : v > g.high ? g.high : v;
         y[i] = v;
       }
       if (g.map) g.map(y, y, n, g.map_params);
@@ -195,8 +201,8 @@ void PackPanels(const GemmArgs<T>& g, const GemmKernels<T>& kernels, T* packed) 
   });
 }
 
-// With few rows a packed B is read from afar: all of them use each of its panels in turn. With many,
-// or a packed A, the rows' panels take turns, under B in L2.
+// With few rows a packed B is read from afar: all of them use each of its panels in turn. With
+// many, or a packed A, the rows' panels take turns, under B in L2.
 template <class T>
 int64_t RowBlock(const GemmArgs<T>& g, int64_t panels) {
   const GemmKernels<T>& kernels = KernelsOf(T());

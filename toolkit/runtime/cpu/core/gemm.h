@@ -32,8 +32,8 @@ class RowSource {
   virtual void Rows(int64_t m0, int64_t rows, int64_t k0, int64_t kc, T* out) const = 0;
 };
 
-// C = map(alpha op(A) op(B) + beta C + row_bias[i] + col_bias[j]). C must not overlap A, B or a
-// bias.
+// C = map(bound(alpha op(A) op(B) + beta C + row_bias[i] + col_bias[j] + add)). C must not overlap
+// A, B or a bias; it may be `add`.
 template <class T>
 struct GemmArgs {
   int64_t m = 0, n = 0, k = 0;
@@ -52,7 +52,10 @@ struct GemmArgs {
   T alpha = T(1), beta = T(0);  // C is not read when beta is 0.
   const T* row_bias = nullptr;  // m elements.
   const T* col_bias = nullptr;  // n elements.
-  UnaryFn map = nullptr;        // Applied to each element of C last, while its tile is in cache.
+  const T* add = nullptr;       // As C.
+  bool bounded = false;         // Into [low, high].
+  T low = T(0), high = T(0);
+  UnaryFn map = nullptr;  // Applied to each element of C last, while its tile is in cache.
   const double* map_params = nullptr;
 };
 

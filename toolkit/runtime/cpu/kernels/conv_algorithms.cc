@@ -40,13 +40,31 @@ void ForEachImage(int64_t count, Fn&& fn) {
   });
 }
 
+// The rest of an epilogue after the bias, over y[begin, end).
+template <class T>
+void Finish(const ConvEpilogue<T>& e, int64_t begin, int64_t end, T* y) {
+  if (e.only_bias()) return;
+  if constexpr (sizeof(T) == sizeof(float)) {
+    const RowCopy row = {begin, begin, end - begin};
+    ConvSimd().store(&row, 1, y, {0.0f, e.low, e.high, e.residual}, y);
+  } else {
+    for (int64_t i = begin; i < end; ++i) {
+      T v = y[i];
+      if (e.residual) v += e.residual[i];
+      v = v < e.low ? e.low : v;
+      y[i] = v > e.high ? e.high : v;
+    }
+  }
+  if (e.activation) e.activation(y + begin, y + begin, end - begin, e.params);
+}
+
 constexpr int64_t kMergeBelow = 200;     // Positions of an image that fill too few panels.
 constexpr int64_t kMergedColumns = 512;  // Columns of a merged product.
 
 // One product a group and image: y = w im2col(x).
 template <class T>
 void ForwardImages(const ConvShape& s, bool pointwise, const T* x, const T* w, const T* packed_w,
-                   const T* bias, T* y) {
+                   const ConvEpilogue<T>& e, T* y) {
   const int64_t k = s.in_channels * s.taps(), out_count = s.out_count(), in_count = s.in_count();
   ForEachImage(s.batch * s.group, [&](int64_t i) {
     const int64_t g = i % s.group;
@@ -62,7 +80,11 @@ void ForwardImages(const ConvShape& s, bool pointwise, const T* x, const T* w, c
       args.b = image, args.ldb = in_count;
     else
       args.b_source = &source;
-    if (bias) args.row_bias = bias + g * s.out_channels;
+    if (e.bias) args.row_bias = e.bias + g * s.out_channels;
+    if (e.residual) args.add = e.residual + i * s.out_channels * out_count;
+    args.bounded = e.bounded();
+    args.low = e.low, args.high = e.high;
+    args.map = e.activation, args.map_params = e.params;
     args.c = y + i * s.out_channels * out_count, args.ldc = out_count;
     Gemm(args);
   });
@@ -72,7 +94,7 @@ void ForwardImages(const ConvShape& s, bool pointwise, const T* x, const T* w, c
 // all and no panel is left half empty; the product is then dealt out to the images.
 template <class T>
 void ForwardMerged(const ConvShape& s, bool pointwise, const T* x, const T* w, const T* packed_w,
-                   const T* bias, T* y) {
+                   const ConvEpilogue<T>& e, T* y) {
   const int64_t k = s.in_channels * s.taps(), positions = s.out_count();
   const int64_t in_image = s.group * s.in_channels * s.in_count();
   const int64_t out_image = s.group * s.out_channels * positions;
@@ -92,22 +114,24 @@ void ForwardMerged(const ConvShape& s, bool pointwise, const T* x, const T* w, c
     else
       args.a = w + g * s.out_channels * k, args.lda = k;
     args.b_source = pointwise ? static_cast<const PanelSource<T>*>(&channels) : &taps;
-    if (bias) args.row_bias = bias + g * s.out_channels;
+    if (e.bias) args.row_bias = e.bias + g * s.out_channels;
     args.c = reinterpret_cast<T*>(buffer->data()), args.ldc = columns;
     Gemm(args);
-    T* to = y + n0 * out_image + g * s.out_channels * positions;
-    for (int64_t n = 0; n < images; ++n)
+    for (int64_t n = 0; n < images; ++n) {
+      const int64_t to = (n0 + n) * out_image + g * s.out_channels * positions;
       for (int64_t o = 0; o < s.out_channels; ++o)
-        std::memcpy(to + n * out_image + o * positions, args.c + o * columns + n * positions,
+        std::memcpy(y + to + o * positions, args.c + o * columns + n * positions,
                     static_cast<size_t>(positions) * sizeof(T));
+      Finish(e, to, to + s.out_channels * positions, y);
+    }
   });
 }
 
 template <class T>
 void ForwardGemm(const ConvShape& s, bool pointwise, const T* x, const T* w, const T* packed_w,
-                 const T* bias, T* y) {
+                 const ConvEpilogue<T>& e, T* y) {
   const bool merge = s.batch > 1 && s.out_count() < kMergeBelow;
-  (merge ? ForwardMerged<T> : ForwardImages<T>)(s, pointwise, x, w, packed_w, bias, y);
+  (merge ? ForwardMerged<T> : ForwardImages<T>)(s, pointwise, x, w, packed_w, e, y);
 }
 
 // The kernel for a square window that has one, or null.
@@ -121,8 +145,8 @@ DepthwiseFn DepthwiseKernel(const Window& w) {
 
 // Few positions, which as columns would leave vectors half empty, are the rows of the product:
 // y^T = im2col(x)^T w^T, then turned. The matrix of im2col is small, so it is written out.
-void ForwardTransposed(const ConvShape& s, const float* x, const float* packed, const float* bias,
-                       float* y) {
+void ForwardTransposed(const ConvShape& s, const float* x, const float* packed,
+                       const ConvEpilogue<float>& e, float* y) {
   const int64_t k = s.in_channels * s.taps(), o = s.out_channels, positions = s.out_count();
   const bool unit = IsUnit(s.window);
   const auto size = static_cast<size_t>((unit ? 0 : k) + o) * static_cast<size_t>(positions);
@@ -144,18 +168,19 @@ void ForwardTransposed(const ConvShape& s, const float* x, const float* packed, 
     args.a = unit ? image : columns, args.lda = positions, args.trans_a = true;
     args.packed_b = packed + g * PackedGemmBSize<float>(k, o);
     args.c = product, args.ldc = o;
-    if (bias) args.col_bias = bias + g * o;
+    if (e.bias) args.col_bias = e.bias + g * o;
     Gemm(args);
     pool.ParallelFor(o, 64, [&](int64_t begin, int64_t end) {
       GemmTranspose<float>(positions, end - begin, product + begin, o, positions,
                            y + (i * o + begin) * positions);
+      Finish(e, (i * o + begin) * positions, (i * o + end) * positions, y);
     });
   }
 }
 
 // A plane at a time, with its padding written out once and its inside copied.
 void DepthwisePlanes(const ConvShape& s, DepthwiseFn kernel, int64_t begin, int64_t end,
-                     const float* x, const float* w, const float* bias, float* y) {
+                     const float* x, const float* w, const ConvEpilogue<float>& e, float* y) {
   const Window& from = s.window;
   const Padding padding(from);
   const Window& to = padding.window();
@@ -173,28 +198,30 @@ void DepthwisePlanes(const ConvShape& s, DepthwiseFn kernel, int64_t begin, int6
                       i + 1 < end && s.out_channels == 1 ? s.in_count() : 0, padded.data());
       plane = padded.data();
     }
-    kernel(plane, pitch, w + o * s.taps(), bias ? bias[o] : 0.0f, from.out[0], from.out[1],
+    kernel(plane, pitch, w + o * s.taps(), e.bias ? e.bias[o] : 0.0f, from.out[0], from.out[1],
            y + i * s.out_count());
+    Finish(e, i * s.out_count(), (i + 1) * s.out_count(), y);
   }
 }
 
 // One input channel a group: planes run in parallel.
 template <class T>
-void ForwardDepthwise(const ConvShape& s, const T* x, const T* w, const T* bias, T* y) {
+void ForwardDepthwise(const ConvShape& s, const T* x, const T* w, const ConvEpilogue<T>& e, T* y) {
   const int64_t out_count = s.out_count(), in_count = s.in_count(), taps = s.taps();
   const int64_t channels = s.group * s.out_channels, columns = s.window.out[s.window.rank - 1];
   const int64_t grain = 1 + 16384 / std::max<int64_t>(1, out_count * taps);
   ThreadPool::Global().ParallelFor(s.batch * channels, grain, [&](int64_t begin, int64_t end) {
     if constexpr (sizeof(T) == sizeof(float))
       if (const DepthwiseFn kernel = DepthwiseKernel(s.window))
-        return DepthwisePlanes(s, kernel, begin, end, x, w, bias, y);
+        return DepthwisePlanes(s, kernel, begin, end, x, w, e, y);
     PlaneRows<T> rows(s.window, T(0));
     for (int64_t i = begin; i < end; ++i) {
       const int64_t o = i % channels;
       rows.Load(x + i / s.out_channels * in_count, w + o * taps);
       T* out = y + i * out_count;
       for (int64_t row = 0; row < out_count / columns; ++row, out += columns)
-        RowsOf(T()).taps(rows.Row(row), bias ? bias[o] : T(0), out);
+        RowsOf(T()).taps(rows.Row(row), e.bias ? e.bias[o] : T(0), out);
+      Finish(e, i * out_count, (i + 1) * out_count, y);
     }
   });
 }
@@ -318,28 +345,6 @@ std::shared_ptr<Buffer> PackWeights(const ConvShape& s, ConvAlgorithm algorithm,
   return buffer;
 }
 
-// The rest of an epilogue after the bias, over y as it lies.
-template <class T>
-void Finish(const ConvShape& s, const ConvEpilogue<T>& e, T* y) {
-  if (e.only_bias()) return;
-  constexpr int64_t kGrain = 4096;
-  const int64_t size = s.batch * s.group * s.out_channels * s.out_count();
-  ThreadPool::Global().ParallelFor(size, kGrain, [&](int64_t begin, int64_t end) {
-    if constexpr (sizeof(T) == sizeof(float)) {
-      const RowCopy row = {begin, begin, end - begin};
-      ConvSimd().store(&row, 1, y, {0.0f, e.low, e.high, e.residual}, y);
-    } else {
-      for (int64_t i = begin; i < end; ++i) {
-        T v = y[i];
-        if (e.residual) v += e.residual[i];
-        v = v < e.low ? e.low : v;
-        y[i] = v > e.high ? e.high : v;
-      }
-    }
-    if (e.activation) e.activation(y + begin, y + begin, end - begin, e.params);
-  });
-}
-
 // `packed`: from PackWeights; `w` may stand in for it with the plain algorithms, else be null.
 template <class T>
 void RunForward(const ConvShape& s, ConvAlgorithm algorithm, const T* x, const T* w,
@@ -347,16 +352,12 @@ void RunForward(const ConvShape& s, ConvAlgorithm algorithm, const T* x, const T
   if constexpr (sizeof(T) == sizeof(float)) {
     if (algorithm == ConvAlgorithm::kDirect) return DirectForward(s, x, packed, e, y);
     if (IsWinograd(algorithm)) return WinogradForward(s, TileOf(algorithm), x, packed, e, y);
-    if (algorithm == ConvAlgorithm::kTransposed) {
-      ForwardTransposed(s, x, packed, e.bias, y);
-      return Finish(s, e, y);
-    }
+    if (algorithm == ConvAlgorithm::kTransposed) return ForwardTransposed(s, x, packed, e, y);
   }
   if (algorithm == ConvAlgorithm::kDepthwise)
-    ForwardDepthwise<T>(s, x, packed ? packed : w, e.bias, y);
+    ForwardDepthwise<T>(s, x, packed ? packed : w, e, y);
   else
-    ForwardGemm<T>(s, algorithm == ConvAlgorithm::kPointwise, x, w, packed, e.bias, y);
-  Finish(s, e, y);
+    ForwardGemm<T>(s, algorithm == ConvAlgorithm::kPointwise, x, w, packed, e, y);
 }
 
 template <class T>

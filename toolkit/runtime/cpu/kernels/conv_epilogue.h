@@ -17,10 +17,10 @@ struct ConvEpilogue {
   UnaryFn activation = nullptr;
   const double* params = nullptr;
 
-  bool only_bias() const {
-    return !residual && !activation && low == -std::numeric_limits<T>::infinity() &&
-           high == std::numeric_limits<T>::infinity();
+  bool bounded() const {
+    return low != -std::numeric_limits<T>::infinity() || high != std::numeric_limits<T>::infinity();
   }
+  bool only_bias() const { return !residual && !activation && !bounded(); }
 };
 
 // Stores one channel's rows out of scratch; `image`: where y's image begins, also in the residual.

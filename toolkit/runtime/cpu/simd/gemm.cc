@@ -18,6 +18,11 @@ __attribute__((noinline)) void StorePartial(const T* tile, int rows, int width, 
       if (store.beta != T(0)) v += c[j] * store.beta;
       if (store.row_bias) v += store.row_bias[i];
       if (store.col_bias) v += store.col_bias[j];
+      if (store.add) v += store.add[i * ldc + j];
+      if (store.bounded) {
+        v = v < store.low ? store.low : v;
+        v = v > store.high ? store.high : v;
+      }
       c[j] = v;
     }
   }
@@ -76,6 +81,11 @@ void Ukernel(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, T* c, 
         if (store.beta != T(0)) v += Load(at) * Set1(store.beta);
         if (store.row_bias) v += Set1(store.row_bias[i]);
         if (store.col_bias) v += Load(store.col_bias + j * kWidth);
+        if (store.add) v += Load(store.add + i * ldc + j * kWidth);
+        if (store.bounded) {
+          v = v < Set1(store.low) ? Set1(store.low) : v;
+          v = v > Set1(store.high) ? Set1(store.high) : v;
+        }
         Store(at, v);
       }
     }

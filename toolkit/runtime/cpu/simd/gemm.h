@@ -14,7 +14,8 @@ namespace toolkit {
 
 constexpr int kMaxGemmRows = 14;  // Largest mr of any instruction set.
 
-// c = alpha * acc + beta * c + row_bias[i] + col_bias[j]; c is not read when beta is 0.
+// c = alpha * acc + beta * c + row_bias[i] + col_bias[j] + add[i * ldc + j], then into [low, high];
+// c is not read when beta is 0. NaN stays.
 template <class T>
 struct GemmStore {
   T alpha, beta;
@@ -22,6 +23,9 @@ struct GemmStore {
   const T* col_bias;
   const char* ahead = nullptr;  // Memory that is read next: two lines are asked for at each k, ...
   int64_t ahead_step = 0;       // ... this many bytes further.
+  const T* add = nullptr;
+  bool bounded = false;
+  T low = T(0), high = T(0);
 };
 
 // One tile: `n` columns of C. A's element (i, k) is a[i + k * lda] ("columns") or
