@@ -225,8 +225,8 @@ void RunTiles(const Plan<T>& plan) {
   // reuses its B), then along M when B needs no packing or N is too narrow.
   int64_t n_tiles = CeilDiv(plan.n_panels, panels_per_nc);
   // Splitting N reads A again for each tile, splitting M packs B for all: whichever moves less.
-  const bool split_m = !g.packed_b && !plan.direct_b && g.m * (2 * threads - 1) > 2 * g.n &&
-                       plan.rows.count >= 4 * threads;
+  const bool split_m =
+      !g.packed_b && g.m * (2 * threads - 1) > 2 * g.n && plan.rows.count >= 4 * threads;
   if (threads > 1 && !g.a_source && !split_m)
     n_tiles = std::max(n_tiles, std::min(plan.n_panels, 2 * threads));
   int64_t m_tiles = 1;
@@ -291,7 +291,7 @@ void Run(const GemmArgs<T>& g) {
   }
   const RowPanels rows(g.m, kernels.mr);
   const int64_t n_panels = CeilDiv(g.n, kernels.nr);
-  const bool direct_b = g.b && !g.packed_b && !g.trans_b && rows.count <= 2;
+  const bool direct_b = g.b && !g.packed_b && !g.trans_b && (rows.count <= 2 || g.packed_a);
   // Rows a multiple of a page apart fall into the same sets of L1; a transposed A touches a page
   // for each k.
   const int64_t stride = g.lda * static_cast<int64_t>(sizeof(T));

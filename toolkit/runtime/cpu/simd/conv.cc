@@ -98,6 +98,8 @@ void StoreRows(const RowCopy* rows, int64_t count, const float* in, const RowSto
   }
 }
 
+constexpr int64_t kAhead = 1024;  // Elements of A between a prefetch and its use.
+
 // As the micro-kernel of simd/gemm.cc, but that row k of B is wherever offsets[k] says.
 template <int Rows, int Vectors>
 void Direct(int64_t k, const float* a, const int32_t* offsets, const float* x, bool add, float* c,
@@ -111,6 +113,7 @@ void Direct(int64_t k, const float* a, const int32_t* offsets, const float* x, b
     }
   }
   for (int64_t p = 0; p < k; ++p, a += Rows) {
+    __builtin_prefetch(a + kAhead);
     const float* b = x + offsets[p];
     Vec<float> bv[Vectors];
     TK_UNROLL
