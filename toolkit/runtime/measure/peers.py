@@ -55,7 +55,7 @@ def _onnxruntime(path: str, threads: int, feed: Feed) -> Run:
     for dim, size in _sizes(path, feed).items():
         options.add_free_dimension_override_by_name(dim, size)
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return lambda feed: session.run(None, feed)  # type: ignore[no-any-return]
+    return lambda feed: session.run(None, feed)
 
 
 def _openvino(path: str, threads: int, feed: Feed) -> Run:
