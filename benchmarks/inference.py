@@ -20,6 +20,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import toolkit as tk
 from benchmarks.harness import Comparison, compare
 from benchmarks.zoo import FILES, NETWORKS
+from toolkit.runtime import InferenceSession, SessionOptions, _core
 from toolkit.runtime.measure import peers
+from toolkit.runtime.measure.profile import operations
 
 FIRST_RUN = Path(__file__).parent / "first_run.py"
 PEERS = ("onnxruntime", "openvino")
@@ -44,6 +47,13 @@ class Case:
     name: str
     path: Path
     feed: Mapping[str, np.ndarray]
+
+    @cached_property
+    def operations(self) -> int:
+        """Of the file's own operators, convolutions by the direct sum."""
+        options = SessionOptions(graph_optimization_level=0)  # Nothing is fused.
+        session = InferenceSession(self.path, options)
+        return operations(session.native_program(), lambda: session.run(None, self.feed))
 
 
 def cases(only: str, folder: Path) -> Iterator[Case]:
@@ -102,7 +112,10 @@ def table(found: list[Case], options: argparse.Namespace, threads: int) -> None:
     clock = time.process_time if options.busy and threads == 1 else time.perf_counter
     sides = options.peers
     columns = ["network", "ours ms", *(f"{p} ms" for p in sides), "ratio to the faster"]
-    print(f"\n{threads} threads\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    columns += ["GFLOP", "ours GFLOP/s", "% of peak"]
+    peak, _ = _core.measure_peaks()
+    print(f"\n{threads} threads, peak {peak / 1e9:.0f} GFLOP/s\n")
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     ratios = []
     for case in found:
         result = measure(case, sides, threads, options.seconds, clock)
@@ -110,7 +123,9 @@ def table(found: list[Case], options: argparse.Namespace, threads: int) -> None:
         cells = [f"{medians[s] * 1e3:.3f}" if s in medians else "-" for s in ("ours", *sides)]
         ratio = min((result.ratio(p) for p in sides if p in medians), default=float("nan"))
         ratios.append(ratio)
-        print(f"| {case.name} | {' | '.join(cells)} | {ratio:.2f} |", flush=True)
+        speed = case.operations / medians["ours"]
+        cells += [f"{ratio:.2f}", f"{case.operations / 1e9:.3f}", f"{speed / 1e9:.0f}"]
+        print(f"| {case.name} | {' | '.join(cells)} | {speed / peak * 100:.0f} |", flush=True)
     mean = np.exp(np.mean(np.log(ratios)))
     above = sum(r > 1 for r in ratios)
     print(f"\nGeometric mean of {len(ratios)} ratios: {mean:.2f}; above 1: {above}")

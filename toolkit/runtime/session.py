@@ -305,6 +305,20 @@ class InferenceSession:
             _warn_of_shapes([self._outputs[n] for n in outputs], results)
         return results
 
+    def native_program(self) -> _core.Program:
+        """The program that a run of all inputs and outputs executes, to profile it."""
+        return self._compile(tuple(self._inputs), tuple(self._output_names)).program
+
+    def memory_report(self) -> dict[str, int]:
+        """Bytes that the latest input signature needs and that the model holds.
+
+        Returns:
+            "arena": temporaries; "live": the most of them alive at one time, below which no arena
+            can be; "outputs": given to the caller; "constants"; "packed": their copies in the
+            layouts of kernels; "states".
+        """
+        return self.native_program().memory()
+
     def get_inputs(self) -> list[NodeArg]:
         """The inputs that a run needs."""
         return [_node_arg(v) for v in self._inputs.values()]
