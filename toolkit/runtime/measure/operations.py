@@ -50,19 +50,19 @@ def _attention(inputs: Shapes, outputs: Shapes) -> int:
     q, k, y = inputs[0], inputs[1], outputs[0]
     past = inputs[4] if len(inputs) > 4 else None
     length = k[-2] + (past[-2] if past else 0)
-    return length * (prod(q) + prod(y))
+    return int(length * (prod(q) + prod(y)))
 
 
 def _attention_gradient(inputs: Shapes, outputs: Shapes) -> int:
     """Scores again, then the gradients of V, of the scores, of Q and of K."""
     q, k = inputs[0], inputs[1]
-    return 5 * k[-2] * prod(q)
+    return int(5 * k[-2] * prod(q))
 
 
 def _recurrent(inputs: Shapes, outputs: Shapes) -> int:
     """Each step multiplies by all of W (D, gates * H, I) and R (D, gates * H, H)."""
     x, w, r = inputs[:3]
-    return x[0] * x[1] * (prod(w) + prod(r))
+    return int(x[0] * x[1] * (prod(w) + prod(r)))
 
 
 _PRODUCTS: dict[str, Callable[..., int]] = {
