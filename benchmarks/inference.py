@@ -1,5 +1,7 @@
 """Inference of the zoo's networks: ours, onnxruntime and openvino on the same `.onnx` files.
 
+`--peers` may also name torch: the same network in eager mode, for those that are no file.
+
     python benchmarks/inference.py [--threads 1 2] [--seconds 3] [--only TEXT] [--peers ...]
 
 Prints for each number of threads a Markdown table of medians; the ratio is to the faster peer, so
@@ -30,13 +32,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import toolkit as tk
 from benchmarks.harness import Comparison, compare
-from benchmarks.zoo import FILES, NETWORKS
+from benchmarks.zoo import FILES, NETWORKS, Network
+from toolkit.errors import InvalidArgumentError
 from toolkit.runtime import InferenceSession, SessionOptions, _core
 from toolkit.runtime.measure import peers
 from toolkit.runtime.measure.profile import operations
 
 FIRST_RUN = Path(__file__).parent / "first_run.py"
-PEERS = ("onnxruntime", "openvino")
+PEERS = ("onnxruntime", "openvino")  # Of files.
 TOLERANCE = 1e-3  # Of the largest absolute value of an output.
 
 
@@ -47,6 +50,25 @@ class Case:
     name: str
     path: Path
     feed: Mapping[str, np.ndarray]
+    network: Network | None = None  # None: a file that a package holds.
+
+    def load(self, side: str, threads: int) -> peers.Run:
+        """The model in a runtime, or in torch."""
+        if side != "torch":
+            return peers.load(side, self.path, threads, self.feed)
+        if self.network is None:
+            raise InvalidArgumentError("a network of the zoo is required, got a file.")
+        import torch
+
+        torch.set_num_threads(threads)
+        model = self.network.build(torch)
+
+        def run(feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+            with torch.inference_mode():
+                found = model(*map(torch.from_numpy, feed.values()))
+            return [y.numpy() for y in (found if isinstance(found, tuple) else (found,))]
+
+        return run
 
     @cached_property
     def operations(self) -> int:
@@ -65,7 +87,8 @@ def cases(only: str, folder: Path) -> Iterator[Case]:
             path = written.setdefault((network.make, id(network.dynamic)), folder / f"{slug}.onnx")
             if not path.exists():
                 network.save(path)
-            yield Case(name, path, dict(zip(_input_names(path), network.example(), strict=True)))
+            feed = dict(zip(_input_names(path), network.example(), strict=True))
+            yield Case(name, path, feed, network)
     for name, file in FILES.items():
         if only in name:
             if file.path is None:
@@ -85,7 +108,7 @@ def measure(case: Case, sides: list[str], threads: int, seconds: float, clock: A
     calls, want = {}, None
     for side in ("ours", *sides):
         try:
-            run = peers.load(side, case.path, threads, case.feed)
+            run = case.load(side, threads)
             got = [np.array(a) for a in run(case.feed)]
         except Exception as error:
             if side == "ours":
@@ -142,7 +165,7 @@ def first_run(case: Case, side: str, threads: int, folder: Path) -> dict[str, fl
 
 def first_runs(found: list[Case], options: argparse.Namespace, folder: Path) -> None:
     """Prints the time to the first result and the peak of memory, the best of some processes."""
-    sides = ["ours", *options.peers]
+    sides = ["ours", *(p for p in options.peers if p in PEERS)]
     columns = ["network", "file MiB", *(f"{s} s (import + load + run)" for s in sides)]
     columns += [f"{s} peak MiB" for s in sides]
     print(f"\nFirst result in a fresh process, {options.threads[-1]} threads\n")
@@ -170,20 +193,20 @@ def first_runs(found: list[Case], options: argparse.Namespace, folder: Path) -> 
         print(f"| {case.name} | {size:.1f} | {' | '.join(times + peaks)} |", flush=True)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Parses the command line and prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--only", default="", help="names that contain this")
-    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
+    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=[*PEERS, "torch"])
     parser.add_argument("--busy", action="store_true")
     parser.add_argument(
         "--tables", nargs="+", default=["speed", "first"], choices=["speed", "first"]
     )
     parser.add_argument("--processes", type=int, default=3, help="fresh processes of each side")
     parser.add_argument("--folder", type=Path, help="keep the files here")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
