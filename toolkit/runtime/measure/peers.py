@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import numpy as np
+
 from toolkit.errors import InvalidArgumentError
+from toolkit.runtime.measure.timing import compare
 
 Feed = Mapping[str, Any]
 Run = Callable[[Feed], Sequence[Any]]
@@ -37,6 +43,52 @@ def load(name: str, path: str | os.PathLike[str], threads: int, feed: Feed) -> R
         raise InvalidArgumentError(
             f"bench: {name} is required for the comparison, got none. pip install {error.name}"
         ) from None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Medians in seconds, and how far outputs are from those of the first side.
+
+    An error is the largest absolute difference relative to the largest absolute value of an output;
+    infinite where shapes or values that are no numbers differ.
+    """
+
+    medians: dict[str, float]
+    errors: dict[str, float]
+
+
+def measure(
+    runs: Mapping[str, Run],
+    feed: Feed,
+    seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Measured:
+    """Runs all sides on one feed in turns; the first is what outputs are compared with."""
+    outputs = {side: [_kept(y) for y in run(feed)] for side, run in runs.items()}
+    want = next(iter(outputs.values()))
+    errors = {
+        side: max((_error(g, w) for g, w in zip(got, want, strict=True)), default=0.0)
+        for side, got in outputs.items()
+    }
+    calls = {side: partial(run, feed) for side, run in runs.items()}
+    return Measured(compare("", calls, seconds, clock=clock).medians, errors)
+
+
+def _kept(value: Any) -> Any:
+    """A copy: a runtime may write over what it gave."""
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def _error(got: Any, want: Any) -> float:
+    a, b = np.asarray(got), np.asarray(want)
+    if a.shape != b.shape:
+        return float("inf")
+    if a.dtype.kind not in "biuf" or b.dtype.kind not in "biuf":
+        return 0.0 if np.array_equal(a, b) else float("inf")
+    wide = b.astype(np.float64)
+    scale = np.abs(wide).max(initial=0.0)
+    error = float(np.abs(a - wide).max(initial=0.0))
+    return error / scale if scale else error
 
 
 def _ours(path: str, threads: int, feed: Feed) -> Run:
