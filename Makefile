@@ -9,7 +9,7 @@ SOURCES := $(shell find toolkit/runtime/cpu -name '*.cc' -o -name '*.h') CMakeLi
 EXTRA_REAL := import tomllib; p = tomllib.load(open('pyproject.toml', 'rb')); \
   print(*p['project']['optional-dependencies']['real'], sep='\n')
 
-.PHONY: setup demo test sanitize lint format clean
+.PHONY: setup demo test bench sanitize lint format clean
 setup: $(STAMP)
 
 $(BIN)/python:
@@ -26,6 +26,11 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+# Beside onnxruntime, openvino and torch; some minutes, on a machine that does nothing else.
+bench: setup
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation -e ".[bench]"
+	$(BIN)/python -m benchmarks
 
 # Kernels and malformed calls on cores built with the sanitizers, in build/undefined, build/address.
 sanitize: sanitize-undefined sanitize-address

@@ -26,11 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import toolkit as tk
 from benchmarks.harness import Comparison, compare, header
-from benchmarks.models import _loss
-from tests.models import twins
-from toolkit import models, optim
+from benchmarks.training import JOBS, Step
 from toolkit.runtime import InferenceSession
-from toolkit.train import TrainStep
 
 
 def unfused(build: Callable[[], Any]) -> Any:
@@ -105,35 +102,16 @@ def inference(name: str, model: onnx.ModelProto, shape: Any, options: Any) -> Co
 
 
 def training(options: Any) -> Comparison:
-    """A step of char_gpt with AdamW beside torch eager."""
-    x = models.example_input("char_gpt", 8)
-    y = np.random.default_rng(0).integers(0, 10, tuple(x.shape))
+    """A step of a character GPT with AdamW beside torch eager."""
+    name, job = next((n, j) for n, j in JOBS.items() if n.startswith("char gpt"))
 
-    def build() -> TrainStep:
-        tk.manual_seed(0)
-        model = models.create("char_gpt")
-        step = TrainStep(model, _loss("char_gpt"), optim.AdamW(model.parameters(), lr=1e-3))
-        step(x, y)
+    def build() -> Step:
+        step = job.ours()
+        step()
         return step
 
-    ours, plain = build(), unfused(build)
-    theirs = twins.CharGPT()
-    optimizer = torch.optim.AdamW(theirs.parameters(), lr=1e-3)
-    tx, ty = torch.from_numpy(x.numpy()), torch.from_numpy(y)
-
-    def torch_step() -> float:
-        optimizer.zero_grad()
-        loss = twins.token_cross_entropy(theirs(tx), ty)
-        loss.backward()
-        optimizer.step()
-        return float(loss.detach())
-
-    sides = {
-        "ours": lambda: float(ours(x, y)[0]),
-        "torch eager": torch_step,
-        "plain": lambda: float(plain(x, y)[0]),
-    }
-    return compare("char_gpt step, batch 8, AdamW", sides, options.seconds)
+    sides = {"ours": build(), "torch eager": job.torch(), "plain": unfused(build)}
+    return compare(name, sides, options.seconds)
 
 
 def main() -> None:

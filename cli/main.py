@@ -11,9 +11,11 @@ import click
 from toolkit.cli.context import Context, ExitCode
 
 _COMMANDS = {
+    "bench": "Time a run of a model, alone or beside other runtimes.",
     "convert": "Rewrite a model: opset, functions inlined.",
     "info": "Show what a model is: inputs, outputs, operators, parameters.",
     "ops": "List the operators that run and differentiate.",
+    "profile": "Show where the time of a run goes, or its memory.",
     "run": "Run a model on arrays, an image or random input.",
     "train": "Train a model by name, or an .onnx file further.",
 }

@@ -7,6 +7,7 @@ import time
 import click
 
 from toolkit.cli.context import Context, command, pass_context
+from toolkit.cli.inputs import split
 
 
 @command()
@@ -27,8 +28,8 @@ def run(
     from toolkit.convert.arrays import describe, read_inputs, save_array
     from toolkit.runtime import InferenceSession
 
-    pairs = [_split(text, "--input") for text in inputs]
-    targets = [_split(text, "--output") for text in outputs]
+    pairs = [split(text, "--input") for text in inputs]
+    targets = [split(text, "--output") for text in outputs]
     session = InferenceSession(model)
     names = [arg.name for arg in session.get_outputs()]
     for name, _ in targets:
@@ -45,10 +46,3 @@ def run(
     rows = {name: describe(array) for name, array in results.items()}
     lines = [f"{name}: {row['dtype']}{row['shape']} {row['head']}" for name, row in rows.items()]
     context.result({"outputs": rows}, "\n".join(lines))
-
-
-def _split(text: str, option: str) -> tuple[str, str]:
-    name, sign, value = text.partition("=")
-    if not sign or not name or not value:
-        raise click.BadParameter(f"{option}: NAME=VALUE is required, got '{text}'")
-    return name, value

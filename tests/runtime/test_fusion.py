@@ -38,7 +38,7 @@ def counts(model: onnx.ModelProto, options: SessionOptions | None = None) -> lis
     session = InferenceSession(model, options)
     (program,) = (p.program for p in session._programs.values())
     program.enable_profile(True)
-    return [op for op, _, _ in program.profile()[1]]
+    return [node["op_type"] for node in program.profile()["nodes"]]
 
 
 def model_of(nodes, inputs, outputs, initializers=()) -> onnx.ModelProto:

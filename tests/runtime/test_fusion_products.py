@@ -129,7 +129,7 @@ def test_linear_of_three_dimensions_never_transposes_its_weight(monkeypatch):
         found = [float(step(x, y)[0]) for _ in range(5)]
         program = step._programs["train"].program
         program.enable_profile(True)
-        return found, {op for op, _, _ in program.profile()[1]}
+        return found, {node["op_type"] for node in program.profile()["nodes"]}
 
     fused, operators = losses()
     assert "Transpose" not in operators

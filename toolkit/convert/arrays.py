@@ -25,18 +25,24 @@ class _Arg(Protocol):
 
 
 def read_inputs(
-    args: Sequence[_Arg], specs: Mapping[str, str], seed: int = 0
+    args: Sequence[_Arg],
+    specs: Mapping[str, str],
+    seed: int = 0,
+    sizes: Mapping[str, int] | None = None,
+    batch: int | None = None,
 ) -> dict[str, np.ndarray[Any, Any]]:
     """Arrays for a session's inputs.
 
     Args:
         args: the session's inputs.
         specs: by input name a path of a `.npy` file or an image, or "random"; what is missing is
-            random. A symbolic dimension becomes 1.
+            random.
         seed: of the random values.
+        sizes: of symbolic dimensions by name; 1 where none is given.
+        batch: of first dimensions whose size is not known otherwise.
 
     Raises:
-        InvalidArgumentError: an unknown input, or a file that cannot be read.
+        InvalidArgumentError: an unknown input or dimension, or a file that cannot be read.
     """
     names = [arg.name for arg in args]
     for name in specs:
@@ -44,14 +50,30 @@ def read_inputs(
             raise InvalidArgumentError(
                 f"--input: an input among {names} is required, got '{name}'."
             )
+    named = sorted({d for arg in args for d in arg.shape if isinstance(d, str)})
+    for dim in sizes or {}:
+        if dim not in named:
+            raise InvalidArgumentError(
+                f"--dim: a dimension among {named} is required, got '{dim}'."
+            )
     rng = np.random.default_rng(seed)
-    return {arg.name: _read(arg, specs.get(arg.name, "random"), rng) for arg in args}
+    shapes = {arg.name: _shape(arg, sizes or {}, batch) for arg in args}
+    return {a.name: _read(a, shapes[a.name], specs.get(a.name, "random"), rng) for a in args}
 
 
-def _read(arg: _Arg, spec: str, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+def _shape(arg: _Arg, sizes: Mapping[str, int], batch: int | None) -> tuple[int, ...]:
+    """The declared shape with every dimension known."""
+    shape = [d if isinstance(d, int) else sizes.get(d or "") for d in arg.shape]
+    if shape and shape[0] is None:
+        shape[0] = batch
+    return tuple(d or 1 for d in shape)
+
+
+def _read(
+    arg: _Arg, shape: tuple[int, ...], spec: str, rng: np.random.Generator
+) -> np.ndarray[Any, Any]:
     type_name = arg.type.removeprefix("tensor(").removesuffix(")")
     dtype = np.dtype(_NUMPY_NAMES.get(type_name, type_name))
-    shape = tuple(d if isinstance(d, int) else 1 for d in arg.shape)
     if spec == "random":
         if dtype.kind == "f":
             return rng.standard_normal(shape).astype(dtype)

@@ -10,7 +10,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 import onnx_ir as ir
@@ -29,6 +29,9 @@ from toolkit.runtime.values import (
     value_from_native,
     value_to_native,
 )
+
+if TYPE_CHECKING:
+    from toolkit.runtime.measure.memory import MemoryReport
 
 _CPU = "CPUExecutionProvider"
 _TYPE_STRINGS = {"float32": "float", "float64": "double"}
@@ -304,6 +307,16 @@ class InferenceSession:
             self._ran = True
             _warn_of_shapes([self._outputs[n] for n in outputs], results)
         return results
+
+    def native_program(self) -> _core.Program:
+        """The program that a run of all inputs and outputs executes, to profile it."""
+        return self._compile(tuple(self._inputs), tuple(self._output_names)).program
+
+    def memory_report(self) -> MemoryReport:
+        """What the latest input signature needs and what the model holds."""
+        from toolkit.runtime.measure.memory import MemoryReport
+
+        return MemoryReport(**self.native_program().memory())
 
     def get_inputs(self) -> list[NodeArg]:
         """The inputs that a run needs."""

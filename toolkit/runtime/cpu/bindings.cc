@@ -8,6 +8,7 @@
 
 #include "core/isa.h"
 #include "core/kernel.h"
+#include "core/peak.h"
 #include "core/program.h"
 #include "core/strings.h"
 
@@ -316,6 +317,46 @@ std::vector<Tensor> RunProgram(Program& program, const std::vector<Tensor>& inpu
   return program.Run(inputs);
 }
 
+nb::list Described(const std::vector<Profile::Value>& values) {
+  nb::list list;
+  for (const Profile::Value& v : values) {
+    if (v.dtype == DType::kUndefined)
+      list.append(nb::none());
+    else
+      list.append(nb::make_tuple(static_cast<int>(v.dtype),
+                                 std::vector<int64_t>(v.shape.begin(), v.shape.end()), v.constant));
+  }
+  return list;
+}
+
+nb::dict ProfileOf(Program& program) {
+  const Profile profile = program.TakeProfile();
+  nb::list nodes, events;
+  for (size_t i = 0; i < profile.nodes.size(); ++i) {
+    const Instruction& instruction = program.instruction(i);
+    const Profile::Node& node = profile.nodes[i];
+    nb::dict row;
+    row["domain"] = instruction.def->domain;
+    row["op_type"] = instruction.def->op_type;
+    row["name"] = instruction.name;
+    row["seconds"] = node.seconds;
+    row["algorithm"] = node.algorithm;
+    row["inputs"] = Described(node.inputs);
+    row["outputs"] = Described(node.outputs);
+    nb::list bodies;
+    for (const auto& body : instruction.bodies) bodies.append(ProfileOf(*body));
+    row["bodies"] = bodies;
+    nodes.append(row);
+  }
+  for (const Profile::Event& e : profile.events)
+    events.append(nb::make_tuple(e.instruction, e.start, e.seconds));
+  nb::dict result;
+  result["runs"] = profile.runs;
+  result["nodes"] = nodes;
+  result["events"] = events;
+  return result;
+}
+
 nb::list Kernels() {
   nb::list rows;
   for (const KernelDef* def : KernelRegistry::Global().All()) {
@@ -416,14 +457,18 @@ NB_MODULE(_core, m) {
       .def("state", &Program::state)
       .def_prop_ro("num_instructions", &Program::num_instructions)
       .def_prop_ro("arena_bytes", &Program::arena_bytes)
-      .def("enable_profile", &Program::EnableProfile)
-      .def("profile", [](Program& p) {
-        const Profile profile = p.TakeProfile();
-        nb::list rows;
-        for (size_t i = 0; i < profile.seconds.size(); ++i)
-          rows.append(nb::make_tuple(p.instruction(i).def->op_type, p.instruction(i).name,
-                                     profile.seconds[i]));
-        return nb::make_tuple(profile.runs, rows);
+      .def("enable_profile", &Program::EnableProfile, "on"_a)
+      .def("profile", ProfileOf, "What runs cost since enable_profile(True).")
+      .def("memory", [](const Program& p) {
+        const MemoryReport m = p.Memory();
+        nb::dict report;
+        report["arena"] = m.arena;
+        report["live"] = m.live;
+        report["outputs"] = m.outputs;
+        report["constants"] = m.constants;
+        report["packed"] = m.packed;
+        report["states"] = m.states;
+        return report;
       });
 
   m.def("add_python_kernel", AddPythonKernel, "domain"_a, "op_type"_a, "dtypes"_a, "factory"_a);
@@ -435,6 +480,14 @@ NB_MODULE(_core, m) {
   m.def("has_kernel", [](const std::string& domain, const std::string& op_type) {
     return KernelRegistry::Global().Find(domain, op_type) != nullptr;
   });
+  m.def(
+      "measure_peaks",
+      [] {
+        nb::gil_scoped_release release;
+        const Peaks peaks = MeasurePeaks();
+        return std::make_pair(peaks.flops, peaks.bytes);
+      },
+      "float32 operations and bytes read from memory a second, with the present threads.");
   m.def("isa", [] { return IsaName(ActiveIsa()); });
   m.def("get_num_threads", [] { return ThreadPool::Global().num_threads(); });
   m.def("set_num_threads", [](int n) {

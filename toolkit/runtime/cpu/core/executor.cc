@@ -88,6 +88,10 @@ void Program::GiveFrame(std::unique_ptr<Frame> frame) {
 }
 
 namespace {
+double Now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
 // Dtype, rank and dimensions of every input, flattened.
 std::vector<int64_t> SignatureOf(const std::vector<Tensor>& inputs) {
   std::vector<int64_t> signature;
@@ -138,26 +142,17 @@ void Program::Execute(Frame& frame) {
     for (int s : instruction.outputs) outputs.push_back(s == kNoSlot ? nullptr : &frame.slots[s]);
     KernelContext context(inputs.data(), static_cast<int>(inputs.size()), outputs.data(),
                           static_cast<int>(outputs.size()), frame);
-    const auto start =
-        profiling ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
+    const double start = profiling ? Now() : 0;
     try {
       CheckDType(*instruction.def, inputs.data(), static_cast<int>(inputs.size()));
       instruction.kernel->Run(context);
     } catch (const Error& e) {
       Fail(e.kind(), instruction.def->op_type, " '", instruction.name, "': ", e.what());
     }
-    if (profiling) {
-      const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-      std::lock_guard<std::mutex> lock(mutex_);
-      if (profile_) profile_->seconds[i] += took.count();
-    }
+    if (profiling) Record(static_cast<int>(i), context, frame.slots, start, Now() - start);
     frame.scratch.clear();
     // What is not in the arena is given back as early as can be.
     for (int s : frame.plan ? given_dies_[i] : dies_[i]) frame.slots[s] = Tensor();
-  }
-  if (profiling) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (profile_) ++profile_->runs;
   }
 }
 

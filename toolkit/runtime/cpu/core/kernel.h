@@ -80,6 +80,10 @@ class Kernel {
   virtual void Run(KernelContext& context) const = 0;
   // Called once at load for each constant input; a kernel may keep a packed copy.
   virtual void Prepack(int /*input*/, const Tensor& /*value*/) {}
+  // The bytes of those copies.
+  virtual size_t PackedBytes() const { return 0; }
+  // For profiles: which algorithm the run that just ended chose.
+  virtual std::string Describe(const KernelContext& /*context*/) const { return ""; }
 };
 
 struct KernelDef {

@@ -47,6 +47,22 @@ size_t PlaceBlocks(std::vector<Block>& blocks) {
   return total;
 }
 
+// The largest sum of blocks that live at one instruction: a lower bound of any arena.
+size_t LiveBytes(const std::vector<Block>& blocks, size_t instructions) {
+  std::vector<size_t> born(instructions + 1, 0), dead(instructions + 1, 0);
+  for (const Block& block : blocks) {
+    born[block.first] += block.bytes;
+    dead[std::min(block.last, static_cast<int>(instructions))] += block.bytes;
+  }
+  size_t live = 0, most = 0;
+  for (size_t i = 0; i <= instructions; ++i) {
+    live += born[i];
+    most = std::max(most, live);
+    live -= dead[i];
+  }
+  return most;
+}
+
 }  // namespace
 
 std::shared_ptr<const MemoryPlan> Program::MakePlan(const Frame& frame,
@@ -98,6 +114,9 @@ std::shared_ptr<const MemoryPlan> Program::MakePlan(const Frame& frame,
   plan->scratch_offset.assign(instructions_.size(), 0);
   plan->scratch_bytes.assign(instructions_.size(), 0);
   plan->arena_bytes = PlaceBlocks(blocks);
+  plan->live_bytes = LiveBytes(blocks, instructions_.size());
+  for (int s : output_slots_)
+    if (frame.slots[s].is_tensor()) plan->output_bytes += frame.slots[s].bytes();
   for (const Block& block : blocks) {
     if (block.slot == kNoSlot) {
       plan->scratch_offset[block.first] = block.offset;

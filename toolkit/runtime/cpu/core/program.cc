@@ -51,6 +51,9 @@ void Program::AddNode(const std::string& domain, const std::string& op_type,
     Fail(e.kind(), op_type, " '", name, "': ", e.what());
   }
   instruction.name = name;
+  for (const auto& [key, value] : attributes.all())
+    if (const auto* body = std::get_if<std::shared_ptr<Program>>(&value))
+      instruction.bodies.push_back(*body);
   instruction.inputs = std::move(inputs);
   instruction.outputs = std::move(outputs);
   instructions_.push_back(std::move(instruction));
@@ -136,20 +139,6 @@ void Program::DeriveDeaths() {
     dies_[end].push_back(static_cast<int>(s));
     if (instructions_[first_[memory]].def->gives) given_dies_[end].push_back(static_cast<int>(s));
   }
-}
-
-void Program::EnableProfile(bool on) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  profiling_ = on;
-  if (on) {
-    profile_ = std::make_unique<Profile>();
-    profile_->seconds.assign(instructions_.size(), 0.0);
-  }
-}
-
-Profile Program::TakeProfile() {
-  std::lock_guard<std::mutex> lock(mutex_);
-  return profile_ ? *profile_ : Profile{};
 }
 
 }  // namespace toolkit

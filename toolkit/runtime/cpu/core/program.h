@@ -8,32 +8,32 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "core/kernel.h"
+#include "core/profile.h"
 
 namespace toolkit {
 
 constexpr int kNoSlot = -1;
 
+class Program;
+
 struct Instruction {
   const KernelDef* def;
   std::unique_ptr<Kernel> kernel;
-  std::string name;          // The node's name, for messages.
-  std::vector<int> inputs;   // kNoSlot where an optional input is absent.
-  std::vector<int> outputs;  // kNoSlot where an optional output is not wanted.
+  std::string name;                              // The node's name, for messages.
+  std::vector<int> inputs;                       // kNoSlot where an optional input is absent.
+  std::vector<int> outputs;                      // kNoSlot where an optional output is not wanted.
+  std::vector<std::shared_ptr<Program>> bodies;  // That the kernel runs: attributes of If, Loop.
 };
 
 // A state (parameter, moment, running statistic) takes the value of a slot at the end of a run.
 struct Update {
   int state;
   int value;
-};
-
-struct Profile {
-  std::vector<double> seconds;  // One entry an instruction, summed over runs.
-  int64_t runs = 0;
 };
 
 // Offsets for one input signature, and what the first run learned.
@@ -44,6 +44,8 @@ struct MemoryPlan {
   std::vector<size_t> scratch_offset;  // By instruction.
   std::vector<size_t> scratch_bytes;   // By instruction.
   size_t arena_bytes = 0;
+  size_t live_bytes = 0;    // The most that is alive at one instruction.
+  size_t output_bytes = 0;  // Of values that the caller gets.
 };
 
 struct Frame;
@@ -79,8 +81,10 @@ class Program {
   size_t num_states() const { return state_slots_.size(); }
   size_t arena_bytes() const { return arena_bytes_.load(); }  // Of the latest plan.
 
+  // Times every instruction of the runs from now on, and of the bodies that they run.
   void EnableProfile(bool on);
   Profile TakeProfile();
+  MemoryReport Memory() const;
 
  private:
   friend struct Frame;
@@ -92,6 +96,9 @@ class Program {
   std::vector<Tensor> Collect(Frame& frame, bool share);
   void ApplyUpdates(Frame& frame);
   void DeriveDeaths();
+  void Record(int i, const KernelContext& context, const std::vector<Tensor>& slots, double start,
+              double seconds);
+  void AddMemory(MemoryReport& report, std::set<const void*>& seen) const;
 
   std::vector<Instruction> instructions_;
   std::vector<Tensor> slots_;  // Constants and states; undefined elsewhere.
@@ -108,7 +115,7 @@ class Program {
   // By instruction: values that die with it, all of them and those that brought their own memory.
   std::vector<std::vector<int>> dies_, given_dies_;
 
-  std::mutex mutex_;                                    // Guards what follows.
+  mutable std::mutex mutex_;                            // Guards what follows.
   std::list<std::shared_ptr<const MemoryPlan>> plans_;  // Most recent first, bounded.
   std::vector<std::unique_ptr<Frame>> frames_;
   std::unique_ptr<Profile> profile_;

@@ -106,6 +106,15 @@ class WideningKernel : public Kernel {
     constants_[input] = std::move(wide);
   }
 
+  size_t PackedBytes() const override {
+    size_t bytes = inner_->PackedBytes();
+    for (const auto& [input, value] : constants_) bytes += value.bytes();
+    return bytes;
+  }
+  std::string Describe(const KernelContext& c) const override {
+    return HalfOf(c) == DType::kUndefined ? inner_->Describe(c) : "widened";
+  }
+
  private:
   const Tensor* Constant(int input) const {
     const auto it = constants_.find(input);

@@ -87,6 +87,15 @@ class Conv : public Kernel {
       packed_double_ = std::make_unique<PackedConvWeights<double>>(w);
   }
 
+  size_t PackedBytes() const override {
+    return (packed_float_ ? packed_float_->bytes() : 0) +
+           (packed_double_ ? packed_double_->bytes() : 0);
+  }
+  std::string Describe(const KernelContext& c) const override {
+    const ConvShape s = attributes_.Resolve(c.input(0).shape(), c.input(1).shape());
+    return ConvAlgorithmName(ChooseConv(s, ConvPass::kForward, c.input(0).dtype(), choice_));
+  }
+
   void Run(KernelContext& c) const override {
     const Tensor &x = c.input(0), &w = c.input(1), *bias = c.optional_input(2);
     RequireSameType(x, w, "W");
@@ -161,6 +170,11 @@ class ConvGradInput : public Kernel {
   explicit ConvGradInput(const Attributes& attributes)
       : attributes_(attributes), choice_(ParseConvChoice(attributes)) {}
 
+  std::string Describe(const KernelContext& c) const override {
+    const ConvShape s = attributes_.Resolve(ShapeValue(c.input(2), "x_shape"), c.input(1).shape());
+    return DescribeConvInputGradient(s, c.input(0).dtype(), choice_);
+  }
+
   void Run(KernelContext& c) const override {
     const Tensor &dy = c.input(0), &w = c.input(1);
     RequireSameType(dy, w, "w");
@@ -185,6 +199,11 @@ class ConvGradWeight : public Kernel {
  public:
   explicit ConvGradWeight(const Attributes& attributes)
       : attributes_(attributes), choice_(ParseConvChoice(attributes)) {}
+
+  std::string Describe(const KernelContext& c) const override {
+    const ConvShape s = attributes_.Resolve(c.input(0).shape(), ShapeValue(c.input(2), "w_shape"));
+    return ConvAlgorithmName(ChooseConv(s, ConvPass::kWeightGradient, c.input(0).dtype(), choice_));
+  }
 
   void Run(KernelContext& c) const override {
     const Tensor &x = c.input(0), &dy = c.input(1);

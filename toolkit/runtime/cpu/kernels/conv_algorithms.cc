@@ -429,8 +429,10 @@ void WeightGradientDepthwise(const ConvShape& s, const T* x, const T* dy, T* dw)
 template <class T>
 const T* PackedConvWeights<T>::Get(const ConvShape& shape, ConvAlgorithm algorithm) {
   const int i = static_cast<int>(algorithm);
-  std::call_once(once_[i],
-                 [&] { packed_[i] = PackWeights(shape, algorithm, false, w_.data<T>()); });
+  std::call_once(once_[i], [&] {
+    packed_[i] = PackWeights(shape, algorithm, false, w_.data<T>());
+    bytes_ += packed_[i]->bytes();
+  });
   return reinterpret_cast<const T*>(packed_[i]->data());
 }
 
@@ -448,6 +450,12 @@ void ConvForward(const ConvShape& s, ConvAlgorithm algorithm, const T* x, const 
     packed = reinterpret_cast<const T*>(buffer->data());
   }
   RunForward(s, algorithm, x, w, packed, epilogue, y);
+}
+
+std::string DescribeConvInputGradient(const ConvShape& s, DType dtype, ConvChoice choice) {
+  ConvShape adjoint;
+  if (s.out_count() == 0 || !AdjointShape(s, &adjoint)) return "gemm";
+  return ConvAlgorithmName(ChooseConv(adjoint, ConvPass::kInputGradient, dtype, choice));
 }
 
 template <class T>

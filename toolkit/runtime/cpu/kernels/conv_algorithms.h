@@ -1,6 +1,7 @@
 // Convolution and its two adjoints over a resolved window.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 
@@ -39,6 +40,8 @@ ConvChoice ParseConvChoice(const Attributes& attributes);
 
 // The algorithm for a pass; an input gradient is asked for by its adjoint shape. conv_choice.cc
 ConvAlgorithm ChooseConv(const ConvShape& shape, ConvPass pass, DType dtype, ConvChoice choice);
+const char* ConvAlgorithmName(ConvAlgorithm algorithm);
+std::string DescribeConvInputGradient(const ConvShape& shape, DType dtype, ConvChoice choice);
 
 // Constant weights in the layouts of the algorithms that have run with them, each made once.
 template <class T>
@@ -46,11 +49,13 @@ class PackedConvWeights {
  public:
   explicit PackedConvWeights(const Tensor& w) : w_(w) {}
   const T* Get(const ConvShape& shape, ConvAlgorithm algorithm);
+  size_t bytes() const { return bytes_.load(); }  // Of all layouts.
 
  private:
   Tensor w_;  // Kept alive.
   std::once_flag once_[kConvAlgorithms];
   std::shared_ptr<Buffer> packed_[kConvAlgorithms];
+  std::atomic<size_t> bytes_{0};
 };
 
 // `packed`: of the same weights when they are constant, or null.

@@ -140,6 +140,12 @@ ConvChoice ParseConvChoice(const Attributes& attributes) {
        "algorithm must be auto, plain, direct, winograd2, winograd4 or transposed, got ", name);
 }
 
+const char* ConvAlgorithmName(ConvAlgorithm algorithm) {
+  constexpr const char* kNames[kConvAlgorithms] = {"pointwise", "depthwise", "im2col",    "direct",
+                                                   "winograd2", "winograd4", "transposed"};
+  return kNames[static_cast<int>(algorithm)];
+}
+
 ConvAlgorithm ChooseConv(const ConvShape& s, ConvPass pass, DType dtype, ConvChoice choice) {
   const ConvAlgorithm plain = Plain(s);
   if (dtype != DType::kFloat || choice == ConvChoice::kPlain) return plain;

@@ -20,6 +20,11 @@ class PackedConvInt8 {
   PackedConvInt8(const Tensor& w, int64_t group);
   bool defined() const { return !rows_.empty(); }
   const PackedRows& rows(int64_t group) const { return rows_[static_cast<size_t>(group)]; }
+  size_t bytes() const {
+    size_t bytes = ones_.bytes();
+    for (const PackedRows& rows : rows_) bytes += rows.bytes();
+    return bytes;
+  }
   const PackedRows& ones() const { return ones_; }  // One row that sums the columns.
 
  private:

@@ -22,6 +22,8 @@ class IntegerConv : public Kernel {
       packed_ = PackedConvInt8(w, group_);
   }
 
+  size_t PackedBytes() const override { return packed_.bytes(); }
+
  protected:
   IntegerConv(const Attributes& a, int w_input)
       : window_(a), group_(a.Int("group", 1)), w_input_(w_input) {

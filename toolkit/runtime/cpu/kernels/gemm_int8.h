@@ -37,6 +37,7 @@ class PackedRows {
   const void* panel(int64_t panel) const;
   const int32_t* sums() const { return sums_.data(); }
   bool defined() const { return rows_ > 0; }
+  size_t bytes() const { return owned_ ? owned_->bytes() : 0; }
   PackedRows() = default;
 
  private:
@@ -53,6 +54,7 @@ class PackedColumns {
   PackedColumns() = default;
   PackedColumns(int64_t k, int64_t n, const uint8_t* x, int64_t ld, uint8_t flip);
   bool defined() const { return n_ > 0; }
+  size_t bytes() const { return data_ ? data_->bytes() : 0; }
   int64_t n() const { return n_; }
   int64_t panels() const;
   const uint8_t* panel(int64_t panel) const;

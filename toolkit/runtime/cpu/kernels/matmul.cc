@@ -53,6 +53,7 @@ class PackedRight {
       PackGemmB<T>(trans, k, n, b.data<T>(), b.dim(1), reinterpret_cast<T*>(packed_->data()));
     });
   }
+  size_t bytes() const { return packed_ ? packed_->bytes() : 0; }
   template <class T>
   const T* data() const {
     return packed_ ? reinterpret_cast<const T*>(packed_->data()) : nullptr;
@@ -100,6 +101,7 @@ class MatMul : public Kernel {
   void Prepack(int input, const Tensor& value) override {
     if (input == 1) packed_.Pack(value, trans_b_);
   }
+  size_t PackedBytes() const override { return packed_.bytes(); }
 
   void Run(KernelContext& c) const override {
     const Tensor &a = c.input(0), &b = c.input(1);
@@ -179,6 +181,7 @@ class GemmOp : public Kernel {
   void Prepack(int input, const Tensor& value) override {
     if (input == 1) packed_.Pack(value, trans_b_);
   }
+  size_t PackedBytes() const override { return packed_.bytes(); }
 
   void Run(KernelContext& c) const override {
     const Tensor &a = c.input(0), &b = c.input(1);

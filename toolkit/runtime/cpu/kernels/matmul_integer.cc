@@ -96,6 +96,8 @@ class IntegerProduct : public Kernel {
     packed_ = PackedColumns(b.dim(0), b.dim(1), b.data<uint8_t>(), b.dim(1), FlipOfB(b.dtype()));
   }
 
+  size_t PackedBytes() const override { return packed_.bytes(); }
+
  protected:
   explicit IntegerProduct(int b_input) : b_input_(b_input) {}
   int b_input_;

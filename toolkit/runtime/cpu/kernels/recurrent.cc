@@ -210,6 +210,12 @@ class RecurrentKernel : public Kernel {
     });
   }
 
+  size_t PackedBytes() const override {
+    size_t bytes = 0;
+    for (const auto& packed : packed_) bytes += packed ? packed->bytes() : 0;
+    return bytes;
+  }
+
   void Run(KernelContext& c) const override {
     DispatchFloats(c.input(0).dtype(), [&](auto tag) { RunAs<typename decltype(tag)::type>(c); });
   }

@@ -1,0 +1,67 @@
+"""One side in a fresh process: seconds to import, load and run once, and the peak of its memory.
+
+    python benchmarks/first_run.py ours|onnxruntime|openvino MODEL.onnx INPUTS.npz THREADS
+
+Prints a JSON object. Nothing but numpy and the side is imported.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+def ours(path: str, threads: int) -> tuple[float, Callable[[Any], Any]]:
+    from toolkit.runtime import InferenceSession, SessionOptions
+
+    start = time.perf_counter()
+    session = InferenceSession(path, SessionOptions(intra_op_num_threads=threads))
+    return start, lambda feed: session.run(None, feed)
+
+
+def onnxruntime(path: str, threads: int) -> tuple[float, Callable[[Any], Any]]:
+    import onnxruntime
+
+    start = time.perf_counter()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return start, lambda feed: session.run(None, feed)
+
+
+def openvino(path: str, threads: int) -> tuple[float, Callable[[Any], Any]]:
+    import openvino
+
+    start = time.perf_counter()
+    config = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
+    model = openvino.Core().compile_model(path, "CPU", {**config, "PERFORMANCE_HINT": "LATENCY"})
+    return start, lambda feed: model(feed)
+
+
+def peak_mib() -> float:
+    """The largest resident set of this process so far."""
+    with open("/proc/self/status") as status:
+        lines = dict(line.split(":", 1) for line in status)
+    return int(lines["VmHWM"].split()[0]) / 1024
+
+
+def main() -> None:
+    side, path, inputs, threads = sys.argv[1:]
+    feed = dict(np.load(inputs))
+    start = time.perf_counter()
+    loading, run = globals()[side](path, int(threads))
+    loaded = time.perf_counter()
+    run(feed)
+    done = time.perf_counter()
+    report = {"import": loading - start, "load": loaded - loading, "run": done - loaded}
+    print(json.dumps({**report, "mib": peak_mib()}))
+
+
+if __name__ == "__main__":
+    main()
