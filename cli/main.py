@@ -12,6 +12,7 @@ from toolkit.cli.context import Context, ExitCode
 
 _COMMANDS = {
     "convert": "Rewrite a model: opset, functions inlined.",
+    "grad": "Write a model that also computes gradients of a model.",
     "info": "Show what a model is: inputs, outputs, operators, parameters.",
     "ops": "List the operators that run and differentiate.",
     "run": "Run a model on arrays, an image or random input.",
