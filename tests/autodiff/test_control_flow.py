@@ -283,8 +283,47 @@ EDITED = """g (double[N] x, double[N] z, double[N] w) => (double[N] y) {
     q = SequenceAt (i, last)
     o = Optional (p)
     u = OptionalGetElement (o)
+    f = SequenceErase (s)
+    g = SequenceAt (f, one)
     uq = Mul (u, q)
-    y = Mul (uq, uq)
+    ug = Mul (uq, g)
+    y = Mul (ug, uq)
+}"""
+
+TWICE = """g (int64 n, double[N] x) => (double[N] y) {
+    one = Constant <value_int = 1> ()
+    yes = Cast <to = 9> (one)
+    y = Loop (n, yes, x) <body = turn (int64 i, bool c, double[N] a) => (bool more, double[N] b) {
+        more = Identity (c)
+        ax = Mul (a, x)
+        b = Sin (ax)
+    }>
+}"""
+
+SUMS = GROWING.replace("(double[M] y)", "(double[M] y, double[T] z)").replace(
+    "    y = Loop", "    y, z = Loop"
+).replace("double[L] b)", "double[L] b, double t)").replace(
+    "        s = Sin", "        t = ReduceSumSquare <keepdims = 0> (a)\n        s = Sin"
+)  # fmt: skip
+
+SCAN_READS = """g (double[T,N] x, double[N] h) => (double[N] y) {
+    zero = Constant <value_int = 0> ()
+    parts = SplitToSequence <axis = 0, keepdims = 0> (x)
+    y = Scan <num_scan_inputs = 1, body = step (double[N] s, double[N] e) => (double[N] o) {
+        f = SequenceAt (parts, zero)
+        ef = Mul (e, f)
+        se = Mul (s, ef)
+        o = Sin (se)
+    }> (h, x)
+}"""
+
+MAPPED_TWICE = """g (double[N] x, double[M] z) => (double[K] y) {
+    s = SequenceConstruct (x, z)
+    r = SequenceMap (s, s) <body = item (double[P] a, double[P] c) => (double[P] b) {
+        d = Exp (c)
+        b = Mul (a, d)
+    }>
+    y = ConcatFromSequence <axis = 0> (r)
 }"""
 
 
@@ -318,20 +357,24 @@ CASES = {
     "sequence_read_in_loop": (READ, {"x": ROWS, "w": W}),
     "mapped": (MAPPED, {"x": X, "z": W[:2], "w": np.array(0.7)}),
     "edited": (EDITED, {"x": X, "z": W, "w": X + W}),
+    "initial_and_captured": (TWICE, {"n": int64(3), "x": X}),
+    "growing_with_sums": (SUMS, {"n": int64(3), "x": X, "w": W}),
+    "scan_reads_sequence": (SCAN_READS, {"x": ROWS, "h": X}),
+    "mapped_twice": (MAPPED_TWICE, {"x": X, "z": W[:2]}),
 }
 
 # Where onnx.reference falls short: types of optionals, sizes of SplitToSequence, values that a
 # SequenceMap captures; its Loop joins matrices instead of stacking them, and stacks one at least.
 NOT_THERE = {
     "edited", "mapped", "append", "sequence_read_in_loop", "broadcast_in_loop",
-    "nested_no_inner_turn",
+    "nested_no_inner_turn", "scan_reads_sequence", "mapped_twice", "growing_with_sums",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_gradient(name):
     text, feeds = CASES[name]
-    since = 17 if name == "mapped" else 15 if name == "edited" else 13
+    since = 17 if name.startswith("mapped") else 15 if name == "edited" else 13
     check(model(text), feeds, opsets=(since, 21), reference=name not in NOT_THERE)
 
 

@@ -184,6 +184,49 @@ def test_gradient(name, dtype):
     np.testing.assert_allclose(dx, x.grad.numpy(), rtol=rtol, atol=atol)
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_a_vector_is_one_row(name):
+    attributes, _, _ = CASES[name]
+    op_type = name.partition("_")[0]
+    inputs = {"ArrayFeatureExtractor": ["x", "i"], "FeatureVectorizer": ["x", "x"]}
+    outputs = ["label", "y"] if op_type.endswith("Classifier") else ["y"]
+    node = helper.make_node(
+        op_type, inputs.get(op_type, ["x"]), outputs, domain="ai.onnx.ml", **attributes
+    )
+    found = []
+    for shape in ([3], [1, 3]):
+        graph = helper.make_graph(
+            [node], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+            [onnx.numpy_helper.from_array(AT, "i")],
+        )  # fmt: skip
+        opsets = [helper.make_opsetid("", 21), helper.make_opsetid("ai.onnx.ml", 4)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+        y = InferenceSession(model.SerializeToString()).run(["y"], {"x": X[0].reshape(shape)})[0]
+        graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, y.shape))
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+        dy = np.random.default_rng(2).normal(size=y.size).reshape(y.shape).astype(np.float32)
+        graded = InferenceSession(grad_model(model, ["x"]).SerializeToString())
+        dx = graded.run(["d_x"], {"x": X[0].reshape(shape), "d_y": dy})[0]
+        assert list(dx.shape) == shape
+        found.append(dx.ravel())
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
+
+
+def test_features_of_an_array_of_rank_3():
+    node = helper.make_node("ArrayFeatureExtractor", ["x", "i"], ["y"], domain="ai.onnx.ml")
+    infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [2, 4, 3]) for n in "xy"]
+    graph = helper.make_graph(
+        [node], "g", infos[:1], infos[1:], [onnx.numpy_helper.from_array(AT, "i")]
+    )
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("ai.onnx.ml", 4)]
+    model = grad_model(helper.make_model(graph, opset_imports=opsets, ir_version=10), ["x"])
+    x, dy = np.random.default_rng(3).normal(size=(2, 2, 4, 3)).astype(np.float32)
+    (dx,) = InferenceSession(model.SerializeToString()).run(["d_x"], {"x": x, "d_y": dy})
+    want = np.stack([dy[..., 1], 0 * dy[..., 1], dy[..., 0] + dy[..., 2]], -1)
+    np.testing.assert_allclose(dx, want, rtol=1e-6)
+
+
 def test_coupled_probabilities_are_refused():
     attributes, _, _ = CASES["SVMClassifier_RBF"]
     node = helper.make_node("SVMClassifier", ["x"], ["l", "y"], domain="ai.onnx.ml", **attributes,

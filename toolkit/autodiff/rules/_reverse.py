@@ -294,11 +294,9 @@ def _stack(node: ir.Node, body: ir.Graph, value: ir.Value) -> ir.Value:
     body.append(keep)
     body.outputs.append(kept)
     count = len(node.outputs)
-    old_stacks = count - (len(node.inputs) - _scanned(node))
     for name in ("scan_output_axes", "scan_output_directions"):
         if name in node.attributes:
-            old = list(node.attributes[name].as_ints())
-            node.attributes[name] = ir.AttrInt64s(name, [*old, *[0] * (old_stacks + 1 - len(old))])
+            node.attributes[name] = ir.AttrInt64s(name, [*node.attributes[name].as_ints(), 0])
     node.resize_outputs(count + 1)
     result = node.outputs[count]
     result.name = f"{node.outputs[0].name or node.name or node.op_type}.{value.name or 'turn'}"
@@ -422,7 +420,7 @@ def _emit_loop(
     if len(body):
         inner.before = body[0]
     with arithmetic(inner):
-        last = inner.Sub(inner.Sub(turns, inner.const(np.int64(1))), turn)
+        last = inner.Sub(inner.const(np.int64(-1)), turn)  # Counted from the end.
         for s in slices:
             element = inner.Gather(s.whole, last if s.direction else turn, axis=s.axis)
             s.formal.replace_all_uses_with(element, replace_graph_outputs=True)
