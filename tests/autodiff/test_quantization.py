@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -147,6 +148,11 @@ def test_float8_passes_straight_through(kind):
     constants = {"s": np.float32(0.5).reshape(())}
     dx = gradients(model(nodes, {"x": x}, constants), {"x": x}, dy)[0]
     np.testing.assert_array_equal(dx, [1, 2, 0, 0])
+    x[2:] = np.array([0.45, -0.55]) * float(
+        ml_dtypes.finfo(helper.tensor_dtype_to_np_dtype(kind)).max
+    )
+    dx = gradients(model(nodes, {"x": x}, constants), {"x": x}, dy)[0]
+    np.testing.assert_array_equal(dx, [1, 2, 3, 0])
 
 
 def test_dynamic_quantization_passes_straight_through():

@@ -13,6 +13,7 @@ def axis_samples(d):
                         ((0, 3), -1), ((3, 2, 2, 5), -2), ((2, 130), -1)):  # fmt: skip
         yield S(d(*shape), axis=axis)
     yield S(d(3, 7))
+    yield S(d(2, 3, 5))
 
 
 def axis_row(op_type: str, **row) -> OpInfo:

@@ -61,6 +61,7 @@ def plain_attention(d):
         how = {"is_causal": causal} | heads_of(SMALL, packed)
         for mask in (None, *masks(d, SMALL, 3)):
             yield S(*qkv(d, SMALL, packed), mask, *past_of(d, SMALL, 3), outputs=3, **how)
+    yield S(*qkv(d, SMALL), None, *past_of(d, SMALL, 3))
     for sizes, causal in itertools.product((SMALL, DECODE), (0, 1)):
         seen = i64(5, 2)
         yield S(*qkv(d, sizes), None, None, None, seen, is_causal=causal)

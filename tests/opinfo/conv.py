@@ -51,7 +51,11 @@ def transpose_samples(d):
     ):
         yield S(d(*x), d(*w), d(w[1] * attrs.get("group", 1)), **attrs)
     yield S(d(1, 2, 4, 4), d(2, 3, 3, 3), auto_pad="SAME_UPPER", strides=[2, 2])
+    yield S(d(1, 2, 4, 5), d(2, 3, 2, 3), auto_pad="SAME_LOWER", dilations=[2, 3])
     yield S(d(1, 2, 4, 4), d(2, 3, 3, 3), output_shape=[9, 10], strides=[2, 2])
+    yield S(
+        d(1, 2, 4, 5), d(2, 3, 2, 3), output_shape=[8, 12], strides=[2, 3], output_padding=[1, 2]
+    )
 
 
 def pads_of(spatial: tuple[int, ...], kernel: tuple[int, ...], attrs: dict) -> list[int]:

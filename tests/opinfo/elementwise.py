@@ -118,7 +118,7 @@ ROWS = [
         if d.floating else []),
     binary("Mod", right="nonzero", dtypes=("int32", "int64"), special=False),
     binary("Mod", right="nonzero", dtypes=NUMBERS, special=False, attributes=[{"fmod": 1}]).but(
-        variant="fmod", kinks=()),
+        variant="fmod", kinks=(), grad=(0, 1)),
     OpInfo("Pow", pow_samples, dtypes=NUMBERS, reference=pow_reference,
            why="computes in the base's type after casting the exponent",
            big=lambda d: [S(d.positive(70_001), d.positive(70_001))]),
@@ -126,7 +126,7 @@ ROWS = [
     extremes("Min"),
     variadic("Mean", reference=mean_reference, why="it does not broadcast"),
     variadic("Sum"),
-    OpInfo("Clip", clip_samples, dtypes=NUMBERS, kinks=(-1, 0, 1, 2, 3),
+    OpInfo("Clip", clip_samples, dtypes=NUMBERS, kinks=(-1, 0, 1, 2, 3), grad=(0, 1, 2),
            big=lambda d: [S(d(100_003), d.scalar(0), d.scalar(1))],
            special=lambda d: [S(specials(d), d.scalar(0), d.scalar(1))]),
 ]  # fmt: skip

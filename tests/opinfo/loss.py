@@ -99,6 +99,8 @@ def softmax_grad_samples(log: bool):
         for shape, axis in (((7,), -1), ((3, 65), 1), ((2, 3, 5), 1), ((2, 5, 3), 0), ((0, 3), -1)):
             y = log_softmax(d(*shape), axis)
             yield S((y if log else np.exp(y)).astype(d.dtype), d(*shape), axis=axis)
+        y = log_softmax(d(2, 3, 5), -1)
+        yield S((y if log else np.exp(y)).astype(d.dtype), d(2, 3, 5))
 
     return samples
 

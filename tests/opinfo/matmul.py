@@ -108,6 +108,8 @@ ROWS = [
            grad_samples=einsum_grad_samples,
            big=lambda d: [S(d(3, 65, 4, 33), d(3, 70, 4, 33), equation="bqhd,bkhd->bhqk"),
                           S(d(1000, 70), d(1000, 70), equation="bi,bi->b")]),
+    OpInfo("Einsum", lambda d: [S(d(3, 4), d(4), equation="...i,...i->..."), S(d(4), d(2, 3, 4), equation="...i,...i")],
+           variant="ranks", tolerance=4, ort="wants ellipses of one rank"),
     OpInfo("Det", det_samples, reference=det, why="half precision", tolerance=8,
            grad_samples=lambda d: [S(d(*s, low=-1, high=1)) for s in ((1, 1), (2, 2), (2, 3, 3), (4, 4), (0, 2, 2))]
            + [S(d.scalar([[1, 2], [2, 4]]))],

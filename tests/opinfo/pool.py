@@ -133,6 +133,8 @@ def average_grad_samples(d):
 
 
 def lp_samples(d):
+    yield S(d(1, 2, 7), kernel_shape=[3], p=3)
+    yield S(d(1, 2, 8, 7), **CEIL_PADS)
     for x, attrs in POOLS:
         yield S(d(*x), **attrs)
         yield S(d(*x), p=1, **attrs)
@@ -184,7 +186,7 @@ ROWS = [
            big=lambda d: [S(d(*BIG), **BIG_POOL)]),
     global_row("GlobalAveragePool"),
     global_row("GlobalMaxPool", distinct=True, reference=global_max, why="its shape is wrong but for 4-d"),
-    global_row("GlobalLpPool", attributes=[{}, {"p": 1}], kinks=(0,), tolerance=4,
+    global_row("GlobalLpPool", attributes=[{}, {"p": 1}, {"p": 3}], kinks=(0,), tolerance=4,
                reference=global_lp, why="onnx.reference lacks it"),
     OpInfo("MaxPoolGrad", max_grad_samples, "toolkit.grad", reference=max_grad_reference, grad=(1,),
            big=lambda d: [S(d(*BIG), d(2, 9, 33, 32), **BIG_POOL)]),

@@ -50,13 +50,15 @@ def composite_dropout_samples(d):
     for i, shape in enumerate(((7,), (65,), (2, 3, 17), (0, 3), ())):
         yield S(d(*shape), STATES[i % 4], outputs=2, ratio=(0.5, 0.1, 0.9)[i % 3], call=i)
     yield S(d(5), state(), outputs=2, ratio=0.0, call=0)
+    yield S(d(5), state(), outputs=2, ratio=1.0, call=0)
 
 
 def composite_dropout(sample: Sample) -> list[np.ndarray]:
     x, key = sample.inputs
     ratio, call = sample.attributes.get("ratio", 0.5), sample.attributes.get("call", 0)
     mask = (uniforms(x.size, key, call, np.dtype(np.float32)) >= np.float32(ratio)).reshape(x.shape)
-    return [(x * mask / x.dtype.type(1 - ratio)).astype(x.dtype), mask]
+    kept = 1 - ratio if ratio < 1 else 1
+    return [(x * mask / x.dtype.type(kept)).astype(x.dtype), mask]
 
 
 def generator_samples(d):

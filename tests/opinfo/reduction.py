@@ -85,6 +85,15 @@ def cum_samples(d):
     yield S(d(2, 0), np.int64(0))
 
 
+def cum_prod_samples(d):
+    table = list(cum_samples(d))
+    for attrs in ({}, {"exclusive": 1}, {"reverse": 1}, {"exclusive": 1, "reverse": 1}):
+        x = d.nonzero(3, 7, low=0.5, high=1.5)
+        x[0, 3] = x[1, 2] = x[1, 5] = x[2, 0] = 0
+        yield S(x, np.int64(1), **attrs)
+    yield from table
+
+
 def top_k_reference(sample: Sample) -> list[np.ndarray]:
     x, k = sample.inputs
     axis = sample.attributes.get("axis", -1)
@@ -183,7 +192,7 @@ ROWS = [
     arg_row("ArgMin"),
     OpInfo("CumSum", cum_samples, dtypes=NUMBERS, tolerance=4,
            big=lambda d: [S(d(37, 1003), np.int64(1)), S(d(1003, 65), np.int64(0), reverse=1)]),
-    OpInfo("CumProd", cum_samples, dtypes=FLOATS, tolerance=16),
+    OpInfo("CumProd", cum_prod_samples, dtypes=FLOATS, tolerance=16),
     OpInfo("TopK", top_k_samples, grad_samples=lambda d: list(top_k_samples(d))[:-2], dtypes=NUMBERS, reference=top_k_reference,
            why="the lower index comes first among equals",
            big=lambda d: [S(d(65, 1003), i64(10), outputs=2)]),

@@ -244,7 +244,7 @@ ROWS = [
     move("Split", split_samples, lambda d: [S(d(301, 99), outputs=3, axis=1, num_outputs=3)]),
     move("Slice", slice_samples, lambda d: [S(d(301, 301), i64(5, 3), i64(300, 299), i64(0, 1), i64(1, 2))],
          reference=slice_reference, why="it fails on the extreme bounds"),
-    move("Pad", pad_samples, lambda d: [S(d(301, 301), i64(1, 2, 3, 4))], reference=pad_reference,
+    move("Pad", pad_samples, lambda d: [S(d(301, 301), i64(1, 2, 3, 4))], reference=pad_reference, grad=(0, 2),
          why="negative pads, axes"),
     move("Tile", tile_samples, lambda d: [S(d(37, 65), i64(9, 5))]),
     move("Expand", expand_samples, lambda d: [S(d(301, 1), i64(301, 301))]),

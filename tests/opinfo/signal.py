@@ -163,7 +163,7 @@ def mel(sample: Sample) -> list[np.ndarray]:
 
 ROWS = [
     OpInfo("DFT", dft_samples, reference=dft, why="its f32 sums and integer axis", tolerance=8,
-           grad_samples=dft_grad_samples,
+           grad_samples=dft_grad_samples, grad=(0,),
            big=lambda d: [S(d(37, 1000, 2)), S(d(1000, 37, 1), None, number(0), onesided=1), S(d(1, 20_000, 2)),
                           S(d(2, 1021, 2), inverse=1), S(d(3, 6000, 2), onesided=1, inverse=1)]),
     OpInfo("STFT", stft_samples, reference=stft, why="its f32 sums", tolerance=8,

@@ -8,7 +8,6 @@ from __future__ import annotations
 from toolkit.autodiff.backward import gradients
 from toolkit.autodiff.model import grad_model
 from toolkit.autodiff.registry import (
-    bilinear,
     derivative,
     linear,
     not_differentiable,
@@ -17,7 +16,6 @@ from toolkit.autodiff.registry import (
 )
 
 __all__ = [
-    "bilinear",
     "derivative",
     "grad_model",
     "gradients",

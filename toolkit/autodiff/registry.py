@@ -161,26 +161,6 @@ def linear(op_type: str, transpose: Callable[[Vjp], Result], domain: str = "") -
     _RULES[domain, op_type] = Entry(rule)
 
 
-def bilinear(
-    op_type: str, left: Rule, right: Rule, domain: str = "", broadcasts: bool = False
-) -> None:
-    """Register an operator linear in each of its first two inputs by its two transposes.
-
-    Args:
-        op_type: the operator.
-        left: `(c, dy, b) -> da`.
-        right: `(c, dy, a) -> db`.
-        domain: its domain.
-        broadcasts: as in `vjp`.
-    """
-
-    def rule(c: Vjp, x: ir.Value, w: ir.Value, *rest: ir.Value | None) -> Result:
-        return lambda: left(c, c.dy, w), lambda: right(c, c.dy, x)
-
-    rule.__doc__ = f"{op_type}(a, b): da = Lᵀ(dy, b), db = Rᵀ(dy, a)."
-    _RULES[domain, op_type] = Entry(rule, broadcasts)
-
-
 def not_differentiable(*op_types: str, reason: str, domain: str = "") -> None:
     """Record that no gradient flows through operators: it is zero wherever it exists, or undefined.
 

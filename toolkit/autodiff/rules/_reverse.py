@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,8 @@ import numpy as np
 import onnx_ir as ir
 
 from toolkit.autodiff.registry import Vjp
+from toolkit.autodiff.rules._draws import offer, require_repeatable
 from toolkit.autodiff.sequences import add_sequences, finish, is_sequence, zeros_of
-from toolkit.errors import UnsupportedOperatorError
 from toolkit.graph.build import Builder, arithmetic, constant_of
 from toolkit.graph.build_infer import known_dims
 from toolkit.graph.subgraphs import copy, prune
@@ -101,7 +101,7 @@ def reverse(
         finish(t.b, new)
     prune(graph)
     require_repeatable(c, graph)
-    slices = _kept(c, body, t.inputs, states, elements)
+    slices = _kept(c, body, t.inputs, states, elements, t.drawn)
     slices += [
         Slices(c.cotangents[s.outer], cotangents[s.inner], s.axis, 1 - s.direction)
         for s in arriving
@@ -115,31 +115,6 @@ def reverse(
     sources = [*(c.inputs[states[j].actual] for j in carried), *summed]
     sources += [c.inputs[e.actual] for e in cut]
     return _gathered(c, sources, made)
-
-
-_RANDOM = frozenset(
-    {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"}
-    | {"Bernoulli", "Multinomial"}
-)
-
-
-def require_repeatable(c: Vjp, graph: ir.Graph) -> None:
-    """What a gradient computes again must give what it gave before.
-
-    Raises:
-        UnsupportedOperatorError: it draws random numbers.
-    """
-    for node in graph.all_nodes():
-        trains = node.op_type == "Dropout" and len(node.inputs) > 2 and node.inputs[2] is not None
-        if trains:
-            mode = constant_of(node.inputs[2])
-            trains = mode is None or bool(mode.any())
-        if not node.domain and (trains or node.op_type in _RANDOM):
-            raise UnsupportedOperatorError(
-                f"{c.node.op_type} '{c.node.name}': a body without random numbers is required to "
-                f"differentiate it, got {node.op_type} '{node.name}'. Draw them before, and read "
-                "them in the body."
-            )
 
 
 def _gathered(c: Vjp, sources: Sequence[V], made: Sequence[V]) -> dict[ir.Value, ir.Value]:
@@ -201,8 +176,9 @@ def _kept(
     formal: Sequence[ir.Value],
     states: Sequence[Input],
     elements: Sequence[Input],
+    drawn: Mapping[ir.Value, ir.Value],
 ) -> list[Slices]:
-    """What the gradient of the body reads of the inputs of the body."""
+    """What the gradient of the body reads of the inputs of the body, and of what it drew."""
     slices = [
         Slices(c.inputs[e.actual], formal[e.formal], e.axis, 1 - e.direction)
         for e in elements
@@ -220,8 +196,10 @@ def _kept(
             graph = formal[1].graph
             assert graph is not None
             _always(graph, formal[1])
-    wholes = _stacked(c, [body.inputs[k] for k in wanted])
-    slices += [Slices(w, formal[k], 0, 1) for k, w in zip(wanted, wholes, strict=True)]
+    pairs = [(body.inputs[k], formal[k]) for k in wanted]
+    pairs += [(value, inner) for value, inner in drawn.items() if inner.uses()]
+    wholes = _stacked(c, [value for value, _ in pairs])
+    slices += [Slices(w, inner, 0, 1) for w, (_, inner) in zip(wholes, pairs, strict=True)]
     return slices
 
 
@@ -279,9 +257,11 @@ def _stacked(c: Vjp, values: Sequence[ir.Value]) -> list[ir.Value]:
         return []
     node = c.node
     body = node.attributes["body"].as_graph()
-    at = [list(body.inputs).index(v) for v in values]
+    for value in values:
+        offer(c, value)
     if c.fixed:  # It has run: once more, with these outputs.
-        body, _ = copy(body)
+        body, made = copy(body)
+        values = [v for v in (made[value] for value in values) if v is not None]
         attributes = [a for a in node.attributes.values() if a.name != "body"]
         attributes.append(ir.AttrGraph("body", body))
         old = node
@@ -289,7 +269,7 @@ def _stacked(c: Vjp, values: Sequence[ir.Value]) -> list[ir.Value]:
         for value, like in zip(node.outputs, old.outputs, strict=True):
             value.type, value.shape = like.type, like.shape
         c.b.append(node)
-    return [_stack(node, body, body.inputs[i]) for i in at]
+    return [_stack(node, body, value) for value in values]
 
 
 def _stack(node: ir.Node, body: ir.Graph, value: ir.Value) -> ir.Value:
@@ -314,11 +294,9 @@ def _stack(node: ir.Node, body: ir.Graph, value: ir.Value) -> ir.Value:
     body.append(keep)
     body.outputs.append(kept)
     count = len(node.outputs)
-    old_stacks = count - (len(node.inputs) - _scanned(node))
     for name in ("scan_output_axes", "scan_output_directions"):
         if name in node.attributes:
-            old = list(node.attributes[name].as_ints())
-            node.attributes[name] = ir.AttrInt64s(name, [*old, *[0] * (old_stacks + 1 - len(old))])
+            node.attributes[name] = ir.AttrInt64s(name, [*node.attributes[name].as_ints(), 0])
     node.resize_outputs(count + 1)
     result = node.outputs[count]
     result.name = f"{node.outputs[0].name or node.name or node.op_type}.{value.name or 'turn'}"
@@ -442,7 +420,7 @@ def _emit_loop(
     if len(body):
         inner.before = body[0]
     with arithmetic(inner):
-        last = inner.Sub(inner.Sub(turns, inner.const(np.int64(1))), turn)
+        last = inner.Sub(inner.const(np.int64(-1)), turn)  # Counted from the end.
         for s in slices:
             element = inner.Gather(s.whole, last if s.direction else turn, axis=s.axis)
             s.formal.replace_all_uses_with(element, replace_graph_outputs=True)

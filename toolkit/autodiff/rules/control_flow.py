@@ -2,7 +2,8 @@
 
 What a body computes is computed again in its gradient: kept are only the states that enter each
 turn, and of those only the ones that the gradient reads, as stacked outputs of the forward node. An
-If keeps nothing, since the branch not taken would have to make up values of unknown shapes.
+If keeps nothing, since the branch not taken would have to make up values of unknown shapes. What is
+drawn at random is an output of the forward node too, and read in the gradient.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 import onnx_ir as ir
 
 from toolkit.autodiff.registry import Vjp, vjp
-from toolkit.autodiff.rules._reverse import Input, Output, require_repeatable, reverse
+from toolkit.autodiff.rules._draws import offer, read, require_repeatable
+from toolkit.autodiff.rules._reverse import Input, Output, reverse
 from toolkit.autodiff.sequences import add_sequences, empty, finish, is_sequence, loop, zeros_of
 from toolkit.graph.build import Builder, arithmetic
 from toolkit.graph.subgraphs import copy, prune
@@ -31,11 +33,13 @@ class Transposed:
         b: writes into the copy.
         inputs: the copy's inputs.
         found: cotangents of those and of captured values, where a path leads to them.
+        drawn: for each value that the body draws at random, what the copy reads instead.
     """
 
     b: Builder
     inputs: list[ir.Value]
     found: Found
+    drawn: Found
 
 
 def transpose(
@@ -51,12 +55,13 @@ def transpose(
     """
     from toolkit.autodiff.backward import gradients
 
-    graph, _ = copy(body)
+    graph, made = copy(body)
+    drawn = read(body, made)
     formal = list(graph.inputs)
     wrt = [*(formal[i] for i in inputs), *c.captured]
     found = gradients(graph, list(graph.outputs), cotangents, wrt, c.functions)
     pairs = {v: d for v, d in zip(wrt, found, strict=True) if d is not None}
-    return Transposed(Builder(graph), formal, pairs)
+    return Transposed(Builder(graph), formal, pairs, drawn)
 
 
 @vjp("If", all_outputs=True)
@@ -74,10 +79,35 @@ def if_(c: Vjp, condition: V) -> Any:
             finish(t.b, [t.found[v] if v in t.found else zeros_of(t.b, v) for v in wanted])
         assert isinstance(t.b.graph, ir.Graph)
         prune(t.b.graph)
+        for value, inner in t.drawn.items():
+            if inner.uses():
+                inner.replace_all_uses_with(_given(c, name, value))
         require_repeatable(c, t.b.graph)
         graphs[name] = ir.AttrGraph(name, t.b.graph)
     made = c.b.call("", "If", [condition], graphs, len(wanted))
     return dict(zip(wanted, [made] if len(wanted) == 1 else made, strict=True))
+
+
+def _given(c: Vjp, name: str, value: ir.Value) -> ir.Value:
+    """What one branch of an If drew as an output of the If; the other branch gives nothing."""
+    for out, result in zip(c.attr(name).outputs, c.node.outputs, strict=True):
+        made = out.producer()
+        if made is not None and made.meta.get("saved") and made.inputs[0] is value:
+            return result
+    offer(c, value)
+    assert value.dtype is not None
+    for branch in ("then_branch", "else_branch"):
+        b = Builder(c.attr(branch))
+        nothing = [0] * (0 if value.shape is None else len(value.shape))
+        kept = b.Identity(value if branch == name else b.zeros(b.ints(nothing), value.dtype))
+        kept.producer().meta["saved"] = True
+        c.attr(branch).outputs.append(kept)
+    c.node.resize_outputs(len(c.node.outputs) + 1)
+    result = c.node.outputs[-1]
+    result.type = value.type
+    if value.shape is not None:
+        result.shape = ir.Shape([None] * len(value.shape))
+    return result
 
 
 @vjp("Loop", all_outputs=True)

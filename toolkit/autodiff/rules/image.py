@@ -162,7 +162,7 @@ class _Deformed:
         for d in range(space):
             taps = self._line(b.dim(self.w, 2 + d), d, c.attr("dilations", (1,) * space)[d])
             steps = self._line(b.dim(c.y, 2 + d), space + d, c.attr("strides", (1,) * space)[d])
-            pad = c.attr("pads", (0,) * (2 * space))[d]
+            pad = c.attr("pads", (0,) * space)[d]
             both = b.Concat(b.Shape(self.w, start=2), b.Shape(c.y, start=2), axis=0)
             base = self.shaped(b.Expand(taps + steps - pad, both), self.taps, self.points)
             moved = b.Squeeze(b.Slice(self.offset, [d], [d + 1], [3]), [3])

@@ -31,7 +31,7 @@ def gather_nd(c: Vjp, x: V, indices: V) -> V:
     b, batch = c.b, c.attr("batch_dims")
     if batch:
         rank = rank_of(c, indices)
-        lead = b.Concat(b.Shape(indices, end=rank - 1), [1], axis=0)
+        lead = b.Concat(b.Shape(indices, end=-1), [1], axis=0)
         columns = []
         for axis in range(batch):
             n = b.Squeeze(b.dim(indices, axis), [0])

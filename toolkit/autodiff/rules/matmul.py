@@ -39,7 +39,7 @@ def matmul(c: Vjp, a: V, w: V) -> Result:
             dx = b.Gemm(_tall(c, left), _tall(c, dy), transA=1)
         else:
             dx = b.MatMul(swap_last(b, left, ra), dy)
-        return b.Squeeze(dx, [-1]) if column else dx
+        return b.Squeeze(dx, [1]) if column else dx
 
     return da, dw
 
@@ -47,8 +47,9 @@ def matmul(c: Vjp, a: V, w: V) -> Result:
 def _tall(c: Vjp, x: V) -> V:
     """A stack of matrices as one tall matrix."""
     dims = known_dims(x)
-    if dims and isinstance(dims[-1], int) and dims[-1]:
-        return c.b.Reshape(x, [-1, dims[-1]])
+    width = dims[-1] if dims else None
+    if isinstance(width, int) and width:
+        return c.b.Reshape(x, [-1, width])
     return c.b.Reshape(x, c.b.Concat(c.b.ints([-1]), c.b.dim(x, -1), axis=0))
 
 

@@ -1,4 +1,4 @@
-"""Gradients of ai.onnx.ml: what scales, selects and multiplies; trees and labels have none."""
+"""Gradients of ai.onnx.ml: what scales and selects; trees and labels have none."""
 
 from __future__ import annotations
 
@@ -59,42 +59,41 @@ def array_feature_extractor(c: Vjp, x: V, indices: V) -> Result:
     return named_like(c.grad("GatherGrad", dy, flat, shape, axis=axis), x), None
 
 
-@vjp("LinearRegressor", domain=ML)
-def linear_regressor(c: Vjp, x: V) -> V:
-    """y = x Wᵀ + b: dx = dy W, without a post_transform."""
-    if c.attr("post_transform") not in (None, "NONE", b"NONE"):
-        return NotImplemented
-    targets = int(c.attr("targets", 1))
-    weight = np.asarray(c.attr("coefficients"), np.float32).reshape(targets, -1)
-    return named_like(c.b.Reshape(c.b.MatMul(c.dy, c.b.const(weight)), c.b.shape(x)), x)
-
-
 @vjp("FeatureVectorizer", domain=ML)
 def feature_vectorizer(c: Vjp, *inputs: V) -> Result:
-    """Each dx is its columns of dy."""
-    widths = [int(w) for w in c.attr("inputdimensions")]
-    results, start = [], 0
-    for x, width in zip(inputs, widths, strict=True):
-        part = c.b.Slice(c.dy, [start], [start + width], [-1])
-        results.append(named_like(c.b.Reshape(part, c.b.shape(x)), x))
-        start += width
+    """Each dx is its columns of dy, cut or padded with zeros to its own width."""
+    b, given = c.b, c.attr("inputdimensions")
+    dy, start, results = c.dy, b.ints([0]), []
+    for i, x in enumerate(inputs):
+        own = b.dim(x, -1)
+        width = own if given is None else b.ints([int(given[i])])
+        end = start + width
+        part = b.Slice(dy, start, b.Min(end, start + own), [1])
+        if given is not None:
+            missing = b.Max(own - width, b.ints([0]))
+            part = b.Pad(part, b.Concat(b.ints([0]), missing, axis=0), None, b.ints([1]))
+        results.append(named_like(b.Reshape(part, b.shape(x), allowzero=1), x))
+        start = end
     return tuple(results)
 
 
 @vjp("Normalizer", domain=ML)
 def normalizer(c: Vjp, x: V) -> V:
-    """y = x / n. L1: dx = (dy - sign(x) sum(dy y)) / n; L2: dx = (dy - y sum(dy y)) / n."""
+    """y = x / n, n not zero, s = sum(dy y): dx = (dy - n' s) / n, n' the slope of the norm:
+
+    L1: sign(x); L2: y; MAX: one at the first largest element.
+    """
     b, norm = c.b, c.attr("norm")
-    norm = norm.decode() if isinstance(norm, bytes) else norm
+    x = b.cast(x, ir.DataType.FLOAT)
     if norm == "MAX":
-        return NotImplemented
-    size = b.ReduceL1(x, [-1]) if norm == "L1" else b.ReduceL2(x, [-1])
-    size = b.Where(b.Equal(size, 0.0), b.const(1.0, x.dtype), size)
-    inner = b.ReduceSum(c.dy * c.y, [-1])
-    return (c.dy - (b.Sign(x) if norm == "L1" else c.y) * inner) / size
-
-
-@vjp("SVMRegressor", "SVMClassifier", "LinearClassifier", domain=ML, all_outputs=True)
-def refused(c: Vjp, *inputs: V) -> Any:
-    """No rule: the walk says so. Their scores would have one, their labels none."""
-    return NotImplemented
+        size = b.ReduceMax(x, [-1])
+        length = b.Squeeze(b.dim(x, -1), [0])
+        first = b.ArgMax(x, axis=-1, keepdims=1)
+        slope = b.cast(b.Equal(b.Range(b.const(0), length, b.const(1)), first), x.dtype)
+    elif norm == "L1":
+        size, slope = b.ReduceL1(x, [-1]), b.Sign(x)
+    else:
+        size, slope = b.ReduceL2(x, [-1]), c.y
+    zero = b.Equal(size, 0.0)
+    inner = b.Where(zero, 0.0, b.ReduceSum(c.dy * c.y, [-1]))
+    return (c.dy - slope * inner) / b.Where(zero, 1.0, size)

@@ -44,7 +44,7 @@ def dequantize_linear(c: Vjp, x: V, scale: V, zero: V = None) -> Result:
         steps = _dequantize(c, x, c.b.full(c.b.shape(scale), 1, scale.dtype), zero)
         return _sum_by_scale(c, dy * c.b.cast(steps, dy.dtype), x, scale)
 
-    return lambda: dy * _spread(c, scale, x, dy.dtype), None if scale.dtype == _POWERS else dscale
+    return lambda: dy * _spread(c, scale, x, dy.dtype), dscale
 
 
 @vjp("QuantizeLinear")
@@ -60,8 +60,6 @@ def quantize_linear(c: Vjp, x: V, scale: V, zero: V = None) -> Result:
         back = b.cast(_dequantize(c, c.y, scale, zero), dtype)
         inside = b.Not(b.Greater(b.Abs(wide - back), s * 0.501))
     dx = b.Where(inside, c.dy / s, 0.0)
-    if scale.dtype == _POWERS or scale.dtype == ir.DataType.INT32:
-        return dx, None
     return dx, lambda: _sum_by_scale(c, -(dx * wide / s), x, scale)
 
 

@@ -84,7 +84,7 @@ def pad(c: Vjp, x: V, pads: V, value: V = None, axes: V = None) -> Result:
         return c.dy, None, None
     if c.attr("mode") == "constant":
         inner = b.Pad(c.dy, b.Neg(pads), None, axes)
-        return named_like(inner, x), lambda: None, lambda: _pad_value(c, inner, pads, axes)
+        return named_like(inner, x), None, lambda: _pad_value(c, inner, pads, axes)
     flat = b.Reshape(b.Range(b.const(0), b.Size(x), b.const(1)), b.shape(x), allowzero=1)
     source = b.Pad(flat, pads, None, axes, mode=c.attr("mode"))
     size = b.Reshape(b.Size(x), [1])

@@ -27,15 +27,15 @@ def dft(c: Vjp, x: V, length: V = None, axis: V = None) -> V:
     """
     b, inverse, onesided = c.b, c.attr("inverse"), c.attr("onesided")
     rank = rank_of(c, x)
-    at: V = b.const(rank - 2) if axis is None else axis
+    at: V = b.const(-2) if axis is None else axis
     n = _length(b, c.y if not onesided or inverse else x, at) if length is None else length
     n = b.Reshape(b.cast(n, 7), [])
     scale = b.cast(n, x.dtype)
     if not inverse:
         dx = b.DFT(c.dy, n, at, inverse=1) * scale
-        dx = b.Slice(dx, [0], b.dim(x, rank - 1), [rank - 1])
+        dx = b.Slice(dx, [0], b.dim(x, -1), [-1])
     elif not onesided:
-        dx = b.Slice(b.DFT(c.dy, n, at), [0], b.dim(x, rank - 1), [rank - 1]) / scale
+        dx = b.Slice(b.DFT(c.dy, n, at), [0], b.dim(x, -1), [-1]) / scale
     else:
         bins = b.Range(b.const(0), n / 2 + 1, b.const(1))
         single = b.Or(b.Equal(bins, 0), b.Equal(bins * 2, n))
