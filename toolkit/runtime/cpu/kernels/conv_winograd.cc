@@ -26,14 +26,15 @@ struct WeightLayout {
 };
 
 // Tiles of a block: their transforms stay in L2, or weigh as much as the weights that they share.
+// Several blocks are a number that threads can share out.
 int64_t BlockTiles(const WinogradPlan& p) {
-  constexpr int64_t kBytes = 1 << 20;
+  constexpr int64_t kBytes = 1 << 19, kShares = 4;
   const int64_t channels = p.s.in_channels + p.s.out_channels;
   const int64_t tile = p.points * channels * 4;
   const int64_t weights = p.points * p.s.in_channels * p.s.out_channels * 4;
   const int64_t limit = std::max<int64_t>(p.gemm.mr, std::max(kBytes, weights) / tile);
   const int64_t blocks = CeilDiv(p.in.count(), limit);
-  return RoundUp(CeilDiv(p.in.count(), blocks), p.gemm.mr);
+  return CeilDiv(p.in.count(), blocks == 1 ? 1 : RoundUp(blocks, kShares));
 }
 
 // A block of tiles of one group.
