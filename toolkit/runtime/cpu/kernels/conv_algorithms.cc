@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "core/gemm.h"
+#include "kernels/conv_depthwise.h"
 #include "kernels/conv_direct.h"
 #include "kernels/conv_sources.h"
 #include "kernels/conv_winograd.h"
-#include "simd/depthwise.h"
 
 namespace toolkit {
 
@@ -38,24 +38,6 @@ void ForEachImage(int64_t count, Fn&& fn) {
   pool.ParallelFor(count, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) fn(i);
   });
-}
-
-// The rest of an epilogue after the bias, over y[begin, end).
-template <class T>
-void Finish(const ConvEpilogue<T>& e, int64_t begin, int64_t end, T* y) {
-  if (e.only_bias()) return;
-  if constexpr (sizeof(T) == sizeof(float)) {
-    const RowCopy row = {begin, begin, end - begin};
-    ConvSimd().store(&row, 1, y, {0.0f, e.low, e.high, e.residual}, y);
-  } else {
-    for (int64_t i = begin; i < end; ++i) {
-      T v = y[i];
-      if (e.residual) v += e.residual[i];
-      v = v < e.low ? e.low : v;
-      y[i] = v > e.high ? e.high : v;
-    }
-  }
-  if (e.activation) e.activation(y + begin, y + begin, end - begin, e.params);
 }
 
 constexpr int64_t kMergeBelow = 200;     // Positions of an image that fill too few panels.
@@ -122,7 +104,7 @@ void ForwardMerged(const ConvShape& s, bool pointwise, const T* x, const T* w, c
       for (int64_t o = 0; o < s.out_channels; ++o)
         std::memcpy(y + to + o * positions, args.c + o * columns + n * positions,
                     static_cast<size_t>(positions) * sizeof(T));
-      Finish(e, to, to + s.out_channels * positions, y);
+      FinishRange(e, to, to + s.out_channels * positions, y);
     }
   });
 }
@@ -132,15 +114,6 @@ void ForwardGemm(const ConvShape& s, bool pointwise, const T* x, const T* w, con
                  const ConvEpilogue<T>& e, T* y) {
   const bool merge = s.batch > 1 && s.out_count() < kMergeBelow;
   (merge ? ForwardMerged<T> : ForwardImages<T>)(s, pointwise, x, w, packed_w, e, y);
-}
-
-// The kernel for a square window that has one, or null.
-DepthwiseFn DepthwiseKernel(const Window& w) {
-  if (w.rank != 2 || w.kernel[0] != w.kernel[1] || w.stride[0] != w.stride[1]) return nullptr;
-  const int64_t k = w.kernel[0];
-  if (k != 3 && k != 5 && k != 7) return nullptr;
-  if (w.stride[0] > 2 || w.dilation[0] != 1 || w.dilation[1] != 1) return nullptr;
-  return DepthwiseSimd().fn[k / 2 - 1][w.stride[0] - 1];
 }
 
 // Few positions, which as columns would leave vectors half empty, are the rows of the product:
@@ -173,57 +146,9 @@ void ForwardTransposed(const ConvShape& s, const float* x, const float* packed,
     pool.ParallelFor(o, 64, [&](int64_t begin, int64_t end) {
       GemmTranspose<float>(positions, end - begin, product + begin, o, positions,
                            y + (i * o + begin) * positions);
-      Finish(e, (i * o + begin) * positions, (i * o + end) * positions, y);
+      FinishRange(e, (i * o + begin) * positions, (i * o + end) * positions, y);
     });
   }
-}
-
-// A plane at a time, with its padding written out once and its inside copied.
-void DepthwisePlanes(const ConvShape& s, DepthwiseFn kernel, int64_t begin, int64_t end,
-                     const float* x, const float* w, const ConvEpilogue<float>& e, float* y) {
-  const Window& from = s.window;
-  const Padding padding(from);
-  const Window& to = padding.window();
-  const int64_t channels = s.group * s.out_channels, pitch = to.in[1];
-  std::vector<float> padded(padding.needed() ? InCount(to) : 0);
-  std::vector<RowCopy> rows;
-  const int64_t n = std::min(from.in[1], pitch - from.pad_begin[1]);
-  for (int64_t i = 0; i < from.in[0] && i + from.pad_begin[0] < to.in[0] && n > 0; ++i)
-    rows.push_back({i * from.in[1], (i + from.pad_begin[0]) * pitch + from.pad_begin[1], n});
-  for (int64_t i = begin; i < end; ++i) {
-    const int64_t o = i % channels;
-    const float* plane = x + i / s.out_channels * s.in_count();
-    if (padding.needed()) {
-      ConvSimd().load(rows.data(), static_cast<int64_t>(rows.size()), 1, plane,
-                      i + 1 < end && s.out_channels == 1 ? s.in_count() : 0, padded.data());
-      plane = padded.data();
-    }
-    kernel(plane, pitch, w + o * s.taps(), e.bias ? e.bias[o] : 0.0f, from.out[0], from.out[1],
-           y + i * s.out_count());
-    Finish(e, i * s.out_count(), (i + 1) * s.out_count(), y);
-  }
-}
-
-// One input channel a group: planes run in parallel.
-template <class T>
-void ForwardDepthwise(const ConvShape& s, const T* x, const T* w, const ConvEpilogue<T>& e, T* y) {
-  const int64_t out_count = s.out_count(), in_count = s.in_count(), taps = s.taps();
-  const int64_t channels = s.group * s.out_channels, columns = s.window.out[s.window.rank - 1];
-  const int64_t grain = 1 + 16384 / std::max<int64_t>(1, out_count * taps);
-  ThreadPool::Global().ParallelFor(s.batch * channels, grain, [&](int64_t begin, int64_t end) {
-    if constexpr (sizeof(T) == sizeof(float))
-      if (const DepthwiseFn kernel = DepthwiseKernel(s.window))
-        return DepthwisePlanes(s, kernel, begin, end, x, w, e, y);
-    PlaneRows<T> rows(s.window, T(0));
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t o = i % channels;
-      rows.Load(x + i / s.out_channels * in_count, w + o * taps);
-      T* out = y + i * out_count;
-      for (int64_t row = 0; row < out_count / columns; ++row, out += columns)
-        RowsOf(T()).taps(rows.Row(row), e.bias ? e.bias[o] : T(0), out);
-      Finish(e, i * out_count, (i + 1) * out_count, y);
-    }
-  });
 }
 
 // Adds the columns (channels x taps, positions) of `channels` channels into dx.
@@ -355,7 +280,7 @@ void RunForward(const ConvShape& s, ConvAlgorithm algorithm, const T* x, const T
     if (algorithm == ConvAlgorithm::kTransposed) return ForwardTransposed(s, x, packed, e, y);
   }
   if (algorithm == ConvAlgorithm::kDepthwise)
-    ForwardDepthwise<T>(s, x, packed ? packed : w, e, y);
+    DepthwiseForward<T>(s, x, packed ? packed : w, e, y);
   else
     ForwardGemm<T>(s, algorithm == ConvAlgorithm::kPointwise, x, w, packed, e, y);
 }
@@ -395,32 +320,6 @@ void WeightGradientGemm(const ConvShape& s, const T* x, const T* dy, T* dw) {
         GemmTranspose<T>(k, std::min(kColumns, end - o), args.c + o, s.out_channels, k,
                          dw + (g * s.out_channels + o) * k);
     });
-  });
-}
-
-// A filter at a time: images and rows in order, each tap in `lanes` partial sums.
-template <class T>
-void WeightGradientDepthwise(const ConvShape& s, const T* x, const T* dy, T* dw) {
-  const int64_t out_count = s.out_count(), in_count = s.in_count(), taps = s.taps();
-  const int64_t filters = s.group * s.out_channels, columns = s.window.out[s.window.rank - 1];
-  const int lanes = RowsOf(T()).lanes;
-  ThreadPool::Global().ParallelFor(filters, 1, [&](int64_t begin, int64_t end) {
-    PlaneRows<T> rows(s.window, T(0));
-    std::vector<T> acc(taps * lanes);
-    for (int64_t o = begin; o < end; ++o) {
-      std::fill(acc.begin(), acc.end(), T(0));
-      for (int64_t n = 0; n < s.batch; ++n) {
-        rows.Load(x + (n * s.group + o / s.out_channels) * in_count);
-        const T* d = dy + (n * filters + o) * out_count;
-        for (int64_t row = 0; row < out_count / columns; ++row, d += columns)
-          RowsOf(T()).dot_taps(rows.Row(row), d, acc.data());
-      }
-      for (int64_t t = 0; t < taps; ++t) {
-        T sum = T(0);
-        for (int i = 0; i < lanes; ++i) sum += acc[t * lanes + i];
-        dw[o * taps + t] = sum;
-      }
-    }
   });
 }
 
@@ -477,7 +376,7 @@ void ConvWeightGradient(const ConvShape& s, ConvChoice choice, const T* x, const
   }
   const ConvAlgorithm algorithm =
       ChooseConv(s, ConvPass::kWeightGradient, DTypeOf<T>::kValue, choice);
-  if (algorithm == ConvAlgorithm::kDepthwise) return WeightGradientDepthwise(s, x, dy, dw);
+  if (algorithm == ConvAlgorithm::kDepthwise) return DepthwiseWeightGradient(s, x, dy, dw);
   if constexpr (sizeof(T) == sizeof(float))
     if (IsWinograd(algorithm)) return WinogradWeightGradient(s, TileOf(algorithm), x, dy, dw);
   WeightGradientGemm(s, x, dy, dw);

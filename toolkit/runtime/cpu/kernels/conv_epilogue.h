@@ -36,4 +36,22 @@ inline void StoreChannel(const RowCopy* rows, int64_t count, const float* scratc
   }
 }
 
+// The rest of an epilogue after the bias, over y[begin, end).
+template <class T>
+void FinishRange(const ConvEpilogue<T>& e, int64_t begin, int64_t end, T* y) {
+  if (e.only_bias()) return;
+  if constexpr (sizeof(T) == sizeof(float)) {
+    const RowCopy row = {begin, begin, end - begin};
+    ConvSimd().store(&row, 1, y, {0.0f, e.low, e.high, e.residual}, y);
+  } else {
+    for (int64_t i = begin; i < end; ++i) {
+      T v = y[i];
+      if (e.residual) v += e.residual[i];
+      v = v < e.low ? e.low : v;
+      y[i] = v > e.high ? e.high : v;
+    }
+  }
+  if (e.activation) e.activation(y + begin, y + begin, end - begin, e.params);
+}
+
 }  // namespace toolkit

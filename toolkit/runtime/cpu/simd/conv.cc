@@ -63,8 +63,8 @@ void LoadRows(const RowCopy* rows, int64_t count, int64_t stride, const float* x
 }
 
 template <int W>
-TK_INLINE void StoreAt(const float* in, const float* residual, const RowStore& s, float* y) {
-  VW<W> v, low = s.low - VW<W>{}, high = s.high - VW<W>{};
+TK_INLINE VW<W> Finished(const float* in, const float* residual, const RowStore& s) {
+  VW<W> v;
   memcpy(&v, in, sizeof(v));
   v += s.bias;
   if (residual) {
@@ -72,29 +72,39 @@ TK_INLINE void StoreAt(const float* in, const float* residual, const RowStore& s
     memcpy(&r, residual, sizeof(r));
     v += r;
   }
+  const VW<W> low = s.low - VW<W>{}, high = s.high - VW<W>{};
   v = v < low ? low : v;
-  v = v > high ? high : v;
-  memcpy(y, &v, sizeof(v));
+  return v > high ? high : v;
 }
 
+// Whole vectors, the last one overlapping the one before; n >= W. y may be the input or the
+// residual: what the last one reads is read before it is written.
 template <int W>
-TK_INLINE int64_t StoreWide(const float* in, const float* residual, const RowStore& s, int64_t i,
-                            int64_t n, float* y) {
-  for (; i + W <= n; i += W) StoreAt<W>(in + i, residual ? residual + i : nullptr, s, y + i);
-  return i;
+TK_INLINE void StoreWide(const float* in, const float* residual, const RowStore& s, int64_t n,
+                         float* y) {
+  const VW<W> last = Finished<W>(in + n - W, residual ? residual + n - W : nullptr, s);
+  for (int64_t i = 0; i + W < n; i += W) {
+    const VW<W> v = Finished<W>(in + i, residual ? residual + i : nullptr, s);
+    memcpy(y + i, &v, sizeof(v));
+  }
+  memcpy(y + n - W, &last, sizeof(last));
 }
 
-// y may be the residual: an element is read before its place is written, hence no overlap.
 void StoreRows(const RowCopy* rows, int64_t count, const float* in, const RowStore& s, float* y) {
   for (int64_t r = 0; r < count; ++r) {
     const float* from = in + rows[r].from;
     float* to = y + rows[r].to;
     const float* residual = s.residual ? s.residual + rows[r].to : nullptr;
     const int64_t n = rows[r].n;
-    int64_t i = StoreWide<kWidth>(from, residual, s, 0, n, to);
-    if (kWidth > 8) i = StoreWide<8>(from, residual, s, i, n, to);
-    if (kWidth > 4) i = StoreWide<4>(from, residual, s, i, n, to);
-    StoreWide<1>(from, residual, s, i, n, to);
+    if (n >= kWidth)
+      StoreWide<kWidth>(from, residual, s, n, to);
+    else if (kWidth > 8 && n >= 8)
+      StoreWide<8>(from, residual, s, n, to);
+    else if (kWidth > 4 && n >= 4)
+      StoreWide<4>(from, residual, s, n, to);
+    else
+      for (int64_t i = 0; i < n; ++i)
+        StoreWide<1>(from + i, residual ? residual + i : nullptr, s, 1, to + i);
   }
 }
 

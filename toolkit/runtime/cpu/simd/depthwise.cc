@@ -41,19 +41,22 @@ TK_INLINE void Tile(const float* x, int64_t pitch, const float* w, float init, i
     for (int v = 0; v < Vectors; ++v) acc[i][v] = init - VW<W>{};
   }
   TK_UNROLL
-  for (int r = 0; r < (Rows - 1) * Stride + K; ++r) {
-    const float* row = x + r * pitch;
+  for (int t = 0; t < K; ++t) {
+    VW<W> wv[K];  // A column of taps stays in registers.
     TK_UNROLL
-    for (int t = 0; t < K; ++t) {
+    for (int k = 0; k < K; ++k) wv[k] = w[k * K + t] - VW<W>{};
+    TK_UNROLL
+    for (int r = 0; r < (Rows - 1) * Stride + K; ++r) {
       VW<W> xv[Vectors];
       TK_UNROLL
-      for (int v = 0; v < Vectors; ++v) xv[v] = LoadStep<W, Stride>(row + t + v * second * Stride);
+      for (int v = 0; v < Vectors; ++v)
+        xv[v] = LoadStep<W, Stride>(x + r * pitch + t + v * second * Stride);
       TK_UNROLL
       for (int i = 0; i < Rows; ++i) {
         const int k = r - i * Stride;
         if (k < 0 || k >= K) continue;
         TK_UNROLL
-        for (int v = 0; v < Vectors; ++v) acc[i][v] += w[k * K + t] * xv[v];
+        for (int v = 0; v < Vectors; ++v) acc[i][v] += wv[k] * xv[v];
       }
     }
   }
@@ -80,39 +83,51 @@ TK_INLINE void RowsOfTiles(const float* x, int64_t pitch, const float* w, float 
   }
 }
 
-// Four rows at a time; the last four may repeat some, with the same result.
-template <int K, int Stride, int W>
+// `Rows` at a time; the last ones may repeat some, with the same result.
+template <int K, int Stride, int Rows, int W>
 void Plane(const float* x, int64_t pitch, const float* w, float init, int64_t rows, int64_t columns,
            float* y) {
-  constexpr int kRows = 4;
-  for (int64_t i = 0; i < rows && rows >= kRows; i += kRows) {
-    const int64_t at = i + kRows <= rows ? i : rows - kRows;
-    RowsOfTiles<K, Stride, kRows, W>(x + at * Stride * pitch, pitch, w, init, columns,
-                                     y + at * columns);
+  for (int64_t i = 0; i < rows; i += Rows) {
+    const int64_t at = i + Rows <= rows ? i : rows - Rows;
+    RowsOfTiles<K, Stride, Rows, W>(x + at * Stride * pitch, pitch, w, init, columns,
+                                    y + at * columns);
   }
-  for (int64_t i = 0; i < rows && rows < kRows; ++i)
-    RowsOfTiles<K, Stride, 1, W>(x + i * Stride * pitch, pitch, w, init, columns, y + i * columns);
+}
+
+// Sides of images are often multiples of seven.
+template <int K, int Stride, int W>
+void AnyPlane(const float* x, int64_t pitch, const float* w, float init, int64_t rows,
+              int64_t columns, float* y) {
+  if (rows % 7 == 0 && kVectorRegisters >= 32)
+    Plane<K, Stride, 7, W>(x, pitch, w, init, rows, columns, y);
+  else if (rows >= 4)
+    Plane<K, Stride, 4, W>(x, pitch, w, init, rows, columns, y);
+  else
+    Plane<K, Stride, 1, W>(x, pitch, w, init, rows, columns, y);
 }
 
 template <int K, int Stride>
 void Depthwise(const float* x, int64_t pitch, const float* w, float init, int64_t rows,
                int64_t columns, float* y) {
   if (columns >= kWidth)
-    Plane<K, Stride, kWidth>(x, pitch, w, init, rows, columns, y);
+    AnyPlane<K, Stride, kWidth>(x, pitch, w, init, rows, columns, y);
   else if (kWidth > 8 && columns >= 8)
-    Plane<K, Stride, 8>(x, pitch, w, init, rows, columns, y);
+    AnyPlane<K, Stride, 8>(x, pitch, w, init, rows, columns, y);
   else if (kWidth > 4 && columns >= 4)
-    Plane<K, Stride, 4>(x, pitch, w, init, rows, columns, y);
+    AnyPlane<K, Stride, 4>(x, pitch, w, init, rows, columns, y);
   else
-    Plane<K, Stride, 1>(x, pitch, w, init, rows, columns, y);
+    AnyPlane<K, Stride, 1>(x, pitch, w, init, rows, columns, y);
 }
 
 }  // namespace
 
-extern const DepthwiseTable depthwise_table = {{
-    {Depthwise<3, 1>, Depthwise<3, 2>},
-    {Depthwise<5, 1>, Depthwise<5, 2>},
-    {Depthwise<7, 1>, Depthwise<7, 2>},
-}};
+extern const DepthwiseTable depthwise_table = {
+    kWidth,
+    {
+        {Depthwise<3, 1>, Depthwise<3, 2>},
+        {Depthwise<5, 1>, Depthwise<5, 2>},
+        {Depthwise<7, 1>, Depthwise<7, 2>},
+    },
+};
 
 }  // namespace toolkit::TOOLKIT_ISA_NS

@@ -12,6 +12,7 @@ using DepthwiseFn = void (*)(const float* x, int64_t pitch, const float* w, floa
                              int64_t rows, int64_t columns, float* y);
 
 struct DepthwiseTable {
+  int lanes;
   DepthwiseFn fn[3][2];  // [kernel / 2 - 1][stride - 1].
 };
 
