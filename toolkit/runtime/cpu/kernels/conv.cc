@@ -74,6 +74,25 @@ Shape OutputShape(const ConvShape& s) {
   return y;
 }
 
+// Weights that are constant, of either type.
+class ConstantWeights {
+ public:
+  void Set(const Tensor& w, bool adjoint) {
+    if (w.rank() < 3 || w.size() == 0) return;
+    if (w.dtype() == DType::kFloat) float_ = std::make_unique<PackedConvWeights<float>>(w, adjoint);
+    if (w.dtype() == DType::kDouble)
+      double_ = std::make_unique<PackedConvWeights<double>>(w, adjoint);
+  }
+  // Null: not constant.
+  PackedConvWeights<float>* Get(float) const { return float_.get(); }
+  PackedConvWeights<double>* Get(double) const { return double_.get(); }
+  size_t bytes() const { return (float_ ? float_->bytes() : 0) + (double_ ? double_->bytes() : 0); }
+
+ private:
+  std::unique_ptr<PackedConvWeights<float>> float_;
+  std::unique_ptr<PackedConvWeights<double>> double_;
+};
+
 // FusedConv, made by the runtime alone: activation(Conv(X, W, B) + residual).
 class Conv : public Kernel {
  public:
@@ -81,16 +100,9 @@ class Conv : public Kernel {
       : attributes_(attributes), choice_(ParseConvChoice(attributes)), activation_(attributes) {}
 
   void Prepack(int input, const Tensor& w) override {
-    if (input != 1 || w.rank() < 3 || w.size() == 0) return;
-    if (w.dtype() == DType::kFloat) packed_float_ = std::make_unique<PackedConvWeights<float>>(w);
-    if (w.dtype() == DType::kDouble)
-      packed_double_ = std::make_unique<PackedConvWeights<double>>(w);
+    if (input == 1) packed_.Set(w, false);
   }
-
-  size_t PackedBytes() const override {
-    return (packed_float_ ? packed_float_->bytes() : 0) +
-           (packed_double_ ? packed_double_->bytes() : 0);
-  }
+  size_t PackedBytes() const override { return packed_.bytes(); }
   std::string Describe(const KernelContext& c) const override {
     const ConvShape s = attributes_.Resolve(c.input(0).shape(), c.input(1).shape());
     return ConvAlgorithmName(ChooseConv(s, ConvPass::kForward, c.input(0).dtype(), choice_));
@@ -114,19 +126,16 @@ class Conv : public Kernel {
       if (bias) epilogue.bias = bias->data<T>();
       if (residual) epilogue.residual = residual->data<T>();
       activation_.Apply(&epilogue);
-      ConvForward<T>(s, algorithm, x.data<T>(), w.data<T>(), Packed(T()), epilogue, y.data<T>());
+      ConvForward<T>(s, algorithm, x.data<T>(), w.data<T>(), packed_.Get(T()), epilogue,
+                     y.data<T>());
     });
   }
 
  private:
-  PackedConvWeights<float>* Packed(float) const { return packed_float_.get(); }
-  PackedConvWeights<double>* Packed(double) const { return packed_double_.get(); }
-
   ConvAttributes attributes_;
   ConvChoice choice_;
   ConvActivation activation_;
-  std::unique_ptr<PackedConvWeights<float>> packed_float_;
-  std::unique_ptr<PackedConvWeights<double>> packed_double_;
+  ConstantWeights packed_;
 };
 
 // The adjoint of a convolution from the output's shape to X's.
@@ -134,6 +143,11 @@ class ConvTranspose : public Kernel {
  public:
   explicit ConvTranspose(const Attributes& attributes)
       : window_(attributes), group_(ParseGroup(attributes)) {}
+
+  void Prepack(int input, const Tensor& w) override {
+    if (input == 1) packed_.Set(w, true);
+  }
+  size_t PackedBytes() const override { return packed_.bytes(); }
 
   void Run(KernelContext& c) const override {
     const Tensor &x = c.input(0), &w = c.input(1), *bias = c.optional_input(2);
@@ -154,7 +168,7 @@ class ConvTranspose : public Kernel {
     Tensor& y = c.Output(0, x.dtype(), shape);
     DispatchFloats(x.dtype(), [&](auto tag) {
       using T = typename decltype(tag)::type;
-      ConvInputGradient<T>(s, ConvChoice::kAuto, x.data<T>(), w.data<T>(),
+      ConvInputGradient<T>(s, ConvChoice::kAuto, x.data<T>(), w.data<T>(), packed_.Get(T()),
                            bias ? bias->data<T>() : nullptr, y.data<T>());
     });
   }
@@ -162,6 +176,7 @@ class ConvTranspose : public Kernel {
  private:
   TransposeAttributes window_;
   int64_t group_;
+  ConstantWeights packed_;
 };
 
 // (dy, w, x_shape) -> dx.
@@ -185,7 +200,7 @@ class ConvGradInput : public Kernel {
     Tensor& dx = c.Output(0, dy.dtype(), x);
     DispatchFloats(dy.dtype(), [&](auto tag) {
       using T = typename decltype(tag)::type;
-      ConvInputGradient<T>(s, choice_, dy.data<T>(), w.data<T>(), nullptr, dx.data<T>());
+      ConvInputGradient<T>(s, choice_, dy.data<T>(), w.data<T>(), nullptr, nullptr, dx.data<T>());
     });
   }
 

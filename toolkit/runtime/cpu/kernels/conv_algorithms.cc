@@ -19,27 +19,6 @@ int64_t ConvShape::taps() const { return TapCount(window); }
 
 namespace {
 
-bool IsUnit(const Window& w) {
-  for (int d = 0; d < w.rank; ++d)
-    if (w.kernel[d] != 1 || w.stride[d] != 1 || w.pad_begin[d] != 0 || w.pad_end[d] != 0)
-      return false;
-  return true;
-}
-
-// Every image and group on its own when there are enough of them for the threads, else one after
-// the other, each split by Gemm.
-template <class Fn>
-void ForEachImage(int64_t count, Fn&& fn) {
-  ThreadPool& pool = ThreadPool::Global();
-  if (count < 2 * pool.num_threads()) {
-    for (int64_t i = 0; i < count; ++i) fn(i);
-    return;
-  }
-  pool.ParallelFor(count, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) fn(i);
-  });
-}
-
 constexpr int64_t kMergeBelow = 200;     // Positions of an image that fill too few panels.
 constexpr int64_t kMergedColumns = 512;  // Columns of a merged product.
 
@@ -151,150 +130,11 @@ void ForwardTransposed(const ConvShape& s, const float* x, const float* packed,
   }
 }
 
-// Adds the columns (channels x taps, positions) of `channels` channels into dx.
-template <class T>
-void Col2Im(const Window& w, int64_t channels, const T* columns, T* dx) {
-  const int last = w.rank - 1;
-  const int64_t positions = OutCount(w), in_count = InCount(w), taps = TapCount(w);
-  const int64_t out_columns = w.out[last];
-  for (int64_t ch = 0; ch < channels; ++ch) {
-    ForEachRow(w, 0, positions / out_columns, [&](int64_t row, int64_t in_row, int64_t tap_row) {
-      for (int64_t t = 0; t < w.kernel[last]; ++t) {
-        const Span span = InsideSpan(w, last, t);
-        const int64_t tap = ch * taps + tap_row * w.kernel[last] + t;
-        const int64_t at = span.begin * w.stride[last] + t * w.dilation[last] - w.pad_begin[last];
-        RowsOf(T()).axpy_back(span.end - span.begin, T(1),
-                              columns + tap * positions + row * out_columns + span.begin,
-                              dx + ch * in_count + in_row * w.in[last] + at, w.stride[last]);
-      }
-    });
-  }
-}
-
-constexpr int64_t kColumnBytes = 512 * 1024;  // Of one block of columns: stays in L2.
-
-// columns = w^T dy, a block of input channels at a time, added into dx. Blocks are independent.
-template <class T>
-void InputGradientGemm(const ConvShape& s, const T* dy, const T* w, const T* bias, T* dx) {
-  const int64_t taps = s.taps(), k = s.in_channels * taps, positions = s.out_count();
-  const int64_t in_count = s.in_count();
-  const bool unit = IsUnit(s.window);
-  const int64_t bytes = taps * positions * static_cast<int64_t>(sizeof(T));
-  const int64_t block =
-      std::max<int64_t>(1, std::min(s.in_channels, kColumnBytes / std::max<int64_t>(1, bytes)));
-  const int64_t blocks = (s.in_channels + block - 1) / block;
-  ForEachImage(s.batch * s.group * blocks, [&](int64_t task) {
-    const int64_t i = task / blocks, c0 = task % blocks * block, g = i % s.group;
-    const int64_t channels = std::min(block, s.in_channels - c0);
-    T* image = dx + (i * s.in_channels + c0) * in_count;
-    for (int64_t ch = 0; ch < channels; ++ch)
-      std::fill(image + ch * in_count, image + (ch + 1) * in_count,
-                bias ? bias[g * s.in_channels + c0 + ch] : T(0));
-    if (positions == 0) return;
-    GemmArgs<T> args = {channels * taps, positions, s.out_channels};
-    args.a = w + g * s.out_channels * k + c0 * taps, args.lda = k, args.trans_a = true;
-    args.b = dy + i * s.out_channels * positions, args.ldb = positions;
-    args.ldc = positions;
-    if (unit) {
-      args.c = image, args.beta = T(1);
-      return Gemm(args);
-    }
-    const auto buffer = Buffer::Allocate(static_cast<size_t>(channels * bytes));
-    args.c = reinterpret_cast<T*>(buffer->data());
-    Gemm(args);
-    Col2Im(s.window, channels, args.c, image);
-  });
-}
-
-// The convolution that is the adjoint of a convolution of stride 1; false when there is none.
-bool AdjointShape(const ConvShape& s, ConvShape* adjoint) {
-  *adjoint = s;
-  std::swap(adjoint->in_channels, adjoint->out_channels);
-  for (int d = 0; d < s.window.rank; ++d) {
-    Window& w = adjoint->window;
-    std::swap(w.in[d], w.out[d]);
-    w.pad_begin[d] = Extent(w, d) - 1 - w.pad_begin[d];
-    w.pad_end[d] = Extent(w, d) - 1 - w.pad_end[d];
-    if (w.stride[d] != 1 || w.pad_begin[d] < 0) return false;
-  }
-  return true;
-}
-
 // The side of Winograd's tiles of y.
 int TileOf(ConvAlgorithm algorithm) { return algorithm == ConvAlgorithm::kWinograd2 ? 2 : 4; }
 
 bool IsWinograd(ConvAlgorithm algorithm) {
   return algorithm == ConvAlgorithm::kWinograd2 || algorithm == ConvAlgorithm::kWinograd4;
-}
-
-// Weights for `algorithm`; `adjoint`: s is the adjoint of the convolution that has the weights w.
-template <class T>
-std::shared_ptr<Buffer> PackWeights(const ConvShape& s, ConvAlgorithm algorithm, bool adjoint,
-                                    const T* w) {
-  const int64_t k = s.in_channels * s.taps(), size = s.out_channels * k;
-  const int m = TileOf(algorithm);
-  const bool transposed = algorithm == ConvAlgorithm::kTransposed;
-  const int64_t count = IsWinograd(algorithm) ? WinogradWeightSize(s, m)
-                        : transposed          ? s.group * PackedGemmBSize<T>(k, s.out_channels)
-                                              : s.group * size;
-  const auto buffer = Buffer::Allocate(static_cast<size_t>(count) * sizeof(T));
-  T* packed = reinterpret_cast<T*>(buffer->data());
-  if constexpr (sizeof(T) == sizeof(float)) {
-    if (algorithm == ConvAlgorithm::kDirect) DirectWeights(s, adjoint, w, packed);
-    if (IsWinograd(algorithm)) WinogradWeights(s, m, adjoint, w, packed);
-    if (algorithm == ConvAlgorithm::kDirect || IsWinograd(algorithm)) return buffer;
-  }
-  if (transposed) {
-    std::vector<T> rows(adjoint ? size : 0);
-    for (int64_t g = 0; g < s.group; ++g) {
-      const FlippedWeights<T> flipped(w + g * size, s.out_channels, s.taps());
-      for (int64_t o = 0; adjoint && o < s.out_channels; ++o)
-        flipped.Pack(0, k, o, 1, 1, rows.data() + o * k);
-      PackGemmB(true, k, s.out_channels, adjoint ? rows.data() : w + g * size, k,
-                packed + g * PackedGemmBSize<T>(k, s.out_channels));
-    }
-    return buffer;
-  }
-  for (int64_t g = 0; g < s.group; ++g) {
-    const FlippedWeights<T> flipped(w + g * size, s.out_channels, s.taps());
-    T* out = packed + g * size;
-    if (algorithm == ConvAlgorithm::kDepthwise && adjoint)
-      for (int64_t c = 0; c < s.out_channels; ++c) flipped.Pack(0, k, c, 1, 1, out + c * k);
-    else if (algorithm == ConvAlgorithm::kDepthwise)
-      std::copy(w + g * size, w + (g + 1) * size, out);
-    else if (adjoint)
-      PackGemmA<T>(s.out_channels, k, flipped, out);
-    else
-      PackGemmA(false, s.out_channels, k, w + g * size, k, out);
-  }
-  return buffer;
-}
-
-// `packed`: from PackWeights; `w` may stand in for it with the plain algorithms, else be null.
-template <class T>
-void RunForward(const ConvShape& s, ConvAlgorithm algorithm, const T* x, const T* w,
-                const T* packed, const ConvEpilogue<T>& e, T* y) {
-  if constexpr (sizeof(T) == sizeof(float)) {
-    if (algorithm == ConvAlgorithm::kDirect) return DirectForward(s, x, packed, e, y);
-    if (IsWinograd(algorithm)) return WinogradForward(s, TileOf(algorithm), x, packed, e, y);
-    if (algorithm == ConvAlgorithm::kTransposed) return ForwardTransposed(s, x, packed, e, y);
-  }
-  if (algorithm == ConvAlgorithm::kDepthwise)
-    DepthwiseForward<T>(s, x, packed ? packed : w, e, y);
-  else
-    ForwardGemm<T>(s, algorithm == ConvAlgorithm::kPointwise, x, w, packed, e, y);
-}
-
-template <class T>
-void InputGradientAdjoint(const ConvShape& adjoint, ConvChoice choice, const T* dy, const T* w,
-                          const T* bias, T* dx) {
-  const ConvAlgorithm algorithm =
-      ChooseConv(adjoint, ConvPass::kInputGradient, DTypeOf<T>::kValue, choice);
-  ConvEpilogue<T> epilogue;
-  epilogue.bias = bias;
-  const auto packed = PackWeights(adjoint, algorithm, true, w);
-  RunForward<T>(adjoint, algorithm, dy, nullptr, reinterpret_cast<const T*>(packed->data()),
-                epilogue, dx);
 }
 
 // dw^T = im2col(x) dy^T with K running over the whole batch in order.
@@ -326,10 +166,72 @@ void WeightGradientGemm(const ConvShape& s, const T* x, const T* dy, T* dw) {
 }  // namespace
 
 template <class T>
+std::shared_ptr<Buffer> PackConvWeights(const ConvShape& s, ConvAlgorithm algorithm, bool adjoint,
+                                        const T* w) {
+  const int64_t k = s.in_channels * s.taps(), size = s.out_channels * k;
+  const int m = TileOf(algorithm);
+  const bool transposed = algorithm == ConvAlgorithm::kTransposed;
+  const int64_t count = IsWinograd(algorithm) ? WinogradWeightSize(s, m)
+                        : transposed          ? s.group * PackedGemmBSize<T>(k, s.out_channels)
+                                              : s.group * size;
+  const auto buffer = Buffer::Allocate(static_cast<size_t>(count) * sizeof(T));
+  T* packed = reinterpret_cast<T*>(buffer->data());
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (algorithm == ConvAlgorithm::kDirect) DirectWeights(s, adjoint, w, packed);
+    if (IsWinograd(algorithm)) WinogradWeights(s, m, adjoint, w, packed);
+    if (algorithm == ConvAlgorithm::kDirect || IsWinograd(algorithm)) return buffer;
+  }
+  if (algorithm == ConvAlgorithm::kDisjoint) {
+    const int64_t m = s.in_channels * s.taps();
+    for (int64_t g = 0; g < s.group; ++g)
+      PackGemmA(true, m, s.out_channels, w + g * size, m, packed + g * size);
+    return buffer;
+  }
+  if (transposed) {
+    std::vector<T> rows(adjoint ? size : 0);
+    for (int64_t g = 0; g < s.group; ++g) {
+      const FlippedWeights<T> flipped(w + g * size, s.out_channels, s.taps());
+      for (int64_t o = 0; adjoint && o < s.out_channels; ++o)
+        flipped.Pack(0, k, o, 1, 1, rows.data() + o * k);
+      PackGemmB(true, k, s.out_channels, adjoint ? rows.data() : w + g * size, k,
+                packed + g * PackedGemmBSize<T>(k, s.out_channels));
+    }
+    return buffer;
+  }
+  for (int64_t g = 0; g < s.group; ++g) {
+    const FlippedWeights<T> flipped(w + g * size, s.out_channels, s.taps());
+    T* out = packed + g * size;
+    if (algorithm == ConvAlgorithm::kDepthwise && adjoint)
+      for (int64_t c = 0; c < s.out_channels; ++c) flipped.Pack(0, k, c, 1, 1, out + c * k);
+    else if (algorithm == ConvAlgorithm::kDepthwise)
+      std::copy(w + g * size, w + (g + 1) * size, out);
+    else if (adjoint)
+      PackGemmA<T>(s.out_channels, k, flipped, out);
+    else
+      PackGemmA(false, s.out_channels, k, w + g * size, k, out);
+  }
+  return buffer;
+}
+
+template <class T>
+void RunConv(const ConvShape& s, ConvAlgorithm algorithm, const T* x, const T* w, const T* packed,
+             const ConvEpilogue<T>& e, T* y) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (algorithm == ConvAlgorithm::kDirect) return DirectForward(s, x, packed, e, y);
+    if (IsWinograd(algorithm)) return WinogradForward(s, TileOf(algorithm), x, packed, e, y);
+    if (algorithm == ConvAlgorithm::kTransposed) return ForwardTransposed(s, x, packed, e, y);
+  }
+  if (algorithm == ConvAlgorithm::kDepthwise)
+    DepthwiseForward<T>(s, x, packed ? packed : w, e, y);
+  else
+    ForwardGemm<T>(s, algorithm == ConvAlgorithm::kPointwise, x, w, packed, e, y);
+}
+
+template <class T>
 const T* PackedConvWeights<T>::Get(const ConvShape& shape, ConvAlgorithm algorithm) {
   const int i = static_cast<int>(algorithm);
   std::call_once(once_[i], [&] {
-    packed_[i] = PackWeights(shape, algorithm, false, w_.data<T>());
+    packed_[i] = PackConvWeights(shape, algorithm, adjoint_, w_.data<T>());
     bytes_ += packed_[i]->bytes();
   });
   return reinterpret_cast<const T*>(packed_[i]->data());
@@ -345,26 +247,10 @@ void ConvForward(const ConvShape& s, ConvAlgorithm algorithm, const T* x, const 
     packed = cache->Get(s, algorithm);
   } else if (algorithm == ConvAlgorithm::kDirect || algorithm == ConvAlgorithm::kTransposed ||
              IsWinograd(algorithm)) {
-    buffer = PackWeights(s, algorithm, false, w);
+    buffer = PackConvWeights(s, algorithm, false, w);
     packed = reinterpret_cast<const T*>(buffer->data());
   }
-  RunForward(s, algorithm, x, w, packed, epilogue, y);
-}
-
-std::string DescribeConvInputGradient(const ConvShape& s, DType dtype, ConvChoice choice) {
-  ConvShape adjoint;
-  if (s.out_count() == 0 || !AdjointShape(s, &adjoint)) return "gemm";
-  return ConvAlgorithmName(ChooseConv(adjoint, ConvPass::kInputGradient, dtype, choice));
-}
-
-template <class T>
-void ConvInputGradient(const ConvShape& s, ConvChoice choice, const T* dy, const T* w,
-                       const T* bias, T* dx) {
-  if (s.batch * s.group * s.in_channels * s.in_count() == 0) return;
-  ConvShape adjoint;
-  if (s.out_count() > 0 && AdjointShape(s, &adjoint))
-    return InputGradientAdjoint(adjoint, choice, dy, w, bias, dx);
-  InputGradientGemm(s, dy, w, bias, dx);
+  RunConv(s, algorithm, x, w, packed, epilogue, y);
 }
 
 template <class T>
@@ -382,12 +268,14 @@ void ConvWeightGradient(const ConvShape& s, ConvChoice choice, const T* x, const
   WeightGradientGemm(s, x, dy, dw);
 }
 
-#define TK_CONV(T)                                                                               \
-  template class PackedConvWeights<T>;                                                           \
-  template void ConvForward<T>(const ConvShape&, ConvAlgorithm, const T*, const T*,              \
-                               PackedConvWeights<T>*, const ConvEpilogue<T>&, T*);               \
-  template void ConvInputGradient<T>(const ConvShape&, ConvChoice, const T*, const T*, const T*, \
-                                     T*);                                                        \
+#define TK_CONV(T)                                                                           \
+  template class PackedConvWeights<T>;                                                       \
+  template std::shared_ptr<Buffer> PackConvWeights<T>(const ConvShape&, ConvAlgorithm, bool, \
+                                                      const T*);                             \
+  template void RunConv<T>(const ConvShape&, ConvAlgorithm, const T*, const T*, const T*,    \
+                           const ConvEpilogue<T>&, T*);                                      \
+  template void ConvForward<T>(const ConvShape&, ConvAlgorithm, const T*, const T*,          \
+                               PackedConvWeights<T>*, const ConvEpilogue<T>&, T*);           \
   template void ConvWeightGradient<T>(const ConvShape&, ConvChoice, const T*, const T*, T*);
 TK_CONV(float)
 TK_CONV(double)

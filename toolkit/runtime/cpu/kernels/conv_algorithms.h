@@ -28,9 +28,10 @@ enum class ConvAlgorithm {
   kDirect,
   kWinograd2,
   kWinograd4,
+  kDisjoint,    // Of an input gradient: taps as far apart as the stride, none meets another.
   kTransposed,  // 1 x 1: positions are the rows of the product, channels its columns.
 };
-constexpr int kConvAlgorithms = 7;
+constexpr int kConvAlgorithms = 8;
 enum class ConvPass { kForward, kInputGradient, kWeightGradient };
 
 // What a node's attribute "algorithm" asks for; tests set it, files never have it. "plain" is what
@@ -40,6 +41,8 @@ ConvChoice ParseConvChoice(const Attributes& attributes);
 
 // The algorithm for a pass; an input gradient is asked for by its adjoint shape. conv_choice.cc
 ConvAlgorithm ChooseConv(const ConvShape& shape, ConvPass pass, DType dtype, ConvChoice choice);
+// Whether an input gradient takes kDisjoint.
+bool ChooseDisjoint(const ConvShape& shape, ConvChoice choice);
 const char* ConvAlgorithmName(ConvAlgorithm algorithm);
 std::string DescribeConvInputGradient(const ConvShape& shape, DType dtype, ConvChoice choice);
 
@@ -47,12 +50,14 @@ std::string DescribeConvInputGradient(const ConvShape& shape, DType dtype, ConvC
 template <class T>
 class PackedConvWeights {
  public:
-  explicit PackedConvWeights(const Tensor& w) : w_(w) {}
+  // `adjoint`: shapes are those of the adjoint of the convolution that has the weights.
+  explicit PackedConvWeights(const Tensor& w, bool adjoint = false) : w_(w), adjoint_(adjoint) {}
   const T* Get(const ConvShape& shape, ConvAlgorithm algorithm);
   size_t bytes() const { return bytes_.load(); }  // Of all layouts.
 
  private:
   Tensor w_;  // Kept alive.
+  bool adjoint_;
   std::once_flag once_[kConvAlgorithms];
   std::shared_ptr<Buffer> packed_[kConvAlgorithms];
   std::atomic<size_t> bytes_{0};
@@ -62,11 +67,21 @@ class PackedConvWeights {
 template <class T>
 void ConvForward(const ConvShape& shape, ConvAlgorithm algorithm, const T* x, const T* w,
                  PackedConvWeights<T>* packed, const ConvEpilogue<T>& epilogue, T* y);
-// dx = adjoint of x -> y, plus `bias` (G * C) or null: ConvTranspose.
+// dx = adjoint of x -> y, plus `bias` (G * C) or null: ConvTranspose. `packed`: as above, adjoint.
 template <class T>
 void ConvInputGradient(const ConvShape& shape, ConvChoice choice, const T* dy, const T* w,
-                       const T* bias, T* dx);
+                       PackedConvWeights<T>* packed, const T* bias, T* dx);
 template <class T>
 void ConvWeightGradient(const ConvShape& shape, ConvChoice choice, const T* x, const T* dy, T* dw);
+
+// The pieces of ConvForward. Weights for `algorithm`; `adjoint`: s is the adjoint of the
+// convolution that has the weights w.
+template <class T>
+std::shared_ptr<Buffer> PackConvWeights(const ConvShape& s, ConvAlgorithm algorithm, bool adjoint,
+                                        const T* w);
+// `packed`: from PackConvWeights; `w` may stand in for it with the plain algorithms, else be null.
+template <class T>
+void RunConv(const ConvShape& s, ConvAlgorithm algorithm, const T* x, const T* w, const T* packed,
+             const ConvEpilogue<T>& epilogue, T* y);
 
 }  // namespace toolkit

@@ -11,6 +11,7 @@
 #include "kernels/conv_algorithms.h"
 #include "kernels/conv_direct.h"
 #include "kernels/conv_tiles.h"
+#include "kernels/window.h"
 #include "simd/gemm.h"
 
 namespace toolkit {
@@ -29,13 +30,6 @@ bool OptimisationOff() {
 bool WinogradOff() {
   static const bool off = IsOff("TOOLKIT_WINOGRAD");
   return off;
-}
-
-bool IsUnit(const Window& w) {
-  for (int d = 0; d < w.rank; ++d)
-    if (w.kernel[d] != 1 || w.stride[d] != 1 || w.pad_begin[d] != 0 || w.pad_end[d] != 0)
-      return false;
-  return true;
 }
 
 bool WinogradApplies(const ConvShape& s) {
@@ -141,8 +135,9 @@ ConvChoice ParseConvChoice(const Attributes& attributes) {
 }
 
 const char* ConvAlgorithmName(ConvAlgorithm algorithm) {
-  constexpr const char* kNames[kConvAlgorithms] = {"pointwise", "depthwise", "im2col",    "direct",
-                                                   "winograd2", "winograd4", "transposed"};
+  constexpr const char* kNames[kConvAlgorithms] = {"pointwise", "depthwise", "im2col",
+                                                   "direct",    "winograd2", "winograd4",
+                                                   "disjoint",  "transposed"};
   return kNames[static_cast<int>(algorithm)];
 }
 
@@ -174,6 +169,16 @@ ConvAlgorithm ChooseConv(const ConvShape& s, ConvPass pass, DType dtype, ConvCho
     offer(ConvAlgorithm::kWinograd4, cost.Winograd(4, pass));
   }
   return best;
+}
+
+// Every element of dx is under one tap of one position.
+bool ChooseDisjoint(const ConvShape& s, ConvChoice choice) {
+  const Window& w = s.window;
+  for (int d = 0; d < w.rank; ++d)
+    if (w.kernel[d] != w.stride[d] || w.dilation[d] != 1 || w.pad_begin[d] != 0 ||
+        w.in[d] != w.out[d] * w.stride[d])
+      return false;
+  return w.rank <= 2 && s.out_count() > 0 && choice != ConvChoice::kPlain && !OptimisationOff();
 }
 
 }  // namespace toolkit

@@ -11,6 +11,20 @@
 
 namespace toolkit {
 
+// Every image and group on its own when there are enough of them for the threads, else one after
+// the other, each split by Gemm.
+template <class Fn>
+void ForEachImage(int64_t count, Fn&& fn) {
+  ThreadPool& pool = ThreadPool::Global();
+  if (count < 2 * pool.num_threads()) {
+    for (int64_t i = 0; i < count; ++i) fn(i);
+    return;
+  }
+  pool.ParallelFor(count, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) fn(i);
+  });
+}
+
 // Images with their padding written out, so that no tap needs a check. Without padding: x itself.
 template <class T>
 class PaddedImages {

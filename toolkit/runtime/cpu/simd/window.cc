@@ -5,6 +5,21 @@
 namespace toolkit::TOOLKIT_ISA_NS {
 namespace {
 
+template <class T, int K>
+TK_INLINE void InterleaveRows(int64_t n, const T* rows, int64_t ld, T add, T* out) {
+  TK_IVDEP
+  for (int64_t j = 0; j < n; ++j)
+    for (int b = 0; b < K; ++b) out[j * K + b] = rows[b * ld + j] + add;
+}
+
+template <class T>
+void Interleave(int64_t k, int64_t n, const T* rows, int64_t ld, T add, T* out) {
+  if (k == 2) return InterleaveRows<T, 2>(n, rows, ld, add, out);
+  if (k == 4) return InterleaveRows<T, 4>(n, rows, ld, add, out);
+  for (int64_t b = 0; b < k; ++b)
+    for (int64_t j = 0; j < n; ++j) out[j * k + b] = rows[b * ld + j] + add;
+}
+
 template <class T>
 void AxpyBack(int64_t n, T w, const T* y, T* x, int64_t stride) {
   if (stride == 1)
@@ -387,8 +402,8 @@ void Im2Col(const Window& w, const T* x, int64_t k0, int64_t kc, int64_t p0, int
 
 template <class T>
 constexpr WindowRows<T> Rows() {
-  return {AxpyBack<T>, Dot<T>,    Taps<T>,   SumTaps<T>, MaxTaps<T>, ArgMaxTaps<T>,
-          DotTaps<T>,  kLanes<T>, RowSum<T>, RowMax<T>,  Im2Col<T>};
+  return {Interleave<T>, AxpyBack<T>, Dot<T>,    Taps<T>,   SumTaps<T>, MaxTaps<T>,
+          ArgMaxTaps<T>, DotTaps<T>,  kLanes<T>, RowSum<T>, RowMax<T>,  Im2Col<T>};
 }
 
 }  // namespace

@@ -29,6 +29,8 @@ struct TapRow {
 
 template <class T>
 struct WindowRows {
+  // out[j * k + b] = rows[b * ld + j] + add for j < n, b < k.
+  void (*interleave)(int64_t k, int64_t n, const T* rows, int64_t ld, T add, T* out);
   // x[i * stride] += w * y[i], i < n.
   void (*axpy_back)(int64_t n, T w, const T* y, T* x, int64_t stride);
   // sum_i y[i] * x[i * stride].
