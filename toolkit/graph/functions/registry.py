@@ -13,6 +13,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from toolkit.errors import UnsupportedOperatorError
 from toolkit.graph.build import Builder, arithmetic, known_dims
 
 Body = Callable[..., Any]
@@ -106,7 +107,17 @@ def emit_body(
     padded = [*inputs, *[None] * (len(found.inputs) - len(inputs))]
     plain = {name: attribute.value for name, attribute in attributes.items()}
     with arithmetic(b):
-        results = found.body(b, plain, *padded)
+        try:
+            results = found.body(b, plain, *padded)
+        except TypeError:
+            unknown = [i for i, v in enumerate(inputs) if v is not None and v.shape is None]
+            if not unknown:
+                raise
+            raise UnsupportedOperatorError(
+                f"{found.domain}.{found.name}: inputs of known rank are required to write it in "
+                f"standard operators, got '{inputs[unknown[0]].name}' of an unknown one. "  # type: ignore[union-attr]
+                "Declare the model's shapes."
+            ) from None
     return results if isinstance(results, tuple) else (results,)
 
 
