@@ -26,6 +26,8 @@ GRADIENT_32 = (2e-5, 2e-5)
 # A float64 gradient against central differences: truncation h^2, rounding eps / h.
 FINITE_STEP = 1e-5
 FINITE = (2e-5, 2e-6)
+# Gradients of whole float32 networks beside torch's; absolute to the largest number of each.
+NETWORK = (1e-3, 1e-5)
 # Second derivatives by differences of a gradient.
 FINITE_SECOND = (1e-4, 1e-5)
 
