@@ -23,9 +23,14 @@ FORWARD = {
 # Two float64 implementations of one gradient (ours and onnxruntime's run of the same graph).
 GRADIENT = (1e-9, 1e-9)
 GRADIENT_32 = (2e-5, 2e-5)
+GRADIENT_16 = (1e-2, 1e-2)  # Float16 and bfloat16, each step rounded or only the last.
 # A float64 gradient against central differences: truncation h^2, rounding eps / h.
 FINITE_STEP = 1e-5
 FINITE = (2e-5, 2e-6)
+FINITE_STEP_32 = 1e-2  # Where a peer's float32 stands in for float64.
+FINITE_32 = (1e-3, 1e-3)
+# Gradients of whole float32 networks beside torch's; absolute to the largest number of each.
+NETWORK = (1e-3, 1e-5)
 # Second derivatives by differences of a gradient.
 FINITE_SECOND = (1e-4, 1e-5)
 

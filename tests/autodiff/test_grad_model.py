@@ -11,7 +11,12 @@ from onnx import helper
 
 from tests.autodiff.helpers import finite_differences, model_of, rand, run
 from toolkit.autodiff import grad_model
-from toolkit.errors import DTypeError, InvalidArgumentError, InvalidModelError, ShapeError
+from toolkit.errors import (
+    DTypeError,
+    InvalidArgumentError,
+    InvalidModelError,
+    UnsupportedOperatorError,
+)
 
 node = helper.make_node
 
@@ -238,3 +243,14 @@ def test_errors_of_losses_patterns_and_orders():
         grad_model(model, [], loss="loss")
     with pytest.raises(InvalidArgumentError, match="order of 1 or more"):
         grad_model(model, ["x"], loss="loss", order=0)
+
+
+def test_unknown_rank_is_named():
+    """A composite's body is written for ranks: where none is known, an error says so."""
+    model = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 21]>'
+        "g (float[N] x, int64[K] s, int64[2] k) => (float y) "
+        "{ r = Reshape(x, s) t = Gather<axis = 1>(r, k) y = ReduceSum<keepdims = 0>(t) }"
+    )
+    with pytest.raises(UnsupportedOperatorError, match=r"inputs of known rank are required"):
+        grad_model(model, ["x"])

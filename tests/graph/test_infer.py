@@ -212,6 +212,33 @@ def test_shape_arithmetic_reaches_reshape() -> None:
     assert found["y"] == ["N", 4, "T", 16]
 
 
+def test_arithmetic_of_constants_reaches_reshape() -> None:
+    """Unflatten as torch's older exporter writes it, and pads that are transposed."""
+    found = shapes_of(
+        HEAD
+        + """g (float[N,48] x) => (float[a,b,c] y, float[d,e] z) {
+          three = Constant<value = int64 {3}>()
+          two = Constant<value = int64 {2}>()
+          axis = Mod(three, two)
+          one = Constant<value_ints = [1]>()
+          end = Reshape(axis, one)
+          s = Shape(x)
+          zero = Constant<value_ints = [0]>()
+          before = Slice(s, zero, end)
+          sizes = Constant<value_ints = [16, 3]>()
+          target = Concat<axis = 0>(before, sizes)
+          y = Reshape(x, target)
+          rows = Constant<value = int64[2,2] {0, 0, 0, 3}>()
+          columns = Transpose(rows)
+          flat = Constant<value_ints = [-1]>()
+          pads = Reshape(columns, flat)
+          z = Pad(x, pads)
+        }"""
+    )
+    assert found["y"] == ["N", 16, 3]
+    assert found["z"] == ["N", 51]
+
+
 def test_dimensions_multiply_and_divide() -> None:
     found = shapes_of(
         HEAD

@@ -5,6 +5,7 @@ The nodes stand in upgrade_cases.py.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,17 @@ def test_upgraded_node_gives_what_the_old_one_gave(case: Case) -> None:
     else:
         new_outputs = ReferenceEvaluator(new).run(None, feeds_of(case))
     assert_same(new_outputs, want)
+
+
+@pytest.mark.parametrize(("outputs", "training"), [(1, 0), (5, 1)])
+def test_batch_normalization_trains_by_its_number_of_outputs(outputs: int, training: int) -> None:
+    """Also where nothing reads the statistics, as torch writes it."""
+    case = next(c for c in CASES if str(c).startswith("BatchNormalization-9"))
+    model = model_of(dataclasses.replace(case, outputs=outputs))
+    del model.graph.output[1:]
+    (node,) = (n for n in load_model(model).graph if n.op_type == "BatchNormalization")
+    found = node.attributes.get("training_mode")
+    assert (found.value if found else 0) == training
 
 
 BACK = [c for c in CASES if c.outputs < 5]

@@ -13,6 +13,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from toolkit.errors import UnsupportedOperatorError
 from toolkit.graph.build import Builder, arithmetic, known_dims
 
 Body = Callable[..., Any]
@@ -76,15 +77,11 @@ def build(
     found: Composite, attributes: Mapping[str, ir.Attr], values: Sequence[ir.Value | None]
 ) -> ir.Function:
     """The body as a function, for attributes and inputs of given types and ranks."""
-    inputs = [
-        _formal(name, values[i] if i < len(values) else None) for i, name in enumerate(found.inputs)
-    ]
+    # Those left out at the end are none of the function's: a caller may have to give them all.
+    inputs = [_formal(name, v) for name, v in zip(found.inputs, values, strict=False)]
     graph = ir.Graph(inputs, [], nodes=[], opset_imports={"": BODY_OPSET}, name=found.name)
     b = Builder(graph)
-    given = [
-        formal if i < len(values) and values[i] is not None else None
-        for i, formal in enumerate(inputs)
-    ]
+    given = [None if v is None else formal for v, formal in zip(values, inputs, strict=False)]
     results = emit_body(b, found, attributes, given)
     for name, value in zip(found.outputs, results, strict=False):
         if value in inputs or value in graph.outputs or value.producer() is None:
@@ -106,7 +103,17 @@ def emit_body(
     padded = [*inputs, *[None] * (len(found.inputs) - len(inputs))]
     plain = {name: attribute.value for name, attribute in attributes.items()}
     with arithmetic(b):
-        results = found.body(b, plain, *padded)
+        try:
+            results = found.body(b, plain, *padded)
+        except TypeError:
+            unknown = [i for i, v in enumerate(inputs) if v is not None and v.shape is None]
+            if not unknown:
+                raise
+            raise UnsupportedOperatorError(
+                f"{found.domain}.{found.name}: inputs of known rank are required to write it in "
+                f"standard operators, got '{inputs[unknown[0]].name}' of an unknown one. "  # type: ignore[union-attr]
+                "Declare the model's shapes."
+            ) from None
     return results if isinstance(results, tuple) else (results,)
 
 

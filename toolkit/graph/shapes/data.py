@@ -196,6 +196,11 @@ def _expand(call: NodeCall) -> Data | None:
     return np.broadcast_to(data, target) if np.prod(target) <= LIMIT else None
 
 
+@_rule("Transpose")
+def _transpose(call: NodeCall) -> Data | None:
+    return np.transpose(_inputs(call)[0], call.attr("perm", None))
+
+
 @_rule("ConstantOfShape")
 def _constant_of_shape(call: NodeCall) -> Data | None:
     shape = _ints(_inputs(call)[0])
@@ -236,14 +241,32 @@ def _arithmetic(call: NodeCall) -> Data | None:
     return _tidy(divided) if symbolic else np.asarray(divided).astype(a.dtype)
 
 
-@_rule("Neg", "Abs", "Min", "Max", "ReduceProd", "Equal", "Where", "Not", "Greater", "Less")
+_REDUCTIONS: dict[str, Callable[..., Any]] = {
+    "ReduceProd": np.prod,
+    "ReduceSum": np.sum,
+    "ReduceMax": np.max,
+    "ReduceMin": np.min,
+}
+
+
+@_rule("Neg", "Abs", "Min", "Max", "Equal", "Where", "Not", "Greater", "Less", "And", "Or")
+@_rule("GreaterOrEqual", "LessOrEqual", "Mod", *_REDUCTIONS)
 def _numbers(call: NodeCall) -> Data | None:
     data = _inputs(call)
     if any(d.dtype == object or d.dtype.kind not in "iub" for d in data):
         return None
-    if call.op_type == "ReduceProd":
-        axes = tuple(data[1].tolist()) if len(data) > 1 else None
-        return np.asarray(np.prod(data[0], axis=axes, keepdims=bool(call.attr("keepdims", 1))))
+    if call.op_type in _REDUCTIONS:
+        axes = tuple(data[1].tolist()) if len(data) > 1 else ()
+        if not axes and call.attr("noop_with_empty_axes", 0):
+            return data[0]
+        reduced = _REDUCTIONS[call.op_type](
+            data[0], axis=axes or None, keepdims=bool(call.attr("keepdims", 1))
+        )
+        return np.asarray(reduced, data[0].dtype)
+    if call.op_type == "Mod" and not (data[1] != 0).all():
+        return None
+    if call.op_type == "Mod" and call.attr("fmod", 0):
+        return np.asarray(np.fmod(*data))
     if call.op_type in ("Min", "Max"):
         function = np.minimum if call.op_type == "Min" else np.maximum
         result = data[0]
@@ -261,4 +284,9 @@ _NUMPY: dict[str, Callable[..., Any]] = {
     "Not": np.logical_not,
     "Greater": np.greater,
     "Less": np.less,
+    "And": np.logical_and,
+    "Or": np.logical_or,
+    "GreaterOrEqual": np.greater_equal,
+    "LessOrEqual": np.less_equal,
+    "Mod": np.mod,
 }

@@ -18,6 +18,8 @@ def batch_normalization_7(edit: Edit) -> None:
     is_test = edit.pop("is_test", 0)
     if not is_test:
         edit.put("training_mode", 1)
+    elif not any(v.uses() or v.is_graph_output() for v in edit.node.outputs[1:]):
+        edit.node.resize_outputs(1)
 
 
 @adapter("BatchNormalization", to=9)
@@ -42,12 +44,12 @@ def batch_normalization_9(edit: Edit) -> None:
 def batch_normalization_14(edit: Edit) -> None:
     """Outputs Y, mean, var, saved_mean, saved_var -> Y, running_mean, running_var.
 
-    1. Training is said by training_mode=1 instead of by the number of outputs.
+    1. Training is said by training_mode=1 instead of by the number of outputs, used or not.
     2. saved_mean, saved_var are the batch's mean and (biased) variance over all axes but 1.
     """
     node = edit.node
     used = [bool(v.uses()) or v.is_graph_output() for v in node.outputs]
-    if any(used[1:]):
+    if any(v.name for v in node.outputs[1:]):
         edit.put("training_mode", 1)
     if not edit.get("training_mode", 0):
         node.resize_outputs(1)
