@@ -29,6 +29,8 @@ TENSOR = {
     "autograd",
     "device",
     "function",
+    "func",
+    "utils",
     "fft",
     "linalg",
 }

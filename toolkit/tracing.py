@@ -29,6 +29,21 @@ if TYPE_CHECKING:
 _INLINE = 256  # Elements: constants up to this size are Constant nodes, larger ones initializers.
 
 
+class Region:
+    """A part of a trace that is recorded in a graph of its own.
+
+    Attributes:
+        outer: the graph around it.
+        graph: the region's graph.
+        written: tensors that were written to inside, by id.
+    """
+
+    def __init__(self, outer: ir.Graph) -> None:
+        self.outer = outer
+        self.graph = outer
+        self.written: dict[int, Any] = {}
+
+
 class Trace:
     """Records what happens inside its `with` block.
 
@@ -49,12 +64,36 @@ class Trace:
         self._saved: dict[int, tuple[Any, dict[str, Any]]] = {}
         self._draws: dict[int, tuple[Any, int]] = {}
         self._dims: dict[Any, Any] = {}
-        self._outer: Any = None
+        self._main = self.recorder  # Holds what comes from outside.
+        self._regions: list[Region] = []
 
     @property
     def graph(self) -> ir.Graph:
         """The graph as it grows."""
         return self.recorder.graph
+
+    @property
+    def outer_graphs(self) -> list[ir.Graph]:
+        """Inside a `region`, the graphs around it, outermost first."""
+        return [r.outer for r in self._regions]
+
+    @contextmanager
+    def region(self) -> Iterator[Region]:
+        """What is recorded inside goes into a graph of its own, which may read values outside.
+
+        Nothing but the caller may use values of that graph afterwards: it writes them out in
+        another form.
+        """
+        before = self.recorder, self._consts, self._dims
+        made = Region(self.graph)
+        self.recorder, self._consts, self._dims = self.recorder.inner(), {}, {}
+        made.graph = self.graph
+        self._regions.append(made)
+        try:
+            yield made
+        finally:
+            self._regions.pop()
+            self.recorder, self._consts, self._dims = before
 
     def __enter__(self) -> Trace:
         if STATE.trace is not None:
@@ -103,10 +142,10 @@ class Trace:
             from toolkit.graph.build import mark_variable
 
             named = self._names.get(id(tensor))
-            name = named[1] if named else self.recorder.fresh("constant")
+            name = named[1] if named else self._main.fresh("constant")
             if not named:
-                self.recorder._names.discard(name)
-            made = mark_variable(self.recorder.initializer(name, _array(value)))
+                self._main._names.discard(name)
+            made = mark_variable(self._main.initializer(name, _array(value)))
             found = (tensor, made)
             self._tensors[id(tensor)] = found
         return found[1]
@@ -120,6 +159,10 @@ class Trace:
         for tensor, value in self._tensors.values():
             tensor._shared = True
             yield tensor, value
+
+    def captured(self) -> Iterable[tuple[Any, ir.Value]]:
+        """(tensor, initializer) of each tensor from outside, whose memory stays its own."""
+        return self._tensors.values()
 
     # -- operations ----------------------------------------------------------------------------
 
@@ -169,7 +212,7 @@ class Trace:
         value = t._get()
         if type(value) is not _core.Tensor:
             graph = value.graph
-            if graph is not None and graph is not self.graph:
+            if graph is not None and graph is not self.graph and graph not in self.outer_graphs:
                 raise InvalidArgumentError(
                     f"Trace: values of this trace are required, got '{value.name}' of another one."
                 )
@@ -185,15 +228,17 @@ class Trace:
                 if made.name is None:
                     made.name = self.recorder.fresh("constant")
             else:
-                name = self.recorder.fresh("constant")
-                self.recorder._names.discard(name)
-                made = self.recorder.initializer(name, array)
+                name = self._main.fresh("constant")
+                self._main._names.discard(name)
+                made = self._main.initializer(name, array)
             found = self._consts[id(value)] = (value, made)
         return found[1]
 
     def will_write(self, t: Any, new: Any) -> Any:
         """Called before a write: keeps the value that the trace's end puts back."""
         root = t._root()
+        if self._regions:
+            self._regions[-1].written.setdefault(id(root), root)
         if root._born is self or id(root) in self._saved:
             return new
         if type(root._value) is not _core.Tensor:
@@ -204,6 +249,10 @@ class Trace:
         if type(new._get()) is _core.Tensor:
             return wrap(self.convert(new))
         return new
+
+    def is_symbolic(self, t: Any) -> bool:
+        """Whether a tensor's value is one of a graph."""
+        return type(t._value) is not _core.Tensor
 
     # -- random numbers ------------------------------------------------------------------------
 

@@ -108,6 +108,23 @@ def run_grad(
     return tuple(results)
 
 
+def pull(
+    pairs: list[tuple[Any, Any]], edges: list[Edge], create_graph: bool
+) -> list[Any]:
+    """Gradients at edges of the tape, None where there is none; the walk ends there.
+
+    Args:
+        pairs: outputs that require a gradient, with their cotangents.
+        edges: where the gradients are wanted.
+        create_graph: the gradients are going to be differentiated.
+    """
+    if not pairs:
+        return [None] * len(edges)
+    walk = _Walk(create_graph, set(edges), stop=True)
+    found = walk.run(_roots(tuple(y for y, _ in pairs), tuple(ct for _, ct in pairs)))
+    return [found.get(e) for e in edges]
+
+
 def _edge(t: Any) -> Edge:
     if not t.requires_grad:
         raise InvalidArgumentError("One of the differentiated Tensors does not require grad")
@@ -131,8 +148,11 @@ def _accumulate(t: Any, grad: Any, create_graph: bool) -> None:
 class _Walk:
     """One backward pass: edges with known cotangents, latest first."""
 
-    def __init__(self, create_graph: bool, only: set[Edge] | None) -> None:
+    def __init__(
+        self, create_graph: bool, only: set[Edge] | None, stop: bool = False
+    ) -> None:
         self.create_graph = create_graph
+        self.stop = stop  # Nothing is wanted beyond a wanted edge.
         self.only = only  # The wanted edges; None: all leaves.
         self.visited: set[Record] = set()
         self.found: dict[Edge, Any] = {}
@@ -179,6 +199,8 @@ class _Walk:
                 _accumulate(t, ct, self.create_graph)
         if self.only is not None and edge in self.only:
             self._add(self.found, edge, ct)
+            if self.stop:
+                return
         if isinstance(node, FunctionRecord):
             self._function(node, slot, ct)
             return

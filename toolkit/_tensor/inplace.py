@@ -92,6 +92,11 @@ def _put(t: Any, new: Any, grad: bool) -> None:
     t._seen = root._version
 
 
+def put_value(t: Any, new: Any) -> None:
+    """Gives `t` the value of `new` outside the tape: a program has computed it."""
+    _put(t, new, False)
+
+
 def _result(t: Any, new: Any) -> Any:
     """A result as `t` can hold it.
 

@@ -12,6 +12,7 @@ from itertools import islice
 
 import onnx_ir as ir
 
+from toolkit.autodiff.recompute import Recompute
 from toolkit.autodiff.registry import GRAD, Entry, Vjp, find, operators
 from toolkit.autodiff.sequences import add_sequences, is_sequence
 from toolkit.errors import InvalidArgumentError, UnsupportedOperatorError
@@ -42,6 +43,7 @@ def gradients(
     wrt: Sequence[ir.Value],
     functions: Functions | None = None,
     fixed: bool = False,
+    outer: Sequence[ir.Graph] = (),
 ) -> list[ir.Value | None]:
     """Append the nodes that compute vector-Jacobian products to `graph`.
 
@@ -53,6 +55,7 @@ def gradients(
         wrt: values to differentiate by: inputs, initializers or values in between.
         functions: model-local functions, for nodes that call them.
         fixed: the forward nodes have run already, so none of them can be given another output.
+        outer: the graphs around `graph`, outermost first, that hold some of the nodes.
 
     Returns:
         For each value in `wrt` its cotangent, of its shape and type, or None where no path leads
@@ -70,16 +73,17 @@ def gradients(
     for value in wrt:
         if value.producer() is None:
             mark_variable(value)  # Nothing may be computed ahead from what is to be learned.
-    nodes = _ancestors(graph, outputs)
+    nodes = _ancestors([*outer, graph], outputs)
     walk = _Walk(Builder(graph), functions or {}, fixed)
     with arithmetic(walk.b):
         found = walk.run(nodes, outputs, cotangents, wrt)
+    walk.again.prune()
     unique_names(graph)
     return [found.get(value) for value in wrt]
 
 
-def _ancestors(graph: ir.Graph, outputs: Sequence[ir.Value]) -> list[ir.Node]:
-    """The nodes that `outputs` need, in the graph's order."""
+def _ancestors(graphs: Sequence[ir.Graph], outputs: Sequence[ir.Value]) -> list[ir.Node]:
+    """The nodes that `outputs` need, in the graphs' order."""
     seen: set[ir.Node] = set()
     stack = list(outputs)
     while stack:
@@ -87,7 +91,7 @@ def _ancestors(graph: ir.Graph, outputs: Sequence[ir.Value]) -> list[ir.Node]:
         if node is not None and node not in seen:
             seen.add(node)
             stack.extend(reads(node))
-    return [node for node in graph if node in seen]
+    return [node for graph in graphs for node in graph if node in seen]
 
 
 def is_float(value: ir.Value | None) -> bool:
@@ -100,6 +104,7 @@ class _Walk:
         self.b = b
         self.functions = functions
         self.fixed = fixed
+        self.again = Recompute(b)
 
     def run(
         self,
@@ -112,6 +117,7 @@ class _Walk:
         wanted = [v for v in wrt if is_float(v)]
         active = dependents(nodes, wanted)
         pending: dict[ir.Value, list[ir.Value]] = {}
+        self.again.add(nodes)
         for value, cotangent in zip(outputs, cotangents, strict=True):
             if cotangent is not None and value in active:
                 pending.setdefault(value, []).append(cotangent)
@@ -121,8 +127,10 @@ class _Walk:
             if not any(v in active for v in reads(node)):
                 continue
             arriving = tuple(self._total(pending, v) for v in node.outputs)
-            for value, cotangent in self._differentiate(node, arriving, active):
-                pending.setdefault(value, []).append(cotangent)
+            for value, cotangent in self._differentiate(
+                self.again.node(node, active), arriving, active
+            ):
+                pending.setdefault(self.again.original(value), []).append(cotangent)
         found = {v: self._total(pending, v) for v in wanted}
         return {v: d for v, d in found.items() if d is not None}
 

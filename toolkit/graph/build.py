@@ -38,6 +38,8 @@ WHOLE_TYPES = frozenset(
     | {"Optional", "OptionalGetElement", "OptionalHasElement", "If", "Loop", "Scan"}
 )
 
+RECOMPUTED = "toolkit.recomputed"  # Key of metadata_props: a node that repeats another on purpose.
+
 Operand = ir.Value | float | Sequence[int] | Array | None
 
 

@@ -75,6 +75,27 @@ def copy(
     return cloner.clone_graph(graph), made
 
 
+def copy_node(node: ir.Node, values: Mapping[ir.Value, ir.Value | None]) -> ir.Node:
+    """A copy of a node, in no graph yet, that reads other values in place of some."""
+    attributes = []
+    for attribute in node.attributes.values():
+        if not attribute.is_ref() and attribute.type == ir.AttributeType.GRAPH:
+            attribute = ir.AttrGraph(attribute.name, copy(attribute.as_graph(), values)[0])
+        attributes.append(attribute)
+    inputs = [None if v is None else values.get(v, v) for v in node.inputs]
+    made = ir.Node(
+        node.domain, node.op_type, inputs, attributes, num_outputs=len(node.outputs),
+        overload=node.overload, metadata_props=dict(node.metadata_props),
+    )  # fmt: skip
+    made.meta.update(node.meta)
+    for old, new in zip(node.outputs, made.outputs, strict=True):
+        new.type = old.type
+        new.shape = None if old.shape is None else old.shape.copy()
+        if old.name == "":
+            new.name = ""
+    return made
+
+
 def prune(graph: ir.Graph) -> None:
     """Remove the nodes of one graph that nothing reads."""
     for node in reversed(list(graph)):

@@ -42,6 +42,12 @@ class Recorder:
         self._counts: dict[str, int] = {}
         self._names: set[str] = set()
 
+    def inner(self) -> Recorder:
+        """A recorder of another graph that shares the names of this one."""
+        made = Recorder("region")
+        made.scopes, made._counts, made._names = self.scopes, self._counts, self._names
+        return made
+
     def input(self, name: str, dtype: int, shape: Sequence[int | str | None] | None) -> ir.Value:
         """A graph input; a dimension is a size, a symbol, or None.
 
@@ -55,6 +61,12 @@ class Recorder:
         )  # fmt: skip
         self.graph.inputs.append(value)
         return value
+
+    def formal(self, stem: str, dtype: int, dims: Sequence[Any]) -> ir.Value:
+        """An input with a name made here."""
+        name = self.fresh(stem)
+        self._names.discard(name)
+        return self.input(name, dtype, list(dims))
 
     def initializer(self, name: str, array: np.ndarray[Any, Any]) -> ir.Value:
         """A named constant that shares the array's memory."""

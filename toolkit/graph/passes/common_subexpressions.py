@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from toolkit.graph.build import RECOMPUTED
 from toolkit.graph.edit import constant_of
 
 _RANDOM = frozenset(
@@ -27,7 +28,8 @@ class CommonSubexpressionPass(ir.passes.InPlacePass):
 
     1. Two nodes of one graph with the same operator, inputs and attributes -> the first.
     2. Constant nodes and small initializers of the same value are the same input.
-    3. Never: random operators, Dropout that trains, nodes with subgraphs, large tensor attributes.
+    3. Never: random operators, Dropout that trains, nodes with subgraphs, large tensor attributes;
+       a node of a checkpoint, which is computed again to save memory, and the one it repeats.
 
     A node whose output is a graph's output stays: names of outputs are the model's interface.
     """
@@ -111,8 +113,10 @@ def _node_key(node: ir.Node) -> Any:
         attributes.append((name, attr.type, value))
     inputs = tuple(None if v is None else id(v) for v in node.inputs)
     outputs = tuple(v.name == "" for v in node.outputs)
+    again = node.metadata_props.get(RECOMPUTED)
     try:
-        key = (node.op_identifier(), inputs, outputs, tuple(sorted(attributes, key=lambda a: a[0])))
+        sorted_attributes = tuple(sorted(attributes, key=lambda a: a[0]))
+        key = (node.op_identifier(), inputs, outputs, sorted_attributes, again)
         hash(key)
     except TypeError:
         return None

@@ -1,0 +1,298 @@
+"""Functions that run as one graph when they are called eagerly.
+
+`staged(f, args)` traces f at each call, as Python and the tensors that it closes over may have
+changed; a graph of a structure seen before runs the program compiled then. The call is one record
+on the tape: its gradient is a graph too, appended to the same one and compiled once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from toolkit._tensor.base import FLOATS, TensorBase, wrap
+from toolkit._tensor.inplace import POISONED, put_value
+from toolkit._tensor.state import STATE
+from toolkit._tensor.tape import FunctionRecord
+from toolkit.errors import InvalidArgumentError
+from toolkit.func.pytree import flatten, unflatten
+from toolkit.ops.dispatch import handle
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+_LIMIT = 256
+_graphs: OrderedDict[Any, Graphed] = OrderedDict()
+
+
+class CacheInfo(NamedTuple):
+    """Counters of the programs that transformed functions run."""
+
+    hits: int
+    misses: int
+    size: int
+
+
+_hits = _misses = 0
+
+
+def cache_info() -> CacheInfo:
+    """How often a graph had been compiled before, and how often it had not."""
+    return CacheInfo(_hits, _misses, len(_graphs))
+
+
+def cache_clear() -> None:
+    """Forgets the compiled programs and the counts."""
+    global _hits, _misses
+    _graphs.clear()
+    _hits = _misses = 0
+
+
+class Graphed:
+    """Values of a graph as a function of others, compiled when it first runs.
+
+    Gradients are appended to the same graph, which only grows.
+    """
+
+    def __init__(
+        self, graph: ir.Graph, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]
+    ) -> None:
+        self.graph = graph
+        self.inputs = list(inputs)
+        self.outputs = list(outputs)
+        self._program: Any = None
+        self._gradients: dict[Any, tuple[Graphed, list[int]]] = {}
+
+    def __call__(self, values: Sequence[Any]) -> list[Any]:
+        """Runs it on core tensors."""
+        if self._program is None:
+            from toolkit.runtime.lowering import lower
+
+            self._program = lower(self.inputs, self.outputs)
+        return self._program.run(values)  # type: ignore[no-any-return]
+
+    def gradient(
+        self, given: tuple[bool, ...], needs: tuple[int, ...]
+    ) -> tuple[Graphed, list[int]]:
+        """The function of the inputs and of cotangents that gives cotangents of inputs.
+
+        Args:
+            given: for each output, whether it has a cotangent.
+            needs: the numbers of the inputs whose cotangents are wanted.
+
+        Returns:
+            The function, and the number of the input that each of its outputs belongs to.
+        """
+        found = self._gradients.get((given, needs))
+        if found is None:
+            import onnx_ir as ir
+
+            from toolkit.autodiff.backward import gradients
+
+            roots = [v for v, has in zip(self.outputs, given, strict=True) if has]
+            cotangents = [
+                ir.Value(name=f"d{i}", type=v.type, shape=v.shape) for i, v in enumerate(roots)
+            ]
+            made = gradients(self.graph, roots, cotangents, [self.inputs[i] for i in needs])
+            pairs = [(i, g) for i, g in zip(needs, made, strict=True) if g is not None]
+            graphed = Graphed(self.graph, [*self.inputs, *cotangents], [g for _, g in pairs])
+            found = self._gradients[given, needs] = (graphed, [i for i, _ in pairs])
+        return found
+
+
+def run(graphed: Graphed, tensors: Sequence[Any]) -> list[Any]:
+    """Runs a function of tensors and records it on the tape where that is needed."""
+    values = [t._get() for t in tensors]
+    outputs = [wrap(v) for v in graphed(values)]
+    if STATE.grad and any(t._node is not None for t in tensors):
+        record = _StagedRecord(graphed, tensors, values)
+        for i, y in enumerate(outputs):
+            if y._value.dtype in FLOATS:
+                y._node, y._out = record, i
+    return outputs
+
+
+class _StagedRecord(FunctionRecord):
+    """One run of a graph on the tape."""
+
+    __slots__ = ("graphed",)
+
+    def __init__(self, graphed: Graphed, tensors: Sequence[Any], values: Sequence[Any]) -> None:
+        super().__init__(
+            handle("Identity"), tuple(t._node for t in tensors), tuple(t._out for t in tensors),
+            tuple(values), tuple(range(len(graphed.outputs))),
+        )  # fmt: skip
+        self.graphed = graphed
+
+    def name(self) -> str:
+        """As `grad_fn` prints it."""
+        return "GraphBackward"
+
+    def free(self) -> None:
+        """Drops the values; the structure stays."""
+        self.inputs = None
+
+    def backward(self, cotangents: list[Any]) -> list[tuple[Any, Any]]:
+        """(edge, gradient) of the inputs that need one.
+
+        Raises:
+            InvalidArgumentError: the values were freed, or overwritten since.
+        """
+        if self.inputs is None:
+            raise InvalidArgumentError(
+                "Trying to backward through the graph a second time: the saved tensors have "
+                "already been freed. Specify retain_graph=True."
+            )
+        if any(id(v) in POISONED for v in self.inputs):
+            raise InvalidArgumentError(
+                "one of the variables needed for gradient computation has been modified by an "
+                "inplace operation: clone() it before the write."
+            )
+        needs = tuple(
+            i
+            for i, (node, v) in enumerate(zip(self.nodes, self.inputs, strict=True))
+            if node is not None and v.dtype in FLOATS
+        )
+        given = tuple(c is not None for c in cotangents)
+        graphed, targets = self.graphed.gradient(given, needs)
+        tensors: list[Any] = []
+        for node, slot, value in zip(self.nodes, self.slots, self.inputs, strict=True):
+            t: Any = wrap(value)
+            t._node, t._out = node, slot
+            tensors.append(t)
+        grads = run(graphed, [*tensors, *(c for c in cotangents if c is not None)])
+        return [
+            ((self.nodes[i], self.slots[i]), g) for i, g in zip(targets, grads, strict=True)
+        ]
+
+
+def staged(f: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """`f(*args)` as one graph: in the trace that records, or in one of its own that runs at once.
+
+    Args:
+        f: takes and returns trees of tensors; other leaves are constants.
+        args: its arguments.
+    """
+    if STATE.trace is not None:
+        return f(*args)
+    from toolkit.tracing import Trace
+
+    leaves, spec = flatten(args)
+    tensors = [x for x in leaves if isinstance(x, TensorBase)]
+    with Trace("func") as trace:
+        inputs = [trace.input(f"x{i}", t.dtype, tuple(t.shape)) for i, t in enumerate(tensors)]
+        symbols = iter(inputs)
+        given = [next(symbols) if isinstance(x, TensorBase) else x for x in leaves]
+        results, out_spec = flatten(f(*unflatten(given, spec)))
+        outputs = [
+            trace.recorder.add("Identity", "", [trace.convert(y)], {}, 1)[0]
+            for y in results
+            if isinstance(y, TensorBase)
+        ]
+    captured = list(trace.captured())
+    mutated = list(trace.mutations.values())
+    graphed = _compiled(
+        trace.graph,
+        [*(x._value for x in inputs), *(v for _, v in captured)],
+        [*outputs, *(v for _, v in mutated)],
+    )
+    made = run(graphed, [*tensors, *(t for t, _ in captured)])
+    for (tensor, _), new in zip(mutated, made[len(outputs) :], strict=True):
+        put_value(tensor, new)
+    produced = iter(made)
+    return unflatten(
+        [next(produced) if isinstance(y, TensorBase) else y for y in results], out_spec
+    )
+
+
+def _compiled(
+    graph: ir.Graph, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]
+) -> Graphed:
+    """The function of a graph, or of one traced before that has the same structure."""
+    global _hits, _misses
+    key = structure(inputs, outputs)
+    found = _graphs.get(key)
+    if found is None:
+        _misses += 1
+        found = _graphs[key] = Graphed(graph, inputs, outputs)
+        if len(_graphs) > _LIMIT:
+            _graphs.popitem(last=False)
+    else:
+        _hits += 1
+        _graphs.move_to_end(key)
+    return found
+
+
+def structure(inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]) -> Any:
+    """What two graphs have in common that compute the same: a key of the cache."""
+    from toolkit.runtime.lowering import needed_nodes
+
+    numbers: dict[Any, int] = {}
+    parts: list[Any] = [_formals(inputs, numbers)]
+    nodes = needed_nodes(outputs, numbers)
+    parts.append(_nodes(nodes, numbers))
+    parts.append(tuple(_number(v, numbers) for v in outputs))
+    return tuple(parts)
+
+
+def _formals(values: Sequence[ir.Value], numbers: dict[Any, int]) -> Any:
+    parts = []
+    for value in values:
+        numbers[value] = len(numbers)
+        shape = None if value.shape is None else tuple(map(str, value.shape.dims))
+        parts.append((value.dtype, shape))
+    return tuple(parts)
+
+
+def _nodes(nodes: Any, numbers: dict[Any, int]) -> Any:
+    parts = []
+    for node in nodes:
+        attributes = tuple(
+            (name, _attribute(node.attributes[name], numbers)) for name in sorted(node.attributes)
+        )
+        parts.append(
+            (
+                node.domain, node.op_type, attributes, bool(node.meta.get("stop_gradient")),
+                tuple(None if v is None else _number(v, numbers) for v in node.inputs),
+                tuple(v.name == "" for v in node.outputs),
+            )
+        )  # fmt: skip
+        for value in node.outputs:
+            numbers[value] = len(numbers)
+    return tuple(parts)
+
+
+def _number(value: ir.Value, numbers: dict[Any, int]) -> Any:
+    found = numbers.get(value)
+    if found is not None:
+        return found
+    return _contents(value.const_value)
+
+
+def _attribute(attribute: Any, numbers: dict[Any, int]) -> Any:
+    import onnx_ir as ir
+
+    if attribute.type == ir.AttributeType.GRAPH:
+        graph = attribute.as_graph()
+        inner = dict(numbers)
+        formals = _formals([*graph.inputs, *graph.initializers.values()], inner)
+        constants = tuple(_contents(v.const_value) for v in graph.initializers.values())
+        body = _nodes(graph, inner)
+        return formals, constants, body, tuple(_number(v, inner) for v in graph.outputs)
+    if attribute.type == ir.AttributeType.TENSOR:
+        return _contents(attribute.value)
+    value = attribute.value
+    return attribute.type, tuple(value) if isinstance(value, (list, tuple)) else value
+
+
+def _contents(tensor: Any) -> Any:
+    """Type, shape and bytes of a constant."""
+    if tensor is None:
+        return None
+    array = tensor.numpy()
+    data = array.tobytes()
+    if len(data) > 256:
+        data = hashlib.blake2b(data, digest_size=16).digest()
+    return tensor.dtype, array.shape, data
