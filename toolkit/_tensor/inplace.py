@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from toolkit import random
@@ -50,9 +52,34 @@ def _refuse_leaf(t: Any) -> None:
         )
 
 
+@contextmanager
+def journal() -> Iterator[None]:
+    """Takes back the writes of the block at its end: what runs again must not write twice."""
+    outer, STATE.journal = STATE.journal, {}
+    try:
+        yield
+    finally:
+        written, STATE.journal = STATE.journal, outer
+        for root, before, copy in written.values():
+            for name, value in before.items():
+                setattr(root, name, value)
+            if copy is not None:
+                root._value.copy_from(copy)
+            root._version += 1
+
+
+def _note_write(t: Any) -> None:
+    root = t._root()
+    if id(root) not in STATE.journal and type(root._value) is _core.Tensor:
+        before = {name: getattr(root, name) for name in ("_value", "_node", "_out")}
+        STATE.journal[id(root)] = (root, before, root._value.clone() if root._shared else None)
+
+
 def assign(t: Any, new: Any) -> None:
     """Gives `t` the value of `new` (equal shape and type); bases and other views follow."""
     _refuse_leaf(t)
+    if STATE.journal is not None:
+        _note_write(t)
     if STATE.trace is not None:
         new = STATE.trace.will_write(t, new)
     _put(t, new, STATE.grad)

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from toolkit._tensor import checkpoint
 from toolkit._tensor.initial import initial_of, note
 from toolkit._tensor.state import STATE
 from toolkit.nn import state
@@ -34,6 +35,7 @@ class Module(Members):
     training: bool
     _forward_pre_hooks: HookTable
     _forward_hooks: HookTable
+    _checkpointed: bool = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if args or kwargs:
@@ -58,6 +60,11 @@ class Module(Members):
         return self._call(args, kwargs)
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._checkpointed:
+            return checkpoint.run(lambda *a, **k: self._hooked(a, k), args, kwargs, True)
+        return self._hooked(args, kwargs)
+
+    def _hooked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not self._forward_pre_hooks and not self._forward_hooks:
             return self.forward(*args, **kwargs)
         args, kwargs = self._forward_pre_hooks.before(self, args, kwargs)
@@ -160,6 +167,15 @@ class Module(Members):
         """Lets gradients flow to the parameters, or not."""
         for param in self.parameters():
             param.requires_grad_(requires_grad)
+        return self
+
+    def checkpoint_(self: M, mode: bool = True) -> M:
+        """Computes what is between input and output again in the backward pass, or keeps it.
+
+        It saves memory and costs one more forward pass of this module; see
+        `toolkit.utils.checkpoint`. Mark the blocks of a model, not the whole of it.
+        """
+        self._checkpointed = bool(mode)
         return self
 
     def zero_grad(self, set_to_none: bool = True) -> None:

@@ -1,0 +1,1 @@
+"""Utilities by torch.utils' names."""
