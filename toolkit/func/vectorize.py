@@ -256,7 +256,7 @@ class _Mapped:
             ones = b.ints([1] * rank)
             value = b.Expand(b.Unsqueeze(value, [0]), b.Concat(count, ones, axis=0))
         y: Any = wrap(value)
-        return y.movedim(0, dim) if dim not in (0, -y.dim()) else y
+        return y.movedim(0, dim) if dim else y
 
     def _write_back(
         self, written: Sequence[Any], values: Sequence[tuple[Any, bool]], mapped: Sequence[Any]

@@ -11,20 +11,40 @@ V = Any  # An ir.Value under `arithmetic`.
 
 @batching("LayerNormalization", "RMSNormalization")
 def layer_norm(c: Batch) -> Any:
-    """Shared scale and bias; others are the body's."""
-    if not c.only(0):
-        return NotImplemented
-    axis = c.attr("axis", -1)
-    made = c.emit(*(c.value(i) for i in range(len(c.operands))), axis=c.axis(axis))
-    return made if len(c.node.outputs) > 1 else (made,)
+    """Shared scale and bias as they are; those of each example after a scale of ones."""
+    b, rank = c.b, c.rank(0)
+    axis = c.attr("axis", -1) % rank
+    if c.only(0):
+        made = c.emit(*(c.value(i) for i in range(len(c.operands))), axis=axis + 1)
+        return made if len(c.node.outputs) > 1 else (made,)
+    x = c.full(0)
+    ones = b.full(b.Shape(x, start=axis + 1), 1.0, x.dtype)
+    made = c.emit(x, ones, axis=axis + 1)
+    results = list(made) if len(c.node.outputs) > 1 else [made]
+    y = results[0] * c.aligned(1, rank)
+    if c.operand(2) is not None:
+        y = y + c.aligned(2, rank)
+    return y, *results[1:]
 
 
 @batching("InstanceNormalization", "GroupNormalization")
 def instance_norm(c: Batch) -> V:
-    """Shared scale and bias: more images."""
-    if not c.only(0):
-        return NotImplemented
-    return c.unfold(c.emit(c.fold(0), c.value(1), c.value(2)))
+    """More images; scale and bias of each example after a scale of ones."""
+    b, rank = c.b, c.rank(0)
+    if c.only(0):
+        return c.unfold(c.emit(c.fold(0), c.value(1), c.value(2)))
+    x = c.fold(0)
+    channels = b.Shape(x, start=1, end=2)
+    y = c.unfold(c.emit(x, b.full(channels, 1.0, x.dtype), b.full(channels, 0.0, x.dtype)))
+    return y * _channelwise(c, 1, rank) + _channelwise(c, 2, rank)
+
+
+def _channelwise(c: Batch, i: int, rank: int) -> V:
+    """A vector of one number a channel, to meet (B, N, C, ...)."""
+    behind = list(range(-(rank - 2), 0))
+    if not c.batched(i):
+        return c.b.Unsqueeze(c.value(i), behind) if behind else c.value(i)
+    return c.b.Unsqueeze(c.value(i), [1, *behind])
 
 
 @batching("BatchNormalization")

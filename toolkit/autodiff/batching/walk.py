@@ -17,6 +17,8 @@ from toolkit.autodiff.recompute import CHECKPOINT
 from toolkit.autodiff.sequences import finish
 from toolkit.errors import InvalidArgumentError, UnsupportedOperatorError
 from toolkit.graph.build import Builder, arithmetic, constant_of
+from toolkit.graph.functions import base_name
+from toolkit.graph.functions import find as composite
 from toolkit.graph.inline import body_of, emit
 from toolkit.graph.subgraphs import copy_node, reads, subgraphs, unique_names
 
@@ -27,7 +29,13 @@ _RANDOM = frozenset(
     {"RandomUniform", "RandomNormal", "RandomUniformLike", "RandomNormalLike", "Bernoulli"}
     | {"Multinomial"}
 )
-_NO_BODY = frozenset({"If", "Loop", "Scan"})
+# Standard operators whose function body is as exact as their kernel, and better than a Scan.
+_BY_BODY = frozenset(
+    {"Attention", "NegativeLogLikelihoodLoss", "RotaryEmbedding", "SoftmaxCrossEntropyLoss"}
+    | {"SwiGLU"}
+)
+# Composites in whose bodies sizes depend on the data, so that examples cannot be stacked.
+_BY_SCAN = frozenset({"RoiAlignGrad", "MaxRoiPoolGrad"})
 _KEPT = ("stop_gradient", CHECKPOINT)
 
 
@@ -139,7 +147,7 @@ class _Walk:
             if result is not NotImplemented:
                 self._settle(node, result if isinstance(result, tuple) else (result,))
                 return
-        if node.op_type in _NO_BODY or not self._body(node):
+        if not self._body(node):
             self._scan(node)
 
     def _context(self, node: ir.Node) -> Batch:
@@ -196,8 +204,13 @@ class _Walk:
 
     def _body(self, node: ir.Node) -> bool:
         """Batches the operator's function body; False if it has none."""
+        name = base_name(node.op_type)
+        local = node.op_identifier() in self.functions
+        own = node.domain.startswith("toolkit.") and name not in _BY_SCAN
+        if not (local or own or (not node.domain and name in _BY_BODY)):
+            return False
         function = body_of(node, self.functions)
-        if function is None:
+        if function is None or self._shapes_differ(node):
             return False
         scratch = ir.Graph([], [], nodes=[], opset_imports={"": 28}, name="body")
         with arithmetic(inner := Builder(scratch)):
@@ -208,6 +221,14 @@ class _Walk:
             if new is not None:
                 self.env[old] = self.read(new)
         return True
+
+    def _shapes_differ(self, node: ir.Node) -> bool:
+        """Whether a composite is given a shape for each example, by which its body would differ."""
+        found = composite(node.domain, node.op_type)
+        return found is not None and any(
+            name.endswith("shape") and value is not None and self.read(value)[1]
+            for name, value in zip(found.inputs, node.inputs, strict=False)
+        )
 
     def _scan(self, node: ir.Node) -> None:
         """Runs the node for one example after the other.
