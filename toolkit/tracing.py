@@ -207,6 +207,8 @@ class Trace:
             return self._constant(t, t._value)
         if t._base is not None and t._born is not self:
             if isinstance(t._view, Alias):
+                if t._base.requires_grad:  # Detached outside: no gradient flows to the base.
+                    return self.detached(t._base)._value
                 return self.convert(t._base)
             return self.convert(t._view.run(t._base))
         value = t._get()

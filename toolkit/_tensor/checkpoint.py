@@ -168,4 +168,3 @@ def _random_state(state: Any) -> Iterator[None]:
         yield
     finally:
         random.default_generator.set_state(before)
-

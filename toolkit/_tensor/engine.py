@@ -108,9 +108,7 @@ def run_grad(
     return tuple(results)
 
 
-def pull(
-    pairs: list[tuple[Any, Any]], edges: list[Edge], create_graph: bool
-) -> list[Any]:
+def pull(pairs: list[tuple[Any, Any]], edges: list[Edge], create_graph: bool) -> list[Any]:
     """Gradients at edges of the tape, None where there is none; the walk ends there.
 
     Args:
@@ -148,9 +146,7 @@ def _accumulate(t: Any, grad: Any, create_graph: bool) -> None:
 class _Walk:
     """One backward pass: edges with known cotangents, latest first."""
 
-    def __init__(
-        self, create_graph: bool, only: set[Edge] | None, stop: bool = False
-    ) -> None:
+    def __init__(self, create_graph: bool, only: set[Edge] | None, stop: bool = False) -> None:
         self.create_graph = create_graph
         self.stop = stop  # Nothing is wanted beyond a wanted edge.
         self.only = only  # The wanted edges; None: all leaves.

@@ -73,7 +73,7 @@ def gradients(
     for value in wrt:
         if value.producer() is None:
             mark_variable(value)  # Nothing may be computed ahead from what is to be learned.
-    nodes = _ancestors([*outer, graph], outputs)
+    nodes = _ancestors(graph, outputs, outer)
     walk = _Walk(Builder(graph), functions or {}, fixed)
     with arithmetic(walk.b):
         found = walk.run(nodes, outputs, cotangents, wrt)
@@ -82,8 +82,10 @@ def gradients(
     return [found.get(value) for value in wrt]
 
 
-def _ancestors(graphs: Sequence[ir.Graph], outputs: Sequence[ir.Value]) -> list[ir.Node]:
-    """The nodes that `outputs` need, in the graphs' order."""
+def _ancestors(
+    graph: ir.Graph, outputs: Sequence[ir.Value], outer: Sequence[ir.Graph] = ()
+) -> list[ir.Node]:
+    """The nodes that `outputs` need, in the order of the graph and of those around it."""
     seen: set[ir.Node] = set()
     stack = list(outputs)
     while stack:
@@ -91,7 +93,7 @@ def _ancestors(graphs: Sequence[ir.Graph], outputs: Sequence[ir.Value]) -> list[
         if node is not None and node not in seen:
             seen.add(node)
             stack.extend(reads(node))
-    return [node for graph in graphs for node in graph if node in seen]
+    return [node for part in (*outer, graph) for node in part if node in seen]
 
 
 def is_float(value: ir.Value | None) -> bool:

@@ -48,7 +48,7 @@ def _jacrev(
     leave = pullback.level.leave
 
     def rows(k: int) -> Any:
-        """d outputs[k] / d arguments."""
+        """The rows of outputs[k]."""
         others = len(pullback.outputs)
 
         def one(ct: Any) -> tuple[Any, ...]:
@@ -100,7 +100,7 @@ def _jacfwd(
     outputs, leave = pullback.outputs, pullback.level.leave
 
     def columns(k: int) -> list[Any]:
-        """d outputs / d arguments[k]."""
+        """The columns of arguments[k], for each output."""
         xs = pullback.xs
 
         def one(tangent: Any) -> tuple[Any, ...]:
@@ -109,9 +109,7 @@ def _jacfwd(
 
         x = xs[k]
         made = vmap(one, out_dims=-1, randomness=randomness)(_basis("jacfwd", x))
-        return [
-            leave(j.reshape((*y.shape, *x.shape))) for j, y in zip(made, outputs, strict=True)
-        ]
+        return [leave(j.reshape((*y.shape, *x.shape))) for j, y in zip(made, outputs, strict=True)]
 
     found = [columns(k) for k in range(len(pullback.xs))]
     rows = [

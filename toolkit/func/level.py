@@ -52,8 +52,7 @@ class Level:
             raise ValueError(f"Thing passed to transform API must be Tensor, got {type(t)}")
         if t._value.dtype not in FLOATS:
             raise InvalidArgumentError(
-                "only Tensors of floating point dtype can require gradients, got "
-                f"{t.dtype.name}."
+                f"only Tensors of floating point dtype can require gradients, got {t.dtype.name}."
             )
         if self.trace is not None:
             return self.fresh(self.trace.convert(t))
@@ -113,9 +112,7 @@ class Level:
         from toolkit.autodiff.backward import gradients
 
         trace = STATE.trace
-        pairs = [
-            (y, ct) for y, ct in zip(outputs, cotangents, strict=True) if ct is not None
-        ]
+        pairs = [(y, ct) for y, ct in zip(outputs, cotangents, strict=True) if ct is not None]
         found = gradients(
             trace.graph,
             [trace.convert(y) for y, _ in pairs],

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from toolkit._tensor.base import FLOATS, TensorBase, wrap
-from toolkit._tensor.inplace import POISONED, put_value
+from toolkit._tensor.inplace import POISONED, assign, put_value
 from toolkit._tensor.state import STATE
 from toolkit._tensor.tape import FunctionRecord
 from toolkit.errors import InvalidArgumentError
@@ -64,6 +64,7 @@ class Graphed:
         self.outputs = list(outputs)
         self._program: Any = None
         self._gradients: dict[Any, tuple[Graphed, list[int]]] = {}
+        self._reached: dict[Any, tuple[bool, ...]] = {}
 
     def __call__(self, values: Sequence[Any]) -> list[Any]:
         """Runs it on core tensors."""
@@ -72,6 +73,18 @@ class Graphed:
 
             self._program = lower(self.inputs, self.outputs)
         return self._program.run(values)  # type: ignore[no-any-return]
+
+    def reached(self, needs: tuple[int, ...]) -> tuple[bool, ...]:
+        """For each output, whether a gradient flows from it to one of these inputs."""
+        found = self._reached.get(needs)
+        if found is None:
+            from toolkit.autodiff.backward import dependents
+            from toolkit.runtime.lowering import needed_nodes
+
+            nodes = needed_nodes(self.outputs, dict.fromkeys(self.inputs, 0))
+            active = dependents(nodes, [self.inputs[i] for i in needs])
+            found = self._reached[needs] = tuple(v in active for v in self.outputs)
+        return found
 
     def gradient(
         self, given: tuple[bool, ...], needs: tuple[int, ...]
@@ -106,10 +119,18 @@ def run(graphed: Graphed, tensors: Sequence[Any]) -> list[Any]:
     """Runs a function of tensors and records it on the tape where that is needed."""
     values = [t._get() for t in tensors]
     outputs = [wrap(v) for v in graphed(values)]
-    if STATE.grad and any(t._node is not None for t in tensors):
+    if not STATE.grad:
+        return outputs
+    needs = tuple(
+        i
+        for i, (t, v) in enumerate(zip(tensors, values, strict=True))
+        if t._node is not None and v.dtype in FLOATS
+    )
+    reached = graphed.reached(needs) if needs else ()
+    if any(reached):
         record = _StagedRecord(graphed, tensors, values)
-        for i, y in enumerate(outputs):
-            if y._value.dtype in FLOATS:
+        for i, (y, depends) in enumerate(zip(outputs, reached, strict=True)):
+            if depends and y._value.dtype in FLOATS:
                 y._node, y._out = record, i
     return outputs
 
@@ -163,9 +184,7 @@ class _StagedRecord(FunctionRecord):
             t._node, t._out = node, slot
             tensors.append(t)
         grads = run(graphed, [*tensors, *(c for c in cotangents if c is not None)])
-        return [
-            ((self.nodes[i], self.slots[i]), g) for i, g in zip(targets, grads, strict=True)
-        ]
+        return [((self.nodes[i], self.slots[i]), g) for i, g in zip(targets, grads, strict=True)]
 
 
 def staged(f: Callable[..., Any], args: tuple[Any, ...]) -> Any:
@@ -183,6 +202,7 @@ def staged(f: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     tensors = [x for x in leaves if isinstance(x, TensorBase)]
     with Trace("func") as trace:
         inputs = [trace.input(f"x{i}", t.dtype, tuple(t.shape)) for i, t in enumerate(tensors)]
+        formals = [x._value for x in inputs]
         symbols = iter(inputs)
         given = [next(symbols) if isinstance(x, TensorBase) else x for x in leaves]
         results, out_spec = flatten(f(*unflatten(given, spec)))
@@ -193,23 +213,27 @@ def staged(f: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         ]
     captured = list(trace.captured())
     mutated = list(trace.mutations.values())
+    written = [
+        (t, x._value) for t, x, v in zip(tensors, inputs, formals, strict=True) if x._value is not v
+    ]
     graphed = _compiled(
         trace.graph,
-        [*(x._value for x in inputs), *(v for _, v in captured)],
-        [*outputs, *(v for _, v in mutated)],
+        [*formals, *(v for _, v in captured)],
+        [*outputs, *(v for _, v in mutated), *(v for _, v in written)],
     )
     made = run(graphed, [*tensors, *(t for t, _ in captured)])
-    for (tensor, _), new in zip(mutated, made[len(outputs) :], strict=True):
-        put_value(tensor, new)
+    rest = iter(made[len(outputs) :])
+    for tensor, _ in mutated:
+        put_value(tensor, next(rest))
+    for tensor, _ in written:
+        assign(tensor, next(rest))
     produced = iter(made)
     return unflatten(
         [next(produced) if isinstance(y, TensorBase) else y for y in results], out_spec
     )
 
 
-def _compiled(
-    graph: ir.Graph, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]
-) -> Graphed:
+def _compiled(graph: ir.Graph, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]) -> Graphed:
     """The function of a graph, or of one traced before that has the same structure."""
     global _hits, _misses
     key = structure(inputs, outputs)

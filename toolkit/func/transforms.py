@@ -51,7 +51,7 @@ def grad_and_value(func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool
 
 
 def value_and_grad(func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Any:
-    """jax's order: (value, gradients), or ((value, aux), gradients)."""
+    """In the order of jax: (value, gradients), or ((value, aux), gradients)."""
 
     @functools.wraps(func)
     def wrapper(*args: Any, **kwargs: Any) -> Any:

@@ -47,9 +47,7 @@ def vmap(
             f"{randomness}"
         )
     if not (chunk_size is None or chunk_size > 0):
-        raise ValueError(
-            f"vmap: chunk_size should be None or greater than 0. (got {chunk_size})"
-        )
+        raise ValueError(f"vmap: chunk_size should be None or greater than 0. (got {chunk_size})")
 
     @functools.wraps(func)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -220,9 +218,7 @@ class _Mapped:
         size = known if isinstance(known, int) else None
         count = b.ints([size]) if size is not None else b.dim(first, 0)
         wanted = [v for v in outputs if v is not None]
-        batched = iter(
-            batch_graph(b, region.graph, inputs, wanted, size, count, self.randomness)
-        )
+        batched = iter(batch_graph(b, region.graph, inputs, wanted, size, count, self.randomness))
         made = [
             y if v is None else self._placed(next(batched), d, count)
             for y, v, d in zip(results, outputs, dims, strict=False)

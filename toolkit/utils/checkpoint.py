@@ -17,8 +17,9 @@ def checkpoint(
 ) -> Any:  # fmt: skip
     """`function(*args, **kwargs)`; what it computes in between is not kept for the backward pass.
 
-    Results, gradients and random draws are those without, to the bit. In a traced or compiled step
-    the nodes are written a second time where their gradients begin.
+    Results, gradients and random draws are those without, and what is written to is written once.
+    In a compiled step the nodes are there a second time, where their gradients begin, and gradients
+    are the same to the bit; eagerly they may round otherwise where the tape is cut.
 
     Args:
         function: runs once more in the backward pass; it should do the same again.

@@ -55,7 +55,7 @@ def max_pool_grad(c: Batch) -> V:
 
 @batching("AveragePoolGrad", domain="toolkit.grad")
 def average_pool_grad(c: Batch) -> V:
-    """dy and the shape of all images."""
+    """Dy and the shape of all images."""
     if not c.only(0):
         return NotImplemented
     return c.unfold(c.emit(c.fold(0), _more_images(c, c.value(1))))

@@ -68,9 +68,7 @@ def _by_channels(c: Batch, inputs: int) -> Any:
     made = c.emit(c.fold_channels(0), *vectors)
     results = list(made) if len(c.node.outputs) > 1 else [made]
     first = c.unfold_channels(results[0], c.rank(0))
-    rest = [
-        None if v.name == "" else c.b.Reshape(v, c.vector(c.count, -1)) for v in results[1:]
-    ]
+    rest = [None if v.name == "" else c.b.Reshape(v, c.vector(c.count, -1)) for v in results[1:]]
     return first, *rest
 
 
@@ -81,7 +79,5 @@ def batch_norm_grad(c: Batch) -> Any:
     made = c.emit(c.fold_channels(0), scale, c.fold_channels(2))
     results = list(made) if len(c.node.outputs) > 1 else [made]
     first = None if results[0].name == "" else c.unfold_channels(results[0], c.rank(0))
-    rest = [
-        None if v.name == "" else c.b.Reshape(v, c.vector(c.count, -1)) for v in results[1:]
-    ]
+    rest = [None if v.name == "" else c.b.Reshape(v, c.vector(c.count, -1)) for v in results[1:]]
     return first, *rest

@@ -190,7 +190,8 @@ class Batch:
         made = self.b.call(
             self.node.domain, self.node.op_type, inputs, attributes, len(self.node.outputs)
         )
-        for old, new in zip(self.node.outputs, made if len(self.node.outputs) > 1 else (made,)):
+        results = made if len(self.node.outputs) > 1 else (made,)
+        for old, new in zip(self.node.outputs, results, strict=True):
             if old.name == "":
                 new.name = ""
         return made

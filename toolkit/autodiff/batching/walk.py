@@ -247,15 +247,15 @@ class _Walk:
         values: dict[ir.Value, ir.Value | None] = {
             v: formal[v] if v in formal else self.read(v)[0] for v in found
         }
-        body = ir.Graph(
-            list(formal.values()), [], nodes=[], opset_imports={"": 28}, name="example"
-        )
+        body = ir.Graph(list(formal.values()), [], nodes=[], opset_imports={"": 28}, name="example")
         made = copy_node(node, values)
         made.meta.clear()
         inner = Builder(body)
         inner.append(made)
         pairs = [
-            (old, new) for old, new in zip(node.outputs, made.outputs, strict=True) if old.name != ""
+            (old, new)
+            for old, new in zip(node.outputs, made.outputs, strict=True)
+            if old.name != ""
         ]
         with arithmetic(inner):
             finish(inner, [new for _, new in pairs])
@@ -287,7 +287,6 @@ def is_random(node: ir.Node) -> bool:
         known = constant_of(mode)
         return mode is not None and (known is None or bool(known.any()))
     return any(is_random(inner) for graph in subgraphs(node) for inner in graph)
-
 
 
 def _repeats(node: ir.Node) -> bool:
