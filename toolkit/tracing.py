@@ -64,6 +64,7 @@ class Trace:
         self._saved: dict[int, tuple[Any, dict[str, Any]]] = {}
         self._draws: dict[int, tuple[Any, int]] = {}
         self._dims: dict[Any, Any] = {}
+        self.looked = False  # Whether Python read the value of a tensor from outside.
         self._main = self.recorder  # Holds what comes from outside.
         self._regions: list[Region] = []
 

@@ -95,6 +95,8 @@ class TensorBase:
                 "The result of a graph is not known while it is recorded; use where() or "
                 "operations instead of Python control flow."
             )
+        if STATE.trace is not None:
+            STATE.trace.looked = True
         return value
 
     # -- what it is ----------------------------------------------------------------------------

@@ -36,7 +36,8 @@ def jacrev(
 
     @functools.wraps(func)
     def wrapper(*args: Any) -> Any:
-        return staged(functools.partial(_jacrev, func, argnums, has_aux, chunk_size), args)
+        about = (_jacrev, func, argnums, has_aux, chunk_size)
+        return staged(functools.partial(*about), args, about)
 
     return wrapper
 
@@ -87,7 +88,8 @@ def jacfwd(
 
     @functools.wraps(func)
     def wrapper(*args: Any) -> Any:
-        return staged(functools.partial(_jacfwd, func, argnums, has_aux, randomness), args)
+        about = (_jacfwd, func, argnums, has_aux, randomness)
+        return staged(functools.partial(*about), args, about)
 
     return wrapper
 

@@ -1,8 +1,8 @@
 """Functions that run as one graph when they are called eagerly.
 
-`staged(f, args)` traces f at each call, as Python and the tensors that it closes over may have
-changed; a graph of a structure seen before runs the program compiled then. The call is one record
-on the tape: its gradient is a graph too, appended to the same one and compiled once.
+`staged(f, args, about)` traces f, unless all that f is made of is as it was at an earlier call
+(`fingerprint`); a graph of a structure seen before runs the program compiled then. The call is one
+record on the tape: its gradient is a graph too, appended to the same one and compiled once.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from toolkit import random
+from toolkit._tensor import promote
 from toolkit._tensor.base import FLOATS, TensorBase, wrap
 from toolkit._tensor.inplace import POISONED, assign, put_value
 from toolkit._tensor.state import STATE
 from toolkit._tensor.tape import FunctionRecord
 from toolkit.errors import InvalidArgumentError
-from toolkit.func.pytree import flatten, unflatten
+from toolkit.func.fingerprint import fingerprint
+from toolkit.func.pytree import Spec, flatten, unflatten
 from toolkit.ops.dispatch import handle
 
 if TYPE_CHECKING:
@@ -25,29 +28,31 @@ if TYPE_CHECKING:
 
 _LIMIT = 256
 _graphs: OrderedDict[Any, Graphed] = OrderedDict()
+_traced: OrderedDict[Any, _Traced] = OrderedDict()
 
 
 class CacheInfo(NamedTuple):
     """Counters of the programs that transformed functions run."""
 
-    hits: int
+    traces: int
     misses: int
     size: int
 
 
-_hits = _misses = 0
+_traces = _misses = 0
 
 
 def cache_info() -> CacheInfo:
-    """How often a graph had been compiled before, and how often it had not."""
-    return CacheInfo(_hits, _misses, len(_graphs))
+    """How often a function was traced, and how often its graph was one not compiled before."""
+    return CacheInfo(_traces, _misses, len(_graphs))
 
 
 def cache_clear() -> None:
-    """Forgets the compiled programs and the counts."""
-    global _hits, _misses
+    """Forgets the traced functions, the compiled programs and the counts."""
+    global _traces, _misses
     _graphs.clear()
-    _hits = _misses = 0
+    _traced.clear()
+    _traces = _misses = 0
 
 
 class Graphed:
@@ -187,19 +192,68 @@ class _StagedRecord(FunctionRecord):
         return [((self.nodes[i], self.slots[i]), g) for i, g in zip(targets, grads, strict=True)]
 
 
-def staged(f: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+class _Traced(NamedTuple):
+    """A function as a graph, with what it reads and writes besides its arguments."""
+
+    graphed: Graphed
+    captured: list[Any]  # Tensors whose values are inputs, after the arguments.
+    mutated: list[Any]  # Tensors from outside that were written to.
+    written: list[int]  # Arguments that were written to.
+    results: list[Any]  # The leaves of the result, for those that are no tensors.
+    spec: Spec  # Its structure.
+    kept: list[Any]  # Objects whose identity is in the key.
+
+
+def staged(f: Callable[..., Any], args: tuple[Any, ...], about: Any) -> Any:
     """`f(*args)` as one graph: in the trace that records, or in one of its own that runs at once.
 
     Args:
         f: takes and returns trees of tensors; other leaves are constants.
         args: its arguments.
+        about: functions and settings that `f` is made of. While they, and what they close over, are
+            the same, `f` is not traced again.
     """
     if STATE.trace is not None:
         return f(*args)
-    from toolkit.tracing import Trace
-
     leaves, spec = flatten(args)
     tensors = [x for x in leaves if isinstance(x, TensorBase)]
+    rest = [x for x in leaves if not isinstance(x, TensorBase)]
+    known = fingerprint((about, rest))
+    key = None
+    if known is not None:
+        signature = tuple((t._get().dtype, tuple(t._value.shape)) for t in tensors)
+        places = tuple(isinstance(x, TensorBase) for x in leaves)
+        key = known[0], spec, signature, places, STATE.grad, promote.default_code
+    traced = None if key is None else _traced.get(key)
+    if traced is None:
+        traced, repeats = _trace(f, leaves, spec, tensors, known[1] if known else [])
+        if key is not None and repeats:
+            _traced[key] = traced
+            if len(_traced) > _LIMIT:
+                _traced.popitem(last=False)
+    else:
+        _traced.move_to_end(key)
+    return _execute(traced, tensors)
+
+
+def _execute(traced: _Traced, tensors: list[Any]) -> Any:
+    made = iter(run(traced.graphed, [*tensors, *traced.captured]))
+    results = [next(made) if isinstance(y, TensorBase) else y for y in traced.results]
+    for tensor in traced.mutated:
+        put_value(tensor, next(made))
+    for i in traced.written:
+        assign(tensors[i], next(made))
+    return unflatten(results, traced.spec)
+
+
+def _trace(
+    f: Callable[..., Any], leaves: list[Any], spec: Spec, tensors: list[Any], kept: list[Any]
+) -> tuple[_Traced, bool]:
+    """A function as a graph, and whether the same key will always mean that graph."""
+    from toolkit.tracing import Trace
+
+    global _traces
+    _traces += 1
     with Trace("func") as trace:
         inputs = [trace.input(f"x{i}", t.dtype, tuple(t.shape)) for i, t in enumerate(tensors)]
         formals = [x._value for x in inputs]
@@ -213,29 +267,26 @@ def staged(f: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         ]
     captured = list(trace.captured())
     mutated = list(trace.mutations.values())
-    written = [
-        (t, x._value) for t, x, v in zip(tensors, inputs, formals, strict=True) if x._value is not v
-    ]
+    written = [i for i, v in enumerate(formals) if inputs[i]._value is not v]
     graphed = _compiled(
         trace.graph,
         [*formals, *(v for _, v in captured)],
-        [*outputs, *(v for _, v in mutated), *(v for _, v in written)],
+        [*outputs, *(v for _, v in mutated), *(inputs[i]._value for i in written)],
     )
-    made = run(graphed, [*tensors, *(t for t, _ in captured)])
-    rest = iter(made[len(outputs) :])
-    for tensor, _ in mutated:
-        put_value(tensor, next(rest))
-    for tensor, _ in written:
-        assign(tensor, next(rest))
-    produced = iter(made)
-    return unflatten(
-        [next(produced) if isinstance(y, TensorBase) else y for y in results], out_spec
+    found = _Traced(
+        graphed, [t for t, _ in captured], [t for t, _ in mutated], written, results, out_spec, kept
     )
+    seen = {id(random.default_generator.state)}
+    for x in kept:
+        if isinstance(x, TensorBase):
+            seen |= {id(x), id(x._root())}
+    repeats = not trace.looked and all(id(t) in seen for t in found.captured)
+    return found, repeats
 
 
 def _compiled(graph: ir.Graph, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]) -> Graphed:
     """The function of a graph, or of one traced before that has the same structure."""
-    global _hits, _misses
+    global _misses
     key = structure(inputs, outputs)
     found = _graphs.get(key)
     if found is None:
@@ -244,7 +295,6 @@ def _compiled(graph: ir.Graph, inputs: Sequence[ir.Value], outputs: Sequence[ir.
         if len(_graphs) > _LIMIT:
             _graphs.popitem(last=False)
     else:
-        _hits += 1
         _graphs.move_to_end(key)
     return found
 

@@ -143,7 +143,11 @@ class _Mapped:
 
     def call(self, leaves: Sequence[Any]) -> Any:
         """The results for examples of these arguments."""
-        return staged(lambda *xs: self._traced(xs), tuple(leaves))
+        about = (
+            _Mapped, self.func, tuple(self.dims), self.spec, self.out_dims, self.randomness,
+            self.kwargs,
+        )  # fmt: skip
+        return staged(lambda *xs: self._traced(xs), tuple(leaves), about)
 
     def chunked(self, size: int) -> Any:
         """The results of some examples after the other, put together."""
