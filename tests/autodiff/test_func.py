@@ -322,6 +322,13 @@ def test_a_value_must_not_leave_its_function():
         func.vmap(lambda a: a + kept[0])(tk.tensor(B))
 
 
+def test_a_pullback_of_a_trace_stays_in_it():
+    kept = []
+    func.vmap(lambda a: kept.append(func.vjp(curved, a)[1]) or a)(tk.tensor(B))
+    with pytest.raises(ToolkitError, match="must be called in it"):
+        kept[0](tk.tensor(X))
+
+
 ERRORS = {
     "scalar": lambda lib, F, x: F.grad(lambda a: a)(x),
     "tensor": lambda lib, F, x: F.grad(lambda a: 3.0)(x),
