@@ -25,8 +25,9 @@ from toolkit.graph.shapes.registry import (
 
 _UNARY = """
     Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Ceil Celu Clip Cos Cosh CumSum Elu Erf Exp Floor
-    Gelu HardSigmoid HardSwish Hardmax LeakyRelu Log LogSoftmax Mish Neg Not Reciprocal Relu Round
-    Selu Shrink Sigmoid Sign Sin Sinh Softmax Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu
+    Gelu HardSigmoid HardSwish Hardmax LeakyRelu Log LogSoftmax
+    MeanVarianceNormalization Mish Neg Not Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh
+    Softmax Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu
 """
 _BROADCASTING = """
     Add BitShift BitwiseAnd BitwiseOr BitwiseXor Div Max Mean Min Mod Mul PRelu Pow Sub Sum
