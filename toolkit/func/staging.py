@@ -321,6 +321,8 @@ def _formals(values: Sequence[ir.Value], numbers: dict[Any, int]) -> Any:
 
 
 def _nodes(nodes: Any, numbers: dict[Any, int]) -> Any:
+    from toolkit.autodiff.recompute import CHECKPOINT
+
     parts = []
     for node in nodes:
         attributes = tuple(
@@ -329,6 +331,7 @@ def _nodes(nodes: Any, numbers: dict[Any, int]) -> Any:
         parts.append(
             (
                 node.domain, node.op_type, attributes, bool(node.meta.get("stop_gradient")),
+                len(node.meta.get(CHECKPOINT, ())),
                 tuple(None if v is None else _number(v, numbers) for v in node.inputs),
                 tuple(v.name == "" for v in node.outputs),
             )
