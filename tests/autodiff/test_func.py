@@ -269,6 +269,23 @@ def test_second_order_through_a_staged_function():
     assert_same(run(tk, func), run(torch, torch.func), rtol=1e-8)
 
 
+def test_a_staged_function_does_not_run_twice():
+    w = tk.tensor(X, requires_grad=True)
+
+    def f(a):
+        return (a * w).cumsum(0).sin().cumsum(0).exp().sum()
+
+    y = func.vmap(f)(tk.tensor(B))
+    whole, _ = y.grad_fn.graphed.gradient((True,), (1,))
+    whole([*y.grad_fn.inputs, tk.ones(5, dtype=tk.float64)._value])
+    parts = y.grad_fn.saving.backward.program.num_instructions
+    assert parts < whole._program.program.num_instructions
+    y.sum().backward()
+    got, w.grad = w.grad.numpy(), None
+    sum(f(tk.tensor(row)) for row in B).backward()
+    np.testing.assert_allclose(got, w.grad.numpy())
+
+
 def test_no_grad_inside_and_outside():
     def run(lib, F):
         x = lib.tensor(X)
