@@ -280,6 +280,25 @@ def test_under_transforms():
     np.testing.assert_allclose(got.numpy(), func.vmap(func.grad(plain))(b).numpy(), rtol=1e-12)
 
 
+def test_what_a_mapped_function_keeps():
+    w = tk.tensor(rand(4), requires_grad=True)
+
+    def inner(a):
+        return (a * w).cumsum(0).sin().cumsum(0).exp().cumsum(0)
+
+    def kept(f):
+        y = func.vmap(f)(tk.tensor(rand(3, 4)))
+        count = len(y.grad_fn.kept)
+        w.grad = None
+        y.sum().backward()
+        return count, w.grad.numpy()
+
+    many, want = kept(lambda a: inner(a).sin())
+    few, got = kept(lambda a: checkpoint(inner, a).sin())
+    assert few < many
+    np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
 class Outer(nn.Module):
     """What people write: checkpoints inside of forward."""
 
