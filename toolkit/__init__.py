@@ -70,6 +70,7 @@ _HOMES = {
     "save": "train.onefile",
     "load_training": "train.onefile",
     "export_train_step": "train.onefile",
+    "vmap": "func",
 }
 
 

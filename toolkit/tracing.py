@@ -55,7 +55,9 @@ class Trace:
 
     def __init__(self, name: str = "main") -> None:
         from toolkit.graph.trace import Recorder
+        from toolkit.runtime.passes.region import RANDOM
 
+        self._random = RANDOM  # Never computed ahead: each run draws anew.
         self.recorder = Recorder(name)
         self.mutations: dict[int, tuple[Any, ir.Value]] = {}
         self._tensors: dict[int, tuple[Any, ir.Value]] = {}
@@ -169,7 +171,7 @@ class Trace:
 
     def apply(self, h: Any, inputs: tuple[Any, ...], outputs: int) -> tuple[Any, ...]:
         """One operation: a node, or at once when all inputs are constants made in this trace."""
-        if all(self._is_constant(t) for t in inputs):
+        if h.op_type not in self._random and all(self._is_constant(t) for t in inputs):
             from toolkit.ops.dispatch import apply_many
 
             STATE.trace = None

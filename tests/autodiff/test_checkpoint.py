@@ -280,6 +280,74 @@ def test_under_transforms():
     np.testing.assert_allclose(got.numpy(), func.vmap(func.grad(plain))(b).numpy(), rtol=1e-12)
 
 
+def test_what_a_mapped_function_keeps():
+    w = tk.tensor(rand(4), requires_grad=True)
+
+    def inner(a):
+        return (a * w).cumsum(0).sin().cumsum(0).exp().cumsum(0)
+
+    def kept(f):
+        y = func.vmap(f)(tk.tensor(rand(3, 4)))
+        count = len(y.grad_fn.kept)
+        w.grad = None
+        y.sum().backward()
+        return count, w.grad.numpy()
+
+    many, want = kept(lambda a: inner(a).sin())
+    few, got = kept(lambda a: checkpoint(inner, a).sin())
+    assert few < many
+    np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+class Outer(nn.Module):
+    """What people write: checkpoints inside of forward."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.block, self.how = nn.Sequential(nn.Linear(4, 4), nn.Tanh()), how
+
+    def forward(self, x):
+        if self.how == "mark":
+            self.block.checkpoint_()
+            return self.block(x)
+        if self.how == "module":
+            return checkpoint(self.block, x)
+        if self.how == "method":
+            return checkpoint(self.block.forward, x)
+        return checkpoint(lambda a: self.block(a), x)
+
+
+@pytest.mark.parametrize("how", ["mark", "module", "method"])
+def test_other_parameters_in_a_functional_call(how):
+    m, x = Outer(how), tk.tensor(rand(2, 4).astype("f4"))
+    params = {k: v.detach() * 2 + 1 for k, v in m.named_parameters()}
+    got = func.grad(lambda p: (func.functional_call(m, p, x) ** 2).sum())(params)
+    plain = nn.Sequential(nn.Linear(4, 4), nn.Tanh())
+    want = func.grad(
+        lambda p: (func.functional_call(plain, {k[6:]: v for k, v in p.items()}, x) ** 2).sum()
+    )(params)
+    for k, v in want.items():
+        np.testing.assert_allclose(got[k].numpy(), v.numpy(), rtol=1e-5, atol=1e-7)
+
+
+def test_what_has_changed_since_is_an_error():
+    m, x = Outer("closure"), tk.tensor(rand(2, 4).astype("f4"))
+    params = {k: v.detach() * 2 for k, v in m.named_parameters()}
+    with pytest.raises(ToolkitError, match="the same tensors are required"):
+        func.grad(lambda p: func.functional_call(m, p, x).sum())(params)
+    w = tk.tensor(rand(4), requires_grad=True)
+    y = checkpoint(lambda a: (a * w).exp(), tk.tensor(rand(4)))
+    with tk.no_grad():
+        w.mul_(2)
+    with pytest.raises(ToolkitError, match="modified by an inplace operation"):
+        y.sum().backward()
+    count = []
+    z = tk.tensor(rand(4), requires_grad=True)
+    y = checkpoint(lambda a: count.append(1) or (a.exp(), a.sin())[: 3 - len(count)], z)
+    with pytest.raises(ToolkitError, match="the same results are required"):
+        (y[0] + y[1]).sum().backward()
+
+
 def test_a_mark_can_be_taken_back():
     m = Block()
     assert m.checkpoint_() is m

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import toolkit as tk
-from toolkit import func
+from toolkit import func, ops
 from toolkit.errors import ToolkitError
 from toolkit.func import pytree
 
@@ -98,6 +98,7 @@ CASES = {
     "vjp aux": lambda lib, F, x: F.vjp(lambda a: (curved(a), a * 2), x, has_aux=True)[2],
     "jvp": lambda lib, F, x: F.jvp(curved, (x,), (x.cos(),)),
     "jvp two": lambda lib, F, x: F.jvp(lambda a, b: (a * b.exp(), {"d": a}), (x, x), (x, x * 2)),
+    "vjp type": lambda lib, F, x: F.vjp(lambda a: a * 2, x)[1](x.float()),
     "jvp aux": lambda lib, F, x: F.jvp(lambda a: (curved(a), a), (x,), (x,), has_aux=True),
     "jvp of constant": lambda lib, F, x: F.jvp(lambda a: lib.ones(3), (x.float(),), (x.float(),)),
     "jvp of jvp": lambda lib, F, x: F.jvp(lambda a: F.jvp(curved, (a,), (a,))[1], (x,), (x,)),
@@ -268,6 +269,23 @@ def test_second_order_through_a_staged_function():
     assert_same(run(tk, func), run(torch, torch.func), rtol=1e-8)
 
 
+def test_a_staged_function_does_not_run_twice():
+    w = tk.tensor(X, requires_grad=True)
+
+    def f(a):
+        return (a * w).cumsum(0).sin().cumsum(0).exp().sum()
+
+    y = func.vmap(f)(tk.tensor(B))
+    whole, _ = y.grad_fn.graphed.gradient((True,), (1,))
+    whole([*y.grad_fn.inputs, tk.ones(5, dtype=tk.float64)._value])
+    parts = y.grad_fn.saving.backward.program.num_instructions
+    assert parts < whole._program.program.num_instructions
+    y.sum().backward()
+    got, w.grad = w.grad.numpy(), None
+    sum(f(tk.tensor(row)) for row in B).backward()
+    np.testing.assert_allclose(got, w.grad.numpy())
+
+
 def test_no_grad_inside_and_outside():
     def run(lib, F):
         x = lib.tensor(X)
@@ -303,6 +321,31 @@ def test_draws_under_vmap():
         assert (kept == kept[0]).all() == (kind == "same")
 
 
+@pytest.mark.parametrize(
+    ("name", "attributes"),
+    [("RandomUniformLike", {}), ("RandomNormalLike", {}), ("Bernoulli", {}),
+     ("RandomUniform", {"shape": [50]}), ("RandomNormal", {"shape": [50]})],
+)  # fmt: skip
+def test_standard_draws_under_vmap(name, attributes):
+    half = tk.ones(4, 50) * 0.5
+
+    def draw(x):
+        inputs = [] if attributes else [x]
+        return ops.call(name, inputs, attributes) + x * 0
+
+    y = func.vmap(draw, randomness="different")(half).numpy()
+    assert y.shape == (4, 50) and len({tuple(row) for row in y}) == 4
+    assert 0.25 < y.std() < 1.3
+    try:
+        same = func.vmap(draw, randomness="same")(half).numpy()
+    except ToolkitError as error:
+        assert "operator that can draw for a whole batch" in str(error)
+    else:
+        assert (same == same[0]).all()
+    with pytest.raises(ToolkitError, match="randomness error mode"):
+        func.vmap(draw)(half)
+
+
 def test_writes_under_vmap():
     x = tk.tensor(B)
     func.vmap(lambda a: a.add_(1))(x)
@@ -322,6 +365,13 @@ def test_a_value_must_not_leave_its_function():
         func.vmap(lambda a: a + kept[0])(tk.tensor(B))
 
 
+def test_a_pullback_of_a_trace_stays_in_it():
+    kept = []
+    func.vmap(lambda a: kept.append(func.vjp(curved, a)[1]) or a)(tk.tensor(B))
+    with pytest.raises(ToolkitError, match="must be called in it"):
+        kept[0](tk.tensor(X))
+
+
 ERRORS = {
     "scalar": lambda lib, F, x: F.grad(lambda a: a)(x),
     "tensor": lambda lib, F, x: F.grad(lambda a: 3.0)(x),
@@ -333,6 +383,8 @@ ERRORS = {
     "number": lambda lib, F, x: F.grad(lambda a: a * x.sum())(2.0),
     "vjp structure": lambda lib, F, x: F.vjp(curved, x)[1]((x, x)),
     "vjp integers": lambda lib, F, x: F.vjp(lambda a: a.argmax(), x),
+    "vjp shape": lambda lib, F, x: F.vjp(curved, x)[1](x[:2]),
+    "jvp shape": lambda lib, F, x: F.jvp(curved, (x,), (x[:2],)),
     "jvp tuple": lambda lib, F, x: F.jvp(curved, x, x),
     "jvp structure": lambda lib, F, x: F.jvp(curved, (x,), (x, x)),
     "jvp empty": lambda lib, F, x: F.jvp(lambda: x, (), ()),

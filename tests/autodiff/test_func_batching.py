@@ -87,13 +87,27 @@ def expected(op, sample, chosen):
     return [np.stack(c) for c in arrays]
 
 
-def vmapped(op, sample, chosen):
+def vmapped(op, sample, chosen, constants):
+    """Results of the mapped call; vectors that all share are inputs or constants of the graph."""
+    shared = {
+        i: x.tolist()
+        for i, x in enumerate(sample.inputs)
+        if constants and i not in chosen and _is_vector(x)
+    }
+
+    def call(*inputs):
+        return _call(op, sample, *(shared.get(i, x) for i, x in enumerate(inputs)))
+
     inputs = [
         None if x is None else _tensor(np.stack(_examples(x)) if i in chosen else x)
         for i, x in enumerate(sample.inputs)
     ]
     in_dims = tuple(0 if i in chosen else None for i in range(len(inputs)))
-    return func.vmap(functools.partial(_call, op, sample), in_dims=in_dims)(*inputs)
+    return func.vmap(call, in_dims=in_dims)(*inputs)
+
+
+def _is_vector(x):
+    return x is not None and x.dtype == np.int64 and x.ndim == 1
 
 
 ROWS = [op for op in OPS if op.op_type not in RANDOM | SEQUENCES and op.domain != "toolkit.optim"]
@@ -106,18 +120,23 @@ def test_operator(op):
             want = expected(op, sample, chosen)
             if want is None:
                 continue
-            message = f"{op.name}({sample}), batched {chosen}"
-            try:
-                got = vmapped(op, sample, chosen)
-            except UnsupportedOperatorError as error:
-                assert "sequence or optional" in str(error), message
-                continue
-            except ToolkitError as error:
-                raise AssertionError(f"{message}: {error}") from error
-            for y, w in zip(got, want, strict=True):
-                tolerance = TOLERANCE if w.dtype == np.float64 else None
-                got_array = to_numpy(y._value)
-                tolerances.assert_close(got_array, w, op.tolerance * 10, tolerance, message)
+            vectors = any(_is_vector(x) for i, x in enumerate(sample.inputs) if i not in chosen)
+            for constants in (False, True)[: 1 + vectors]:
+                check(op, sample, chosen, constants, want)
+
+
+def check(op, sample, chosen, constants, want):
+    message = f"{op.name}({sample}), batched {chosen}, constants {constants}"
+    try:
+        got = vmapped(op, sample, chosen, constants)
+    except UnsupportedOperatorError as error:
+        assert "sequence or optional" in str(error), message
+        return
+    except ToolkitError as error:
+        raise AssertionError(f"{message}: {error}") from error
+    for y, w in zip(got, want, strict=True):
+        tolerance = TOLERANCE if w.dtype == np.float64 else None
+        tolerances.assert_close(to_numpy(y._value), w, op.tolerance * 10, tolerance, message)
 
 
 def test_every_rule_has_a_row():

@@ -306,3 +306,13 @@ def test_strict_raises_and_lenient_goes_on() -> None:
     assert node.outputs[0].shape is None
     with pytest.raises(ShapeError, match="MatMul 'wrong'"):
         infer_shapes(graph, strict=True)
+
+
+def test_stft_is_one_sided_by_default() -> None:
+    x, window, index = value(2, 20, 1), value(8), value(dtype=ir.DataType.INT64)
+    for attributes, bins in (({}, 5), ({"onesided": 1}, 5), ({"onesided": 0}, 8)):
+        step = {1: np.array(3)}
+        ((_, shape),) = infer_node("STFT", "", [x, index, window], attributes, 1, step)
+        assert shape is not None and list(shape.dims) == [2, 5, bins, 2]
+    ((_, shape),) = infer_node("STFT", "", [x, index, window])
+    assert shape is not None and shape.dims[2] == 5 and not isinstance(shape.dims[1], int)

@@ -6,6 +6,7 @@ import pytest
 from against import compare, data, torch
 
 import toolkit as tk
+from toolkit import ops
 from toolkit.graph.io import to_proto
 from toolkit.runtime import InferenceSession
 from toolkit.tracing import Trace
@@ -247,3 +248,10 @@ def test_values_of_another_trace_are_refused():
 def test_torch_is_only_the_oracle():
     compare(lambda m: m.ones(2))
     assert torch is not None
+
+
+def test_random_operators_are_not_computed_ahead():
+    with Trace() as trace:
+        y = ops.RandomUniform(shape=[3])
+        model = trace.finish({"y": y})
+    assert [n.op_type for n in model.graph] == ["RandomUniform"]

@@ -16,7 +16,7 @@ from toolkit._tensor.base import FLOATS, TensorBase, wrap
 from toolkit._tensor.engine import pull
 from toolkit._tensor.inplace import journal
 from toolkit._tensor.state import STATE
-from toolkit._tensor.tape import FunctionRecord, Record
+from toolkit._tensor.tape import FunctionRecord, Leaf, Record
 from toolkit.errors import InvalidArgumentError
 from toolkit.ops.dispatch import handle
 
@@ -29,6 +29,7 @@ def run(function: Callable[..., Any], args: Any, kwargs: Any, preserve_rng_state
         return _traced(STATE.trace, function, args, kwargs)
     if not STATE.grad:
         return function(*args, **kwargs)
+    function = _held(function)
     state = random.default_generator.get_state() if preserve_rng_state else None
     inputs = tuple(map(_alias, args)), {k: _alias(v) for k, v in kwargs.items()}
     start = _next_number()
@@ -51,6 +52,25 @@ def _traced(trace: Any, function: Callable[..., Any], args: Any, kwargs: Any) ->
     result = function(*args, **kwargs)
     mark(list(islice(reversed(graph), len(graph) - before)), object())
     return result
+
+
+def _held(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A module, or a method of one, that runs with the tensors that it holds now.
+
+    `functional_call` puts others in their place for the forward pass only.
+    """
+    owner = getattr(function, "__self__", function)
+    if not hasattr(owner, "named_modules"):
+        return function
+    from toolkit.func.modules import holding, state_of
+
+    state = state_of(owner)
+
+    def held(*args: Any, **kwargs: Any) -> Any:
+        with holding(state):
+            return function(*args, **kwargs)
+
+    return held
 
 
 def _next_number() -> int:
@@ -102,7 +122,7 @@ def _output(record: Any, i: int, y: Any, start: int) -> Any:
 class _Checkpoint(FunctionRecord):
     """One call of a function, of which only the inputs are kept."""
 
-    __slots__ = ("state",)
+    __slots__ = ("leaves", "state")
 
     def __init__(
         self, function: Any, inputs: Any, state: Any, edges: list[Edge], outputs: int
@@ -113,6 +133,7 @@ class _Checkpoint(FunctionRecord):
         )  # fmt: skip
         self.function = function
         self.state = state
+        self.leaves = [_contents(node) for node, _ in edges]
 
     def name(self) -> str:
         """As `grad_fn` prints it."""
@@ -135,15 +156,28 @@ class _Checkpoint(FunctionRecord):
             )
         args, kwargs = self.inputs
         edges = list(zip(self.nodes, self.slots, strict=True))
+        if any(_contents(n) != had for n, had in zip(self.nodes, self.leaves, strict=True)):
+            raise InvalidArgumentError(
+                "one of the variables needed for gradient computation has been modified by an "
+                "inplace operation: a checkpoint computes with it again. Write to it afterwards."
+            )
         create_graph, STATE.grad = STATE.grad, True
         try:
             with _random_state(self.state), journal():
+                start = _next_number()
                 result = self.function(*args, **kwargs)
                 outputs = result if isinstance(result, (tuple, list)) else (result,)
                 if len(outputs) != len(cotangents):
                     raise InvalidArgumentError(
                         f"checkpoint: the same results are required when the function runs again, "
                         f"got {len(outputs)} instead of {len(cotangents)}."
+                    )
+                tensors = [y for y in outputs if isinstance(y, TensorBase)]
+                if set(_entering(tensors, start)) != set(edges):
+                    raise InvalidArgumentError(
+                        "checkpoint: the same tensors are required when the function runs again, "
+                        "got others. Pass what changes as arguments; a module is best passed as "
+                        "the function itself."
                     )
                 pairs = [
                     (_alias(y), ct)
@@ -154,6 +188,12 @@ class _Checkpoint(FunctionRecord):
         finally:
             STATE.grad = create_graph
         return [(e, g) for e, g in zip(edges, grads, strict=True) if g is not None]
+
+
+def _contents(node: Any) -> Any:
+    """The value of a leaf, and how often it was written to; None for a record."""
+    tensor = node.tensor() if isinstance(node, Leaf) else None
+    return None if tensor is None else (id(tensor._value), tensor._root()._version)
 
 
 @contextmanager

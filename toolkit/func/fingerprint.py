@@ -60,6 +60,7 @@ class _Look:
     def __init__(self) -> None:
         self.kept: list[Any] = []
         self.seen: dict[int, int] = {}
+        self.modules: set[tuple[str, frozenset[str]]] = set()
 
     def same(self, x: Any) -> int:
         """The identity of an object."""
@@ -161,8 +162,11 @@ class _Look:
             if "random" in names or not names:
                 raise Unknown
             return name
-        if not names or module.__name__ in self.seen:
+        if not names:
             raise Unknown
+        if (name, names) in self.modules:
+            return name
+        self.modules.add((name, names))
         members = []
         for key in sorted(names & set(vars(module))):
             value = vars(module)[key]
@@ -178,9 +182,7 @@ class _Look:
         return id(x), tuple(map(self.at, x.__bases__)), self._dict(vars(x))
 
     def _object(self, x: Any) -> Any:
-        if not hasattr(x, "__dict__") or any(
-            "__slots__" in vars(c) and c.__slots__ for c in type(x).__mro__
-        ):
+        if not hasattr(x, "__dict__") or any(vars(c).get("__slots__") for c in type(x).__mro__):
             raise Unknown
         return self.at(type(x)), self._dict(x.__dict__)
 

@@ -36,8 +36,8 @@ def jacrev(
 
     @functools.wraps(func)
     def wrapper(*args: Any) -> Any:
-        about = (_jacrev, func, argnums, has_aux, chunk_size)
-        return staged(functools.partial(*about), args, about)
+        run = functools.partial(_jacrev, func, argnums, has_aux, chunk_size)
+        return staged(run, args, run)
 
     return wrapper
 
@@ -88,8 +88,8 @@ def jacfwd(
 
     @functools.wraps(func)
     def wrapper(*args: Any) -> Any:
-        about = (_jacfwd, func, argnums, has_aux, randomness)
-        return staged(functools.partial(*about), args, about)
+        run = functools.partial(_jacfwd, func, argnums, has_aux, randomness)
+        return staged(run, args, run)
 
     return wrapper
 

@@ -112,6 +112,10 @@ class Level:
         from toolkit.autodiff.backward import gradients
 
         trace = STATE.trace
+        if trace is not self.trace:
+            raise InvalidArgumentError(
+                "vjp: a function made in a trace must be called in it, got a call outside."
+            )
         pairs = [(y, ct) for y, ct in zip(outputs, cotangents, strict=True) if ct is not None]
         found = gradients(
             trace.graph,

@@ -49,6 +49,24 @@ def functional_call(
         return module(*arguments, **(kwargs or {}))
 
 
+def state_of(module: Any) -> list[tuple[dict[str, Any], str, Any]]:
+    """What a module holds now, for `holding`: tables, keys and tensors."""
+    return [(table, key, table[key]) for table, key in _slots(module).values()]
+
+
+@contextmanager
+def holding(state: Sequence[tuple[dict[str, Any], str, Any]]) -> Iterator[None]:
+    """Modules hold these tensors inside the block."""
+    before = [(table, key, table[key]) for table, key, _ in state]
+    try:
+        for table, key, tensor in state:
+            table[key] = tensor
+        yield
+    finally:
+        for table, key, tensor in before:
+            table[key] = tensor
+
+
 def _slots(module: Any) -> dict[str, tuple[dict[str, Any], str]]:
     """The table and key of each parameter and buffer, by its name."""
     found: dict[str, tuple[dict[str, Any], str]] = {}
@@ -74,16 +92,8 @@ def _replaced(module: Any, given: dict[str, Any], tie: bool, strict: bool) -> It
         missing = [name for name in slots if name not in given]
         if missing:
             raise InvalidArgumentError(f"Missing key(s): {', '.join(missing)}.")
-    before = {name: slots[name][0][slots[name][1]] for name in given}
-    try:
-        for name, tensor in given.items():
-            table, key = slots[name]
-            table[key] = tensor
+    with holding([(*slots[name], tensor) for name, tensor in given.items()]):
         yield
-    finally:
-        for name, tensor in before.items():
-            table, key = slots[name]
-            table[key] = tensor
 
 
 def _tied(slots: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

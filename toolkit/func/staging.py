@@ -2,7 +2,7 @@
 
 `staged(f, args, about)` traces f, unless all that f is made of is as it was at an earlier call
 (`fingerprint`); a graph of a structure seen before runs the program compiled then. The call is one
-record on the tape: its gradient is a graph too, appended to the same one and compiled once.
+record on the tape (`graphed`).
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from toolkit import random
 from toolkit._tensor import promote
-from toolkit._tensor.base import FLOATS, TensorBase, wrap
-from toolkit._tensor.inplace import POISONED, assign, put_value
+from toolkit._tensor.base import TensorBase
+from toolkit._tensor.inplace import assign, put_value
 from toolkit._tensor.state import STATE
-from toolkit._tensor.tape import FunctionRecord
-from toolkit.errors import InvalidArgumentError
 from toolkit.func.fingerprint import fingerprint
+from toolkit.func.graphed import Graphed, run
 from toolkit.func.pytree import Spec, flatten, unflatten
-from toolkit.ops.dispatch import handle
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -53,143 +51,6 @@ def cache_clear() -> None:
     _graphs.clear()
     _traced.clear()
     _traces = _misses = 0
-
-
-class Graphed:
-    """Values of a graph as a function of others, compiled when it first runs.
-
-    Gradients are appended to the same graph, which only grows.
-    """
-
-    def __init__(
-        self, graph: ir.Graph, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]
-    ) -> None:
-        self.graph = graph
-        self.inputs = list(inputs)
-        self.outputs = list(outputs)
-        self._program: Any = None
-        self._gradients: dict[Any, tuple[Graphed, list[int]]] = {}
-        self._reached: dict[Any, tuple[bool, ...]] = {}
-
-    def __call__(self, values: Sequence[Any]) -> list[Any]:
-        """Runs it on core tensors."""
-        if self._program is None:
-            from toolkit.runtime.lowering import lower
-
-            self._program = lower(self.inputs, self.outputs)
-        return self._program.run(values)  # type: ignore[no-any-return]
-
-    def reached(self, needs: tuple[int, ...]) -> tuple[bool, ...]:
-        """For each output, whether a gradient flows from it to one of these inputs."""
-        found = self._reached.get(needs)
-        if found is None:
-            from toolkit.autodiff.backward import dependents
-            from toolkit.runtime.lowering import needed_nodes
-
-            nodes = needed_nodes(self.outputs, dict.fromkeys(self.inputs, 0))
-            active = dependents(nodes, [self.inputs[i] for i in needs])
-            found = self._reached[needs] = tuple(v in active for v in self.outputs)
-        return found
-
-    def gradient(
-        self, given: tuple[bool, ...], needs: tuple[int, ...]
-    ) -> tuple[Graphed, list[int]]:
-        """The function of the inputs and of cotangents that gives cotangents of inputs.
-
-        Args:
-            given: for each output, whether it has a cotangent.
-            needs: the numbers of the inputs whose cotangents are wanted.
-
-        Returns:
-            The function, and the number of the input that each of its outputs belongs to.
-        """
-        found = self._gradients.get((given, needs))
-        if found is None:
-            import onnx_ir as ir
-
-            from toolkit.autodiff.backward import gradients
-
-            roots = [v for v, has in zip(self.outputs, given, strict=True) if has]
-            cotangents = [
-                ir.Value(name=f"d{i}", type=v.type, shape=v.shape) for i, v in enumerate(roots)
-            ]
-            made = gradients(self.graph, roots, cotangents, [self.inputs[i] for i in needs])
-            pairs = [(i, g) for i, g in zip(needs, made, strict=True) if g is not None]
-            graphed = Graphed(self.graph, [*self.inputs, *cotangents], [g for _, g in pairs])
-            found = self._gradients[given, needs] = (graphed, [i for i, _ in pairs])
-        return found
-
-
-def run(graphed: Graphed, tensors: Sequence[Any]) -> list[Any]:
-    """Runs a function of tensors and records it on the tape where that is needed."""
-    values = [t._get() for t in tensors]
-    outputs = [wrap(v) for v in graphed(values)]
-    if not STATE.grad:
-        return outputs
-    needs = tuple(
-        i
-        for i, (t, v) in enumerate(zip(tensors, values, strict=True))
-        if t._node is not None and v.dtype in FLOATS
-    )
-    reached = graphed.reached(needs) if needs else ()
-    if any(reached):
-        record = _StagedRecord(graphed, tensors, values)
-        for i, (y, depends) in enumerate(zip(outputs, reached, strict=True)):
-            if depends and y._value.dtype in FLOATS:
-                y._node, y._out = record, i
-    return outputs
-
-
-class _StagedRecord(FunctionRecord):
-    """One run of a graph on the tape."""
-
-    __slots__ = ("graphed",)
-
-    def __init__(self, graphed: Graphed, tensors: Sequence[Any], values: Sequence[Any]) -> None:
-        super().__init__(
-            handle("Identity"), tuple(t._node for t in tensors), tuple(t._out for t in tensors),
-            tuple(values), tuple(range(len(graphed.outputs))),
-        )  # fmt: skip
-        self.graphed = graphed
-
-    def name(self) -> str:
-        """As `grad_fn` prints it."""
-        return "GraphBackward"
-
-    def free(self) -> None:
-        """Drops the values; the structure stays."""
-        self.inputs = None
-
-    def backward(self, cotangents: list[Any]) -> list[tuple[Any, Any]]:
-        """(edge, gradient) of the inputs that need one.
-
-        Raises:
-            InvalidArgumentError: the values were freed, or overwritten since.
-        """
-        if self.inputs is None:
-            raise InvalidArgumentError(
-                "Trying to backward through the graph a second time: the saved tensors have "
-                "already been freed. Specify retain_graph=True."
-            )
-        if any(id(v) in POISONED for v in self.inputs):
-            raise InvalidArgumentError(
-                "one of the variables needed for gradient computation has been modified by an "
-                "inplace operation: clone() it before the write."
-            )
-        needs = tuple(
-            i
-            for i, (node, v) in enumerate(zip(self.nodes, self.inputs, strict=True))
-            if node is not None and v.dtype in FLOATS
-        )
-        given = tuple(c is not None for c in cotangents)
-        graphed, targets = self.graphed.gradient(given, needs)
-        tensors: list[Any] = []
-        for node, slot, value in zip(self.nodes, self.slots, self.inputs, strict=True):
-            t: Any = wrap(value)
-            t._node, t._out = node, slot
-            tensors.append(t)
-        grads = run(graphed, [*tensors, *(c for c in cotangents if c is not None)])
-        return [((self.nodes[i], self.slots[i]), g) for i, g in zip(targets, grads, strict=True)]
 
 
 class _Traced(NamedTuple):
@@ -321,6 +182,8 @@ def _formals(values: Sequence[ir.Value], numbers: dict[Any, int]) -> Any:
 
 
 def _nodes(nodes: Any, numbers: dict[Any, int]) -> Any:
+    from toolkit.autodiff.recompute import CHECKPOINT
+
     parts = []
     for node in nodes:
         attributes = tuple(
@@ -329,6 +192,7 @@ def _nodes(nodes: Any, numbers: dict[Any, int]) -> Any:
         parts.append(
             (
                 node.domain, node.op_type, attributes, bool(node.meta.get("stop_gradient")),
+                len(node.meta.get(CHECKPOINT, ())),
                 tuple(None if v is None else _number(v, numbers) for v in node.inputs),
                 tuple(v.name == "" for v in node.outputs),
             )

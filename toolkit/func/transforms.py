@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from toolkit._tensor.base import FLOATS, TensorBase
+from toolkit._tensor.promote import cast
 from toolkit._tensor.state import STATE
-from toolkit.errors import InvalidArgumentError
+from toolkit.errors import InvalidArgumentError, ShapeError
 from toolkit.func.level import Level, filled
 from toolkit.func.pytree import Spec, flatten, tree_map, unflatten
 
@@ -223,6 +224,7 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
                 "Expected pytree structure of cotangents to be the same as pytree structure of "
                 f"outputs to the function. cotangents: {spec}, primal output: {pullback.spec}"
             )
+        leaves = fitted("vjp", "cotangent", leaves, pullback.outputs)
         if STATE.trace is not None and pullback.level.trace is None:
             # What ran eagerly is not in the graph that records now.
             return vjp(func, *primals, has_aux=has_aux)[1](cotangents)
@@ -308,13 +310,28 @@ def _check_tangents(api: str, primals: Any, tangents: Any) -> list[Any]:
                 raise InvalidArgumentError(
                     f"{api}: Expected {name} to only contain Tensors, got {type(x)}"
                 )
-    for p, t in zip(ps, ts, strict=True):
-        if p.shape != t.shape:
-            raise InvalidArgumentError(
-                f"{api}: Expected each tangent to have the shape of its primal, got "
-                f"{list(t.shape)} for {list(p.shape)}."
+    return fitted(api, "tangent", ts, ps)
+
+
+def fitted(api: str, what: str, given: Sequence[Any], values: Sequence[Any]) -> list[Any]:
+    """Cotangents or tangents, cast to the element types of their values.
+
+    Raises:
+        ShapeError: one has not the shape of its value.
+        InvalidArgumentError: one is no tensor.
+    """
+    for t, x in zip(given, values, strict=True):
+        if not isinstance(t, TensorBase):
+            raise InvalidArgumentError(f"{api}: a tensor is required as {what}, got {type(t)}.")
+        same = len(t.shape) == len(x.shape) and all(
+            a == b or not (isinstance(a, int) and isinstance(b, int))
+            for a, b in zip(t.shape, x.shape, strict=True)
+        )
+        if not same:
+            raise ShapeError(
+                f"{api}: a {what} of shape {list(x.shape)} is required, got {list(t.shape)}."
             )
-    return ts
+    return [cast(t, x._value.dtype) for t, x in zip(given, values, strict=True)]
 
 
 def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:

@@ -25,8 +25,9 @@ from toolkit.graph.shapes.registry import (
 
 _UNARY = """
     Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Ceil Celu Clip Cos Cosh CumSum Elu Erf Exp Floor
-    Gelu HardSigmoid HardSwish Hardmax LeakyRelu Log LogSoftmax Mish Neg Not Reciprocal Relu Round
-    Selu Shrink Sigmoid Sign Sin Sinh Softmax Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu
+    Gelu HardSigmoid HardSwish Hardmax LeakyRelu Log LogSoftmax
+    MeanVarianceNormalization Mish Neg Not Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh
+    Softmax Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu
 """
 _BROADCASTING = """
     Add BitShift BitwiseAnd BitwiseOr BitwiseXor Div Max Mean Min Mod Mul PRelu Pow Sub Sum
@@ -219,6 +220,30 @@ def _gemm(call: NodeCall) -> Sequence[TypeInfo] | None:
         got = f"A{signs[0]} from A {shape_text(a)} and B{signs[1]} from B {shape_text(b)}"
         raise call.fail("inner dimensions must match", got)
     return None
+
+
+@shape_function("", "STFT")
+def _stft(call: NodeCall) -> Sequence[TypeInfo] | None:
+    """ONNX's own inference takes an absent `onesided` for 0, where the default is 1."""
+    x, step = call.input(0), call.known(1)
+    if x.dims is None or len(x.dims) != 3:
+        return None
+    length: Dim = x.dims[1]
+    if call.has_input(3):
+        known = call.known(3)
+        length = ir.SymbolicDim(None) if known is None else known.reshape(-1)[0]
+    elif call.has_input(2):
+        window = call.input(2).dims
+        length = ir.SymbolicDim(None) if window is None else window[0]
+    frames: Dim = ir.SymbolicDim(None)
+    bins: Dim = ir.SymbolicDim(None)
+    if not isinstance(length, ir.SymbolicDim):
+        length = int(length)
+        bins = length // 2 + 1 if call.attr("onesided", 1) else length
+        stride = None if step is None else step.reshape(-1)[0]
+        if isinstance(x.dims[1], int) and stride and not isinstance(stride, ir.SymbolicDim):
+            frames = (x.dims[1] - length) // int(stride) + 1
+    return [tensor_info(x.dtype, (x.dims[0], frames, bins, 2))]
 
 
 @shape_function("ai.onnx.preview.training", "Gradient")
