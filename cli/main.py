@@ -13,6 +13,7 @@ from toolkit.cli.context import Context, ExitCode
 _COMMANDS = {
     "bench": "Time a run of a model, alone or beside other runtimes.",
     "convert": "Rewrite a model: opset, functions inlined.",
+    "grad": "Write a model that also computes gradients of a model.",
     "info": "Show what a model is: inputs, outputs, operators, parameters.",
     "ops": "List the operators that run and differentiate.",
     "profile": "Show where the time of a run goes, or its memory.",

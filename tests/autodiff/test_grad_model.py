@@ -6,11 +6,12 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+import torch
 from onnx import helper
 
 from tests.autodiff.helpers import finite_differences, model_of, rand, run
 from toolkit.autodiff import grad_model
-from toolkit.errors import DTypeError, InvalidArgumentError, InvalidModelError
+from toolkit.errors import DTypeError, InvalidArgumentError, InvalidModelError, ShapeError
 
 node = helper.make_node
 
@@ -151,3 +152,89 @@ def test_errors():
     taken = model_of([node("Add", ["x", "d_x"], ["y"])], {"x": rand(3), "d_x": rand(3)}, ["y"])
     with pytest.raises(InvalidArgumentError, match=r"'d_x' is required .* Rename"):
         grad_model(taken, ["x"])
+
+
+def net_with_loss(rows: int | str = 5) -> tuple[onnx.ModelProto, dict]:
+    """A scalar loss of two weights, in float64."""
+    feeds = {"x": rand(5, 3).astype(np.float64)}
+    weights = {"a.weight": rand(3, 4).astype(np.float64), "b.weight": rand(4).astype(np.float64)}
+    nodes = [
+        node("MatMul", ["x", "a.weight"], ["h"]),
+        node("Tanh", ["h"], ["t"]),
+        node("MatMul", ["t", "b.weight"], ["y"]),
+        node("Exp", ["y"], ["e"]),
+        node("ReduceMean", ["e"], ["loss"], keepdims=0),
+    ]
+    return model_of(nodes, feeds, ["y", "loss"], initializers=weights), {**feeds, **weights}
+
+
+def torch_loss(x, a, b):
+    return torch.exp(torch.tanh(x @ a) @ b).mean()
+
+
+def test_loss_and_patterns():
+    model, feeds = net_with_loss()
+    graded = grad_model(model, ["*.weight", "x"], loss="loss")
+    assert [v.name for v in graded.graph.input] == ["x"]
+    names = ["d_a.weight", "d_b.weight", "d_x"]
+    assert [v.name for v in graded.graph.output] == ["y", "loss", *names]
+    got = run(graded, {"x": feeds["x"]})
+    x, a, b = (torch.tensor(v, requires_grad=True) for v in feeds.values())
+    want = torch.autograd.grad(torch_loss(x, a, b), (a, b, x))
+    for name, w in zip(names, want, strict=True):
+        np.testing.assert_allclose(got[name], w.numpy(), rtol=1e-10, atol=1e-12)
+
+
+def test_higher_orders_are_derivatives_along_the_directions():
+    """d2 is the Hessian times v, d3 the next derivative along v, beside torch."""
+    model, feeds = net_with_loss()
+    wrt = ["a.weight", "b.weight"]
+    graded = grad_model(model, wrt, loss="loss", order=3, inline=True)
+    v = {f"v_{n}": rand(*feeds[n].shape, seed=5).astype(np.float64) for n in wrt}
+    assert [i.name for i in graded.graph.input] == ["x", *v]
+    got = run(graded, {"x": feeds["x"], **v})
+    x, *ws = (torch.tensor(f, requires_grad=True) for f in feeds.values())
+    found = torch.autograd.grad(torch_loss(x, *ws), ws, create_graph=True)
+    for prefix in ("d", "d2", "d3"):
+        for name, w in zip(wrt, found, strict=True):
+            np.testing.assert_allclose(
+                got[f"{prefix}_{name}"], w.detach().numpy(), rtol=1e-9, atol=1e-10
+            )
+        along = sum((g * torch.tensor(d)).sum() for g, d in zip(found, v.values(), strict=True))
+        found = torch.autograd.grad(along, ws, create_graph=True)
+
+
+def test_second_order_of_outputs_holds_the_cotangents_fixed():
+    model, feeds = net_with_loss()
+    graded = grad_model(model, ["x"], ["y"], order=2)
+    dy, v = rand(5).astype(np.float64), rand(5, 3, seed=2).astype(np.float64)
+    got = run(graded, {"x": feeds["x"], "d_y": dy, "v_x": v})
+    x, a, b = (torch.tensor(f) for f in feeds.values())
+    want = torch.autograd.functional.hvp(
+        lambda x: (torch.tanh(x @ a) @ b * torch.tensor(dy)).sum(), x, torch.tensor(v)
+    )[1]
+    np.testing.assert_allclose(got["d2_x"], want.numpy(), rtol=1e-10)
+
+
+def test_second_derivative_of_a_linear_model_is_zeros():
+    model = model_of([node("ReduceSum", ["x"], ["y"], keepdims=0)], {"x": rand(3)}, ["y"])
+    got = run(grad_model(model, ["x"], loss="y", order=3), {"x": rand(3), "v_x": rand(3)})
+    np.testing.assert_array_equal(got["d_x"], np.ones(3, np.float32))
+    np.testing.assert_array_equal(got["d2_x"], np.zeros(3, np.float32))
+    np.testing.assert_array_equal(got["d3_x"], np.zeros(3, np.float32))
+
+
+def test_errors_of_losses_patterns_and_orders():
+    model, _ = net_with_loss()
+    with pytest.raises(ShapeError, match=r"one element is required, got 'y' of shape \(5\)"):
+        grad_model(model, ["x"], loss="y")
+    with pytest.raises(InvalidArgumentError, match=r"outputs of the model, got 'l'.* y, loss"):
+        grad_model(model, ["x"], loss="l")
+    with pytest.raises(InvalidArgumentError, match="loss or outputs"):
+        grad_model(model, ["x"], ["y"], loss="loss")
+    with pytest.raises(InvalidArgumentError, match=r"got 'q\*'. The model has x, a.weight"):
+        grad_model(model, ["q*"], loss="loss")
+    with pytest.raises(InvalidArgumentError, match="at least one"):
+        grad_model(model, [], loss="loss")
+    with pytest.raises(InvalidArgumentError, match="order of 1 or more"):
+        grad_model(model, ["x"], loss="loss", order=0)
