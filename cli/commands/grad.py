@@ -17,6 +17,8 @@ from toolkit.cli.context import Context, command, pass_context
 @click.option("--order", type=click.IntRange(1), default=1, show_default=True,
               help="Highest derivative; above 1 along directions v_<name>.")  # fmt: skip
 @click.option("--opset", type=click.IntRange(7), help="Operator set of the result.")
+@click.option("--target", type=click.Choice(["ort", "ortweb", "reference"]),
+              help="Use only what a runtime has; ortweb is the GPU of a browser.")  # fmt: skip
 @click.option("--inline", is_flag=True, help="Write function bodies out flat.")
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False),
               help="The file to write.")  # fmt: skip
@@ -29,6 +31,7 @@ def grad(
     outputs: tuple[str, ...],
     order: int,
     opset: int | None,
+    target: str | None,
     inline: bool,
     output: str,
 ) -> None:
@@ -42,7 +45,9 @@ def grad(
     from toolkit.autodiff import grad_model
     from toolkit.graph.io import write_proto
 
-    made = grad_model(model, wrt, outputs or None, opset, inline, loss=loss, order=order)
+    made = grad_model(
+        model, wrt, outputs or None, opset, inline, loss=loss, order=order, target=target
+    )
     write_proto(made, output)
     inputs, results = ([v.name for v in x] for x in (made.graph.input, made.graph.output))
     text = f"Saved {output}.\ninputs {', '.join(inputs)}\noutputs {', '.join(results)}"

@@ -13,6 +13,7 @@ from toolkit.autodiff.backward import gradients, is_float
 from toolkit.errors import DTypeError, InvalidArgumentError, ShapeError
 from toolkit.graph.build import Builder
 from toolkit.graph.io import DEFAULT_EXPORT_OPSET, ModelSource, load_model, to_proto
+from toolkit.graph.targets import lower_to
 
 
 def grad_model(
@@ -24,6 +25,7 @@ def grad_model(
     *,
     loss: str | None = None,
     order: int = 1,
+    target: str | None = None,
 ) -> onnx.ModelProto:
     """The model that computes a model's outputs and their vector-Jacobian products.
 
@@ -51,19 +53,21 @@ def grad_model(
         loss: an output of one element, in place of `outputs`. One whose shape the model does not
             tell counts as the sum of its elements.
         order: the highest derivative, 1 or more.
+        target: a runtime to lower the result to, one of `toolkit.graph.targets.TARGETS`; composites
+            are then written out.
 
     Raises:
         InvalidArgumentError: a name is not there, a pattern matches nothing, or a name that the
             result needs is taken.
         DTypeError: a named value is not of a float type.
         ShapeError: the loss has more elements than one.
-        UnsupportedOperatorError: a gradient must pass an operator without a rule.
+        UnsupportedOperatorError: a gradient must pass an operator without a rule, or the target
+            lacks one.
     """
     if order < 1:
         raise InvalidArgumentError(f"grad_model: an order of 1 or more is required, got {order}.")
-    target = opset
-    if target is None:
-        target = max(_opset(model), DEFAULT_EXPORT_OPSET)
+    if opset is None:
+        opset = max(_opset(model), DEFAULT_EXPORT_OPSET)
     work = load_model(model)
     graph = work.graph
     wanted = [_source(graph, name) for name in _select(graph, wrt)]
@@ -83,7 +87,9 @@ def grad_model(
         _add_outputs(graph, names, wanted, found)
         cotangents = along
     RemoveUnusedNodesPass()(work)
-    return to_proto(work, target, inline)
+    if target is not None:
+        lower_to(work, target)
+    return to_proto(work, opset, inline)
 
 
 def _unzip(

@@ -421,7 +421,7 @@ def _axis_tuple(axes: Array | None) -> tuple[int, ...] | None:
     return None if axes is None or axes.size == 0 else tuple(int(a) for a in axes.reshape(-1))
 
 
-def _cast(x: Array, *, to: int) -> Array:
+def _cast(x: Array, *, to: int, saturate: int = 1, round_mode: str = "up") -> Array:
     return x.astype(ir.DataType(to).numpy())
 
 

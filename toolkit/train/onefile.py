@@ -19,6 +19,7 @@ import onnx_ir as ir
 from toolkit.errors import InvalidArgumentError, InvalidModelError
 from toolkit.graph.build import mark_variable
 from toolkit.graph.io import load_model, read_proto, to_proto, write_proto
+from toolkit.graph.targets import lower_to
 from toolkit.graph.training_info import strip, values_by_name
 from toolkit.train.initialization import Initialization
 from toolkit.train.step import TrainStep
@@ -301,6 +302,7 @@ def export_train_step(
     step: TrainStep | str | os.PathLike[str],
     inline: bool = True,
     opset: int | None = None,
+    target: str | None = None,
 ) -> None:
     """Writes one plain graph that does one training step, for any runtime.
 
@@ -313,11 +315,15 @@ def export_train_step(
         step: a step that has seen a batch, or a file that `tk.save` wrote.
         inline: write function bodies out, so that only standard operators remain.
         opset: of the file.
+        target: a runtime to lower the graph to, one of `toolkit.graph.targets.TARGETS`.
+
+    Raises:
+        UnsupportedOperatorError: the target cannot run the step; the message names the nodes.
     """
     if not isinstance(step, TrainStep):
         step = load_training(step)
     g = step.graph
-    proto = to_proto(_as_model(g), opset, inline=inline)
+    proto = to_proto(_as_model(g), opset, inline=inline and target is None)
     graph = proto.graph
     wanted = [g.loss.name, *_names(g.outputs), *(v.name for v in g.updates.values())]
     keep = _ancestors(graph, [n for n in wanted if n])
@@ -338,4 +344,6 @@ def export_train_step(
         graph.input.append(
             onnx.helper.make_tensor_value_info(state.name or "", tensor.dtype, list(tensor.shape))
         )
+    if target is not None:
+        proto = to_proto(lower_to(proto, target), opset)
     write_proto(proto, path)

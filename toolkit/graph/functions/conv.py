@@ -26,7 +26,8 @@ class Window(NamedTuple):
     auto_pad: str
 
 
-def _window(a: Attributes, space: int) -> Window:
+def window_of(a: Attributes, space: int) -> Window:
+    """The windows that a node's attributes say."""
     auto = a.get("auto_pad", "NOTSET")
     pads: list[int] | None = list(a.get("pads", (0,) * (2 * space)))
     if auto == "VALID":
@@ -42,12 +43,12 @@ def _window(a: Attributes, space: int) -> Window:
     )
 
 
-def _reach(b: Builder, w: Window, outputs: V, kernel: V) -> V:
+def reach_of(b: Builder, w: Window, outputs: V, kernel: V) -> V:
     """How many positions of the padded input all windows cover: (o - 1) s + (k - 1) d + 1."""
     return (outputs - 1) * b.ints(w.strides) + (kernel - 1) * b.ints(w.dilations) + 1
 
 
-def _head_pads(b: Builder, w: Window, inputs: V, reach: V) -> V:
+def head_pads(b: Builder, w: Window, inputs: V, reach: V) -> V:
     """The pads before the input, one a spatial axis."""
     if w.pads is not None:
         return b.ints(w.pads[: w.space])
@@ -55,7 +56,7 @@ def _head_pads(b: Builder, w: Window, inputs: V, reach: V) -> V:
     return total / 2 if w.auto_pad == "SAME_UPPER" else total - total / 2
 
 
-def _spread(b: Builder, w: Window, dy: V, weight: V, group: int, head: V, inputs: V, reach: V) -> V:
+def spread(b: Builder, w: Window, dy: V, weight: V, group: int, head: V, inputs: V, reach: V) -> V:
     """ConvTranspose to the input's size.
 
     Sizes known here become its pads; else what it gives for the padded input is cropped, or
@@ -76,11 +77,11 @@ def _spread(b: Builder, w: Window, dy: V, weight: V, group: int, head: V, inputs
 def conv_grad_input(b: Builder, a: Attributes, dy: V, w: V, x_shape: V) -> V:
     """Conv's transpose in its input."""
     space = len(w.shape) - 2
-    window = _window(a, space)
-    reach = _reach(b, window, b.Shape(dy, start=2), b.Shape(w, start=2))
+    window = window_of(a, space)
+    reach = reach_of(b, window, b.Shape(dy, start=2), b.Shape(w, start=2))
     inputs = b.Slice(x_shape, [2], [2 + space])
-    head = _head_pads(b, window, inputs, reach)
-    return _spread(b, window, dy, w, a.get("group", 1), head, inputs, reach)
+    head = head_pads(b, window, inputs, reach)
+    return spread(b, window, dy, w, a.get("group", 1), head, inputs, reach)
 
 
 @composite("toolkit.grad", "ConvGradWeight", "x dy w_shape", "dw")
@@ -91,14 +92,14 @@ def conv_grad_weight(b: Builder, a: Attributes, x: V, dy: V, w_shape: V) -> V:
     """
     space = len(x.shape) - 2
     group = a.get("group", 1)
-    window = _window(a, space)
+    window = window_of(a, space)
     rest = list(range(2, 2 + space))
     pads = window.pads
     if pads is None:
         inputs = b.Shape(x, start=2)
         kernel = b.Slice(w_shape, [2], [2 + space])
-        reach = _reach(b, window, b.Shape(dy, start=2), kernel)
-        head = _head_pads(b, window, inputs, reach)
+        reach = reach_of(b, window, b.Shape(dy, start=2), kernel)
+        head = head_pads(b, window, inputs, reach)
         x = b.Pad(x, b.Concat(head, b.Max(reach - inputs, 0) - head, axis=0), None, rest)
         pads = [0] * (2 * space)
     if group == 1:
@@ -145,15 +146,15 @@ def average_pool_grad(b: Builder, a: Attributes, dy: V, x_shape: V) -> V:
     """dy over the number of elements in each window, added at those elements."""
     kernel = [int(k) for k in a["kernel_shape"]]
     space = len(kernel)
-    window = _window(a, space)
+    window = window_of(a, space)
     outputs = b.Shape(dy, start=2)
     inputs = b.Slice(x_shape, [2], [2 + space])
-    reach = _reach(b, window, outputs, b.ints(kernel))
-    head = _head_pads(b, window, inputs, reach)
+    reach = reach_of(b, window, outputs, b.ints(kernel))
+    head = head_pads(b, window, inputs, reach)
     ones = b.const(np.ones([1, 1, *kernel]), dy.dtype)
     sizes = _window_sizes(b, a, window, ones, head, inputs, reach)
     share = b.Reshape(dy / sizes, b.Concat([-1, 1], outputs, axis=0))
-    return b.Reshape(_spread(b, window, share, ones, 1, head, inputs, reach), x_shape, allowzero=1)
+    return b.Reshape(spread(b, window, share, ones, 1, head, inputs, reach), x_shape, allowzero=1)
 
 
 def _window_sizes(
