@@ -86,3 +86,25 @@ def test_bad_input(net, args, code, match, tmp_path, monkeypatch):
     assert got == code
     assert match in text
     assert not (tmp_path / "g.onnx").exists()
+
+
+def test_for_a_browser(net, tmp_path):
+    from toolkit.graph.targets import check_target
+
+    out, same = tmp_path / "grad.onnx", tmp_path / "same.onnx"
+    options = ["--wrt", "x", "--loss", "loss", "--target", "ortweb"]
+    code, text = call("grad", net, *options, "-o", str(out))
+    assert code == 0, text
+    assert check_target(out, "ortweb") == []
+    code, text = call("convert", str(out), str(same), "--to", "ort")
+    assert code == 0, text
+    assert check_target(same, "ort") == []
+
+
+def test_what_a_browser_lacks_is_named(tmp_path):
+    node = helper.make_node("NonZero", ["x"], ["y"], "where")
+    path = tmp_path / "m.onnx"
+    onnx.save(model_of([node], {"x": rand(3)}, ["y"]), path)
+    code, text = call("convert", str(path), str(tmp_path / "o.onnx"), "--to", "ortweb")
+    assert code == 1
+    assert "NonZero 'where': there is no kernel for NonZero" in text

@@ -5,8 +5,10 @@ The original graph in onnxruntime is the oracle; the lowered one runs there and 
 
 from __future__ import annotations
 
+import ml_dtypes  # noqa: F401 - names bfloat16 for numpy
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import helper
@@ -344,3 +346,61 @@ def test_gradients_of_a_network_beside_torch():
     (tx @ torch.clamp(tw[k].abs(), min=0.7)).mean().backward()
     np.testing.assert_allclose(got["d_w"], tw.grad.numpy(), rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(got["d_x"], tx.grad.numpy(), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("op_type", "dtype", "inputs"),
+    [
+        ("Where", "bool", 3),
+        ("Neg", "bfloat16", 1),
+        ("Max", "uint16", 2),
+        ("Mul", "bfloat16", 2),
+        ("Relu", "int16", 1),
+    ],
+)
+def test_types_that_onnxruntime_lacks_are_computed_wider(op_type, dtype, inputs):
+    """Refused by onnxruntime as it is, equal to ours once lowered."""
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    names = [f"x{i}" for i in range(inputs)]
+    infos = [helper.make_tensor_value_info(n, kind, [6]) for n in names]
+    if op_type == "Where":
+        infos[0] = helper.make_tensor_value_info("x0", onnx.TensorProto.BOOL, [6])
+    outputs = [helper.make_tensor_value_info("y", kind, None)]
+    graph = helper.make_graph([helper.make_node(op_type, names, ["y"])], "g", infos, outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    feeds = {n: RNG.integers(0, 100, 6).astype(np.dtype(dtype)) for n in names}
+    if op_type == "Where":
+        feeds["x0"] = truth(6)
+    (offence,) = check_target(model, "ort")
+    assert "no kernel takes" in offence.reason
+    with pytest.raises(Exception, match="NOT_IMPLEMENTED"):
+        run(model, feeds)
+    lowered = lower_to(model, "ort")
+    assert check_target(lowered, "ort") == []
+    proto = to_proto(lowered, 21)
+    want = ours(model, feeds)
+    if dtype == "bfloat16":
+        close(ours(proto, feeds), want)
+        onnxruntime.InferenceSession(proto.SerializeToString())
+    else:
+        close(run(proto, feeds), want)
+
+
+def test_what_onnxruntime_cannot_do_is_refused():
+    node = helper.make_node("Conv", ["x", "w"], ["y"], "c")
+    feeds = {"x": rand(1, 1, 4, 4), "w": rand(1, 1, 2, 2)}
+    model = model_of([node], feeds, ["y"])
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+    with pytest.raises(UnsupportedOperatorError, match="Conv 'c': no kernel takes double as T"):
+        lower_to(model, "ort")
+
+
+@pytest.mark.parametrize("target", ["ort", "reference"])
+def test_gradient_graphs_for_other_targets(target):
+    feeds = {"x": ints(2, 3, 8, 9).astype(F)}
+    model = model_of([helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2])], feeds, ["y"])
+    feeds["d_y"] = rand(*run(model, feeds)["y"].shape, seed=3)
+    graded = grad_model(model, ["x"], target=target)
+    assert {n.domain for n in graded.graph.node} == {""}
+    close(run(graded, feeds), run(grad_model(model, ["x"]), feeds))

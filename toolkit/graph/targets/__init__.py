@@ -37,13 +37,13 @@ def profile(target: str) -> Profile:
         InvalidArgumentError: no such target.
     """
     if target == "ortweb":
-        from toolkit.graph.targets.web import PROFILE
+        from toolkit.graph.targets import web
 
-        return PROFILE
+        return web.PROFILE
     if target == "ort":
-        from toolkit.graph.targets.ort import PROFILE
+        from toolkit.graph.targets import ort
 
-        return PROFILE
+        return ort.PROFILE
     if target == "reference":
         return Profile("reference")
     raise InvalidArgumentError(f"target: one of {', '.join(TARGETS)} is required, got '{target}'.")

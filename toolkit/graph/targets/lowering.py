@@ -61,7 +61,8 @@ def _round(graph: ir.Graph, profile: Profile, roles: Roles) -> bool:
 
 def _rewritten(b: Builder, node: ir.Node, profile: Profile) -> Sequence[ir.Value | None] | None:
     """What a node's outputs are to be replaced by; None if nothing is known to write."""
-    rule = profile.rewrites.get((node.domain, base_name(node.op_type)))
+    key = node.domain, base_name(node.op_type)
+    rule = profile.rewrites.get(key) or profile.rewrites.get((node.domain, "*"))
     if rule is not None:
         call = Call(b, node, _defaults(node.domain, node.op_type))
         result = rule(call, *node.inputs)

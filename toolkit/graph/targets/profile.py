@@ -124,7 +124,7 @@ class Profile:
         name: as users write it.
         kernels: for each operator the element types that its data may have; None: all standard
             operators with all types.
-        rewrites: by (domain, operator), tried where a node is not at home.
+        rewrites: by (domain, operator), tried where a node is not at home; "*" is for all others.
         problem: what else is wrong with a node of `kernels`, None if nothing.
         finish: the last step of a lowering, in place.
         narrowed: types that `finish` takes away.

@@ -80,7 +80,8 @@ def _problem(node: ir.Node, roles: Roles) -> str | None:
     used = [v for v in node.outputs[1:] if v.uses() or v.is_graph_output()]
     if node.op_type == "MaxPool" and used:
         return "a MaxPool without Indices is required"
-    if node.op_type == "BatchNormalization" and node.attributes.get_int("training_mode", 0):
+    training = node.attributes.get("training_mode")
+    if node.op_type == "BatchNormalization" and training is not None and training.value:
         return "training_mode=0 is required, got 1"
     if node.op_type == "Where" and node.inputs[1] is not None:
         chosen = node.inputs[1].dtype
