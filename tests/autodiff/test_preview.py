@@ -8,7 +8,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests import tolerances
+from tests.opinfo.preview import ROWS as OPTIMIZERS
 from toolkit.errors import InvalidModelError
+from toolkit.graph.io import load_model, save_model, to_proto
 from toolkit.runtime import InferenceSession
 
 DOMAIN = "ai.onnx.preview.training"
@@ -26,6 +28,10 @@ def node(op_type: str, inputs, outputs, **attributes) -> onnx.NodeProto:
 
 
 def session(nodes, feeds: dict[str, np.ndarray], outputs) -> InferenceSession:
+    return InferenceSession(model_of_nodes(nodes, feeds, outputs).SerializeToString())
+
+
+def model_of_nodes(nodes, feeds: dict[str, np.ndarray], outputs) -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes,
         "g",
@@ -33,8 +39,7 @@ def session(nodes, feeds: dict[str, np.ndarray], outputs) -> InferenceSession:
         [helper.make_tensor_value_info(k, TensorProto.DOUBLE, None) for k in outputs],
     )
     opsets = [helper.make_opsetid("", 21), helper.make_opsetid(DOMAIN, 1)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    return InferenceSession(model.SerializeToString())
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
 
 def differences(value, x: np.ndarray) -> np.ndarray:
@@ -154,6 +159,64 @@ def test_users_of_a_gradient_follow_it():
     dw = differences(lambda w: hidden(X, w) @ Z, W)
     close(v2, 0.5 + dw)
     close(w2, W - 0.1 * (0.5 + dw))
+
+
+def test_a_file_lowers_to_standard_operators(tmp_path):
+    """Gradient of a Gradient and each optimizer: what is written runs in onnxruntime."""
+    from tests.autodiff.helpers import run
+
+    adam = {"alpha": 0.9, "beta": 0.99, "epsilon": 1e-3}
+    nodes = [
+        *FORWARD,
+        gradient(["W", "X"], ["dW"], ["W"], "Y", ["X"]),
+        gradient(["W", "X"], ["dWdW"], ["W"], "dW", ["X"]),
+        node("Constant", [], ["T"], value=helper.make_tensor("t", TensorProto.INT64, [], [3])),
+        node("Adam", ["R", "T", "W", "dWdW", "V", "V"], ["W2", "V2", "H2"], domain=DOMAIN, **adam),
+    ]
+    feeds = {"X": X, "W": W, "Z": Z, "R": np.array(0.1), "V": np.ones_like(W)}
+    outputs = ["dW", "dWdW", "W2", "V2", "H2"]
+    s = session(nodes, feeds, outputs)
+    source, target = tmp_path / "source.onnx", tmp_path / "target.onnx"
+    source.write_bytes(model_of_nodes(nodes, feeds, outputs).SerializeToString())
+    save_model(load_model(source), target, inline=True)
+    lowered = onnx.load(target)
+    onnx.checker.check_model(lowered, full_check=True)
+    assert {n.domain for n in lowered.graph.node} == {""}
+    assert [e.domain for e in lowered.opset_import] == [""]
+    for name, got, want in zip(
+        outputs, run(lowered, feeds).values(), s.run(None, feeds), strict=True
+    ):
+        np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12, err_msg=name)
+
+    def first(w):
+        h = np.tanh(X @ w)
+        return X.T @ ((1 - h * h) * Z.sum(1))
+
+    close(run(lowered, feeds)["dWdW"], differences(first, W))
+
+
+@pytest.mark.parametrize("row", OPTIMIZERS, ids=lambda r: r.op_type)
+def test_optimizers_written_out_equal_their_kernels(row):
+    from tests.autodiff.helpers import run
+
+    for sample in row.samples(row.draw("float64")):
+        names = [f"x{i}" for i in range(len(sample.inputs))]
+        feeds = dict(zip(names, sample.inputs, strict=True))
+        count = sample.outputs
+        results = [f"y{i}" for i in range(count)]
+        one = helper.make_node(row.op_type, names, results, domain=DOMAIN, **sample.attributes)
+        infos = [
+            helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape)
+            for k, v in feeds.items()
+        ]
+        outputs = [helper.make_tensor_value_info(k, TensorProto.DOUBLE, None) for k in results]
+        graph = helper.make_graph([one], "g", infos, outputs)
+        opsets = [helper.make_opsetid("", 21), helper.make_opsetid(DOMAIN, 1)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+        want = InferenceSession(model.SerializeToString()).run(results, feeds)
+        got = run(to_proto(load_model(model), 21, inline=True), feeds)
+        for name, w in zip(results, want, strict=True):
+            np.testing.assert_allclose(got[name], w, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize(

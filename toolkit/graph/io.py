@@ -232,7 +232,8 @@ def to_proto(model: ir.Model, opset: int | None = None, inline: bool = False) ->
     Args:
         model: A model at the canonical opset; it is not changed.
         opset: The opset of the result; `DEFAULT_EXPORT_OPSET` without.
-        inline: Replace the calls of composite functions by their bodies.
+        inline: Replace the calls of composite functions by their bodies, and the optimizers of
+            ai.onnx.preview.training by their formulas: only standard operators are left.
 
     Raises:
         InvalidArgumentError: No such opset, or one below `downgrade.MIN_EXPORT_OPSET`.
@@ -286,8 +287,12 @@ def _list_initializers(graph: onnx.GraphProto) -> None:
 
 def _composites(model: ir.Model, opset: int, inline: bool) -> None:
     """Gives the calls of `toolkit.*` functions their bodies."""
-    used = any(node.domain.startswith("toolkit.") for node in model.graph.all_nodes())
-    if not used:
+    used = {node.domain for node in model.graph.all_nodes()}
+    if inline and "ai.onnx.preview.training" in used:
+        from toolkit.graph.functions.preview import write_out
+
+        write_out(model.graph)
+    if not any(domain.startswith("toolkit.") for domain in used):
         return
     from toolkit.graph import functions
 

@@ -15,7 +15,7 @@ V = Any  # An ir.Value under `arithmetic`.
 OPTIM = "toolkit.optim"
 
 
-def _number(a: Attributes, name: str, default: float) -> float:
+def number(a: Attributes, name: str, default: float) -> float:
     """An attribute as the decimal that was meant: a file holds it as float32."""
     return float(str(np.float32(a.get(name, default))))
 
@@ -26,13 +26,13 @@ def sgd(b: Builder, a: Attributes, p: V, g: V, buf: V, lr: V, step: V) -> Any:
 
     p -= lr buf, with nesterov p -= lr (g + momentum buf).
     """
-    momentum, decay = _number(a, "momentum", 0.0), _number(a, "weight_decay", 0.0)
+    momentum, decay = number(a, "momentum", 0.0), number(a, "weight_decay", 0.0)
     rate = b.cast(lr, p.dtype)
     if decay:
         g = g + p * decay
     if buf is None:
         return p - rate * g
-    moved = buf * momentum + g * (1.0 - _number(a, "dampening", 0.0))
+    moved = buf * momentum + g * (1.0 - number(a, "dampening", 0.0))
     moved = b.Where(b.Equal(step, 1), g, moved)
     direction = g + moved * momentum if a.get("nesterov", 0) else moved
     return p - rate * direction, moved
@@ -41,9 +41,9 @@ def sgd(b: Builder, a: Attributes, p: V, g: V, buf: V, lr: V, step: V) -> Any:
 def _adam(
     b: Builder, a: Attributes, p: V, g: V, m: V, v: V, lr: V, step: V, vmax: V, decoupled: bool
 ) -> Any:
-    beta1, beta2 = _number(a, "beta1", 0.9), _number(a, "beta2", 0.999)
-    epsilon = _number(a, "epsilon", 1e-8)
-    decay = _number(a, "weight_decay", 1e-2 if decoupled else 0.0)
+    beta1, beta2 = number(a, "beta1", 0.9), number(a, "beta2", 0.999)
+    epsilon = number(a, "epsilon", 1e-8)
+    decay = number(a, "weight_decay", 1e-2 if decoupled else 0.0)
     t, rate = b.Cast(step, to=_DOUBLE), b.Cast(lr, to=_DOUBLE)
     correction1 = 1.0 - b.Pow(b.const(beta1, _DOUBLE), t)
     correction2 = 1.0 - b.Pow(b.const(beta2, _DOUBLE), t)

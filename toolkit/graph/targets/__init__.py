@@ -96,6 +96,8 @@ def lower_to(model: ModelSource, target: str) -> ir.Model:
 
 def _inline(model: ir.Model) -> None:
     from toolkit.graph import functions
+    from toolkit.graph.functions.preview import write_out
 
     InlineFunctionsPass()(model)
+    write_out(model.graph)
     functions.inline(model)
