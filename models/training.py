@@ -42,6 +42,8 @@ def run_training(
     batch_size: int = 64,
     seed: int = 0,
     clip_grad_norm: float | None = None,
+    clip_grad_value: float | None = None,
+    accumulate: int = 1,
     early_stop: int = 0,
     checkpoint_every: int = 0,
     resume: bool = False,
@@ -64,6 +66,8 @@ def run_training(
         batch_size: samples a step.
         seed: of weights, data order and dropout.
         clip_grad_norm: largest norm of all gradients together.
+        clip_grad_value: largest absolute value of a gradient's element.
+        accumulate: batches that make one step of the optimizer.
         early_stop: epochs without improvement; 0: never.
         checkpoint_every: batches between checkpoints besides the epochs' ends; 0: none.
         resume: go on from the run folder's checkpoint, if there is one.
@@ -92,7 +96,14 @@ def run_training(
     test = DataLoader(datasets.test, batch_size=256)
     folder = Path(run_dir or Path("runs") / Path(model).stem)
     trainer = Trainer(
-        TrainStep(net, loss_fn, optimizer, clip_grad_norm),
+        TrainStep(
+            net,
+            loss_fn,
+            optimizer,
+            clip_grad_norm,
+            clip_grad_value=clip_grad_value,
+            accumulate=accumulate,
+        ),
         scheduler=_make_schedule(schedule, optimizer, epochs, len(train)),
         schedule_every="batch" if schedule in ("cosine", "onecycle") else "epoch",
         metrics=METRICS[datasets.meta.task],

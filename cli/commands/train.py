@@ -33,6 +33,9 @@ from toolkit.cli.context import Context, command, pass_context
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--clip-grad-norm", type=float, default=None, help="Largest norm of the gradients.")
+@click.option("--clip-grad-value", type=float, default=None, help="Largest element of a gradient.")
+@click.option("--accumulate", type=click.IntRange(1), default=1, show_default=True,
+              help="Batches that make one step.")  # fmt: skip
 @click.option("--early-stop", type=int, default=0, help="Epochs without improvement; 0: never.")
 @click.option("--checkpoint-every", type=int, default=0, help="Batches between checkpoints.")
 @click.option("--resume", is_flag=True, help="Go on from the run folder's checkpoint.")

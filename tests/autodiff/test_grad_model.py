@@ -15,6 +15,7 @@ from toolkit.errors import (
     DTypeError,
     InvalidArgumentError,
     InvalidModelError,
+    ShapeError,
     UnsupportedOperatorError,
 )
 

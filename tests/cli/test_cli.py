@@ -220,3 +220,16 @@ def test_verbose_run_tells_more(model, capfd):
     code, text = call("run", model, "--input", "x=random", "-v")
     assert code == 0
     assert "x: float32[1, 4] given" in text and " ms" in text
+
+
+def test_train_with_sums_of_batches(tmp_path):
+    """Two batches a step: the file's step count says half as many steps as batches."""
+    import onnx
+
+    options = ["mlp", "--data", "digits", "--epochs", "1", "--batch-size", "128", "-o", "runs/a"]
+    code, _, err = train(tmp_path, *options, "--accumulate", "2", "--clip-grad-value", "0.1", "-q")
+    assert code == 0, err
+    info = onnx.load(tmp_path / "runs/a/last.onnx").training_info[0].algorithm
+    states = {t.name: onnx.numpy_helper.to_array(t) for t in info.initializer}
+    batches = 2 * int(states["optimizer.step"]) + int(states["accumulation.count"])
+    assert batches == -(-1437 // 128)

@@ -108,6 +108,12 @@ WEB = [
     case("DepthToSpace", rand(1, 8, 2, 3), blocksize=2),
     case("DepthToSpace", rand(1, 8, 2, 3), blocksize=2, mode="CRD", name="CRD"),
     case("SpaceToDepth", rand(1, 2, 4, 6), blocksize=2),
+    case("Pow", ints(5), np.array(2.0, F), name="Pow of integers"),
+    case("Cast", rand(5), to=2, name="Cast to a type that leaves"),
+    case("CumSum", rand(3, 5), np.array(1)),
+    case("CumSum", rand(3, 5), np.array(0), exclusive=1, name="exclusive"),
+    case("CumSum", rand(3, 5), np.array(-1), reverse=1, name="reverse"),
+    case("CumSum", rand(3, 5), np.array(1), reverse=1, exclusive=1, name="both"),
     case("MaxPool", ints(2, 3, 7, 8).astype(F), outputs=2, kernel_shape=[3, 2], strides=[2, 2],
          pads=[1, 0, 1, 1]),
     case("MaxPool", rand(1, 2, 9), outputs=2, kernel_shape=[3], dilations=[2], name="dilated"),
@@ -143,7 +149,7 @@ def test_rewrites_for_the_browser(op_type, inputs, outputs, attributes, dynamic)
     """Each rewrite equals its operator, and what it writes is at home on the target."""
     if dynamic and op_type in ("LSTM", "GRU"):
         pytest.skip("the number of steps must be known")
-    shapes = ("Trilu", "TopK", "OneHot", "Expand", "Reshape", "Split", "Squeeze", "Tile")
+    shapes = ("CumSum", "Trilu", "TopK", "OneHot", "Expand", "Reshape", "Split", "Squeeze", "Tile")
     constant = {"Slice": (1, 2), "Unsqueeze": (1,), **dict.fromkeys(shapes, (1,))}.get(op_type, ())
     feeds = {f"x{i}": v for i, v in enumerate(inputs) if i not in constant}
     weights = {f"x{i}": v for i, v in enumerate(inputs) if i in constant}

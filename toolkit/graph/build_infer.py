@@ -524,5 +524,7 @@ def fold(
         if value is not None and (array is None or array.size > MAX_FOLDED_SIZE):
             return None
         arrays.append(array)
+    if op_type in ("ReduceMax", "ReduceMin") and arrays[0] is not None and not arrays[0].size:
+        return None  # Of nothing: the kernel knows.
     result = np.asarray(rule(*arrays, **attributes))
     return result if result.size <= MAX_FOLDED_SIZE else None

@@ -61,17 +61,10 @@ class Module(Members):
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._checkpointed:
-<<<<<<< HEAD
-            return checkpoint.run(lambda *a, **k: self._hooked(a, k), args, kwargs, True)
-        return self._hooked(args, kwargs)
-
-    def _hooked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-=======
             return checkpoint.run(self._hooked, args, kwargs, True)
         return self._hooked(*args, **kwargs)
 
     def _hooked(self, *args: Any, **kwargs: Any) -> Any:
->>>>>>> func
         if not self._forward_pre_hooks and not self._forward_hooks:
             return self.forward(*args, **kwargs)
         args, kwargs = self._forward_pre_hooks.before(self, args, kwargs)

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from toolkit.train.onefile import export_train_step, load_training, save
+    from toolkit.train.options import GradScaler
     from toolkit.train.step import TrainStep
     from toolkit.train.trainer import History, Trainer
 
 _HOME = {
+    "GradScaler": "options",
     "History": "trainer",
     "TrainStep": "step",
     "Trainer": "trainer",
@@ -17,7 +19,15 @@ _HOME = {
     "load_training": "onefile",
     "save": "onefile",
 }
-__all__ = ["History", "TrainStep", "Trainer", "export_train_step", "load_training", "save"]
+__all__ = [
+    "GradScaler",
+    "History",
+    "TrainStep",
+    "Trainer",
+    "export_train_step",
+    "load_training",
+    "save",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 from toolkit.errors import InvalidArgumentError, ShapeError
 from toolkit.runtime import _core
 from toolkit.runtime.values import to_native, to_numpy
+from toolkit.train.options import CARRIED, GradScaler, UpdateOptions
 
 if TYPE_CHECKING:
     from toolkit.nn import Module
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from toolkit.runtime.lowering import CompiledProgram
     from toolkit.tensor import Tensor
     from toolkit.train.training_graph import TrainingGraph
+
 
 MANY_CHANGES = 8  # Of the optimizer's options: a warning.
 _FILE_OPTIONS = {"lr", "initial_lr", "max_lr", "min_lr", "params"}  # Schedulers note theirs.
@@ -37,7 +39,13 @@ class TrainStep:
         model: the module to train.
         loss_fn: `loss_fn(output, target)` gives a scalar.
         optimizer: a `toolkit.optim` optimizer over the model's parameters.
-        clip_grad_norm: largest norm of all gradients together.
+        clip_grad_norm: largest norm of all gradients together, as torch.nn.utils.clip_grad_norm_.
+        clip_norm_type: order of that norm; `math.inf` for the largest element.
+        clip_grad_value: largest absolute value of an element, as clip_grad_value_; it comes first.
+        accumulate: number of calls that make one step. Each call adds the gradients of its batch's
+            loss over that number; the last one updates. For mean losses and batches of one size
+            that is a step on all of them together.
+        grad_scaler: scales the loss, for float16.
 
     Example:
         step = TrainStep(model, nn.CrossEntropyLoss(), optim.AdamW(model.parameters()))
@@ -50,11 +58,20 @@ class TrainStep:
         loss_fn: Callable[..., Tensor] | None,
         optimizer: Optimizer | Any,
         clip_grad_norm: float | None = None,
+        clip_norm_type: float = 2.0,
+        clip_grad_value: float | None = None,
+        accumulate: int = 1,
+        grad_scaler: GradScaler | None = None,
     ) -> None:
         self.model = model
         self.loss_fn = loss_fn
         self.optimizer = optimizer
         self.clip_grad_norm = clip_grad_norm
+        self.clip_norm_type = clip_norm_type
+        self.clip_grad_value = clip_grad_value
+        self.accumulate = accumulate
+        self.grad_scaler = grad_scaler
+        self._options().check()
         self.metadata: dict[str, str] = {}
         self._graph: TrainingGraph | None = None
         self._programs: dict[str, CompiledProgram] = {}
@@ -62,6 +79,16 @@ class TrainStep:
         self._settings: Any = None  # What the graph was built with.
         self._changes = 0
         self._step_state: _core.Tensor | None = None
+        self._carried: dict[str, _core.Tensor] = {}  # States of the graph before.
+
+    def _options(self) -> UpdateOptions:
+        return UpdateOptions(
+            self.clip_grad_norm,
+            self.clip_norm_type,
+            self.clip_grad_value,
+            self.accumulate,
+            self.grad_scaler,
+        )
 
     @staticmethod
     def from_graph(
@@ -115,9 +142,8 @@ class TrainStep:
                     f"TrainStep: inputs and a target are required, got {len(batch)} values."
                 )
             tensors = [as_tensor(x) for x in batch]
-            self._graph = build(
-                self.model, self.loss_fn, self.optimizer, tensors, self.clip_grad_norm
-            )
+            self._graph = build(self.model, self.loss_fn, self.optimizer, tensors, self._options())
+            self._take_carried(self._graph)
             if self._pending is not None:
                 pending, self._pending = self._pending, None
                 self.adopt(pending)
@@ -128,8 +154,13 @@ class TrainStep:
         if self.model is None:
             self._refuse_settings()
             return
-        settings = _settings_of(self.optimizer), self.clip_grad_norm
+        settings = _settings_of(self.optimizer), self._options()
         if self._graph is not None and settings != self._settings:
+            self._carried = {
+                str(v.name): t
+                for v, t in self._graph.states.items()
+                if (v.name or "").startswith(CARRIED)
+            }
             self._graph = self._step_state = None
             self._programs.clear()
             self._changes += 1
@@ -142,10 +173,18 @@ class TrainStep:
                 )
         self._settings = settings
 
+    def _take_carried(self, graph: TrainingGraph) -> None:
+        """Sums of micro-batches and the loss scale go on where they stood."""
+        carried, self._carried = self._carried, {}
+        for value, tensor in graph.states.items():
+            old = carried.get(value.name or "")
+            if old is not None and old.shape == tensor.shape and old.dtype == tensor.dtype:
+                tensor.copy_from(old)
+
     def _refuse_settings(self) -> None:
         found = {name for group in self.param_groups for name in group} - _FILE_OPTIONS
-        if self.clip_grad_norm is not None:
-            found.add("clip_grad_norm")
+        now, default = vars(self._options()), vars(UpdateOptions())
+        found |= {name for name in now if now[name] != default[name]}
         if found:
             raise InvalidArgumentError(
                 "TrainStep: in a step from a file only 'lr' may be set, the other options are in "

@@ -23,6 +23,8 @@ from toolkit.runtime import _core
 from toolkit.runtime.values import to_native
 from toolkit.train import initialization
 from toolkit.train.initialization import RANDOM_STATE, Initialization
+from toolkit.train.options import CARRIED, UpdateOptions
+from toolkit.train.updates import SCALE, Updates
 
 if TYPE_CHECKING:
     from toolkit.nn import Module
@@ -55,7 +57,7 @@ def build(
     loss_fn: Callable[..., Tensor],
     optimizer: Optimizer,
     batch: Sequence[Tensor],
-    clip_grad_norm: float | None = None,
+    options: UpdateOptions | None = None,
 ) -> TrainingGraph:
     """Traces model, loss, gradients and optimizer into one graph.
 
@@ -64,7 +66,7 @@ def build(
         loss_fn: `loss_fn(output, target)`, a scalar.
         optimizer: holds the parameters that train.
         batch: example inputs and, last, the target. Dimension 0 is symbolic, "batch".
-        clip_grad_norm: largest norm of all gradients together.
+        options: what is done to the gradients before the optimizer.
 
     Raises:
         InvalidArgumentError: the loss is no scalar, or a parameter has no part in it.
@@ -119,10 +121,12 @@ def build(
     for tensor, value in trace.mutations.values():
         result.updates[trace.value_of(tensor)] = value
     _name_outputs(result)
-    _add_optimizer(result, trace, optimizer, named, clip_grad_norm)
+    options = options or UpdateOptions()
+    _add_optimizer(result, trace, optimizer, named, options)
     for value in result.states:
-        if (value.name or "").startswith("optimizer."):
-            fills[value] = Initial("constant")
+        if (value.name or "").startswith(("optimizer.", *CARRIED)):
+            scaler = options.grad_scaler if value.name == SCALE else None
+            fills[value] = Initial("constant", shift=scaler.init_scale if scaler else 0.0)
     generator = random.default_generator.state
     result.initialization = initialization.build(result.states, fills, generator._value.numpy())
     return result
@@ -133,10 +137,11 @@ def _add_optimizer(
     trace: Any,
     optimizer: Optimizer,
     named: dict[int, str],
-    clip_grad_norm: float | None,
+    options: UpdateOptions,
 ) -> None:
-    """Appends gradients, clipping and the optimizer's nodes."""
+    """Appends gradients, what is done to them, and the optimizer's nodes."""
     b: Builder = trace.recorder.builder
+    updates = Updates(b, options, lambda name, array: _state(result, name, array))
     groups = [(i, p) for i, g in enumerate(optimizer.param_groups) for p in g["params"]]
     groups = [(i, p) for i, p in groups if p.requires_grad]
     for _, p in groups:
@@ -146,18 +151,14 @@ def _add_optimizer(
                 f"{tuple(p.shape)} that the model does not hold."
             )
     values = [trace.value_of(p) for _, p in groups]
-    assert result.loss.dtype is not None
-    seed = b.const(np.ones((), result.loss.dtype.numpy()))
-    grads = gradients(result.graph, [result.loss], [seed], values)
+    grads = gradients(result.graph, [result.loss], [updates.seed(result.loss)], values)
     for (_, p), grad in zip(groups, grads, strict=True):
         if grad is None:
             raise InvalidArgumentError(
                 f"TrainStep: the loss must depend on every parameter that trains, got none for "
                 f"'{named[id(p)]}'. Freeze it with requires_grad_(False)."
             )
-    found = [g for g in grads if g is not None]
-    if clip_grad_norm is not None:
-        found = _clip(b, found, clip_grad_norm)
+    found = updates.prepared(grads, [named[id(p)] for _, p in groups])
     for i in range(len(optimizer.param_groups)):
         name = "lr" if len(optimizer.param_groups) == 1 else f"lr.{i}"
         value = ir.Value(name=name, shape=ir.Shape([]), type=ir.TensorType(ir.DataType.FLOAT))
@@ -166,7 +167,7 @@ def _add_optimizer(
     optimizer.begin()
     step = _state(result, STEP, optimizer_step_array(optimizer))
     next_step = b.Add(step, 1)
-    result.updates[step] = next_step
+    result.updates[step] = updates.chosen(next_step, step)
     for (i, p), value, grad in zip(groups, values, found, strict=True):
         state = {}
         for key, array in optimizer.init_state(p).items():
@@ -176,9 +177,10 @@ def _add_optimizer(
             state[key] = _state(result, name, array, native)
         group = optimizer.param_groups[i]
         new, new_state = optimizer.emit(b, value, grad, state, result.rates[i], next_step, group)
-        result.updates[value] = new
+        result.updates[value] = updates.chosen(new, value)
         for key, new_value in new_state.items():
-            result.updates[state[key]] = new_value
+            result.updates[state[key]] = updates.chosen(new_value, state[key])
+    result.updates.update(updates.finish())
     for old, new in result.updates.items():
         new.name = f"{old.name}.next"
 
@@ -203,14 +205,6 @@ def _state(
     result.graph.register_initializer(mark_variable(value))
     result.states[value] = tensor
     return value
-
-
-def _clip(b: Builder, grads: list[ir.Value], largest: float) -> list[ir.Value]:
-    """torch.nn.utils.clip_grad_norm_: g * min(1, largest / (norm + 1e-6))."""
-    squares = [b.ReduceSumSquare(g, keepdims=0) for g in grads]
-    norm = b.Sqrt(squares[0] if len(squares) == 1 else b.Sum(*squares))
-    scale = b.Min(b.Div(largest, b.Add(norm, 1e-6)), 1.0)
-    return [b.Mul(g, scale) for g in grads]
 
 
 def _fresh(name: str, inputs: Sequence[Tensor]) -> str:

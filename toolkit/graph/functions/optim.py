@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
@@ -77,3 +78,48 @@ def adam(b: Builder, a: Attributes, p: V, g: V, m: V, v: V, lr: V, step: V, vmax
 def adamw(b: Builder, a: Attributes, p: V, g: V, m: V, v: V, lr: V, step: V, vmax: V = None) -> Any:
     """As Adam, with p *= 1 - lr weight_decay instead of adding to the gradient."""
     return _adam(b, a, p, g, m, v, lr, step, vmax, decoupled=True)
+
+
+@composite(OPTIM, "GradNormPower", "g", "power")
+def grad_norm_power(b: Builder, a: Attributes, g: V) -> V:
+    """The sum of |g|^p, in float32 at least; the largest |g| for p = infinity."""
+    order = a.get("norm_type", 2.0)
+    g = b.cast(g, _wide(g))
+    if order == 2.0:
+        return b.ReduceSumSquare(g, keepdims=0)
+    if np.isinf(order):
+        return b.ReduceMax(b.Abs(g), keepdims=0)
+    size = b.Abs(g)
+    return b.ReduceSum(
+        size if order == 1.0 else b.Pow(size, number(a, "norm_type", 2.0)), keepdims=0
+    )
+
+
+@composite(OPTIM, "ClipGradNorm", "g norm", "clipped")
+def clip_grad_norm(b: Builder, a: Attributes, g: V, norm: V) -> V:
+    """g min(1, max_norm / (norm + 1e-6)); `norm` is that of all gradients together."""
+    scale = number(a, "max_norm", 1.0) / (norm + 1e-6)
+    return g * b.cast(b.Min(scale, 1.0), g.dtype)
+
+
+@composite(OPTIM, "ClipGradValue", "g", "clipped")
+def clip_grad_value(b: Builder, a: Attributes, g: V) -> V:
+    """g within [-clip_value, clip_value]."""
+    largest = b.const(number(a, "clip_value", 1.0), g.dtype)
+    return b.Clip(g, b.Neg(largest), largest)
+
+
+@composite(OPTIM, "NonFinite", "g", "found")
+def non_finite(b: Builder, a: Attributes, g: V) -> V:
+    """1 if an element is infinite or NaN, else 0, as float32."""
+    finite = b.LessOrEqual(b.Abs(g), b.const(_largest(g), g.dtype))
+    count = b.ReduceSum(b.cast(b.Not(finite), ir.DataType.FLOAT), keepdims=0)
+    return b.cast(b.Greater(count, 0.0), ir.DataType.FLOAT)
+
+
+def _largest(g: V) -> float:
+    return float(ml_dtypes.finfo(g.dtype.numpy()).max)  # type: ignore[no-untyped-call]
+
+
+def _wide(g: V) -> ir.DataType:
+    return ir.DataType.DOUBLE if g.dtype == ir.DataType.DOUBLE else ir.DataType.FLOAT

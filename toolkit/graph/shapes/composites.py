@@ -116,3 +116,14 @@ def _optimizer(*outputs: int) -> Callable[[NodeCall], Sequence[TypeInfo]]:
 
 shape_function("toolkit.optim", "SGD")(_optimizer(0, 2))
 shape_function("toolkit.optim", "Adam", "AdamW")(_optimizer(0, 2, 3, 6))
+
+
+@shape_function("toolkit.optim", "GradNormPower", "NonFinite")
+def _one_number(call: NodeCall) -> Sequence[TypeInfo]:
+    wide = call.op_type.startswith("GradNormPower") and call.input(0).dtype == ir.DataType.DOUBLE
+    return [tensor_info(ir.DataType.DOUBLE if wide else ir.DataType.FLOAT, ())]
+
+
+@shape_function("toolkit.optim", "ClipGradNorm", "ClipGradValue")
+def _as_the_gradient(call: NodeCall) -> Sequence[TypeInfo]:
+    return [call.input(0)]

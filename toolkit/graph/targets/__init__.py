@@ -17,6 +17,7 @@ import functools
 import onnx_ir as ir
 
 from toolkit.errors import InvalidArgumentError, UnsupportedOperatorError
+from toolkit.graph.edit import Names
 from toolkit.graph.io import ModelSource, load_model
 from toolkit.graph.passes.inline import InlineFunctionsPass
 from toolkit.graph.subgraphs import prune, unique_names
@@ -84,6 +85,7 @@ def lower_to(model: ModelSource, target: str) -> ir.Model:
     found.finish(work.graph)
     prune(work.graph)
     unique_names(work.graph)
+    _name_once(work.graph)
     offences = found.offences(work.graph)
     if offences:
         more = f" and {len(offences) - _SHOWN} more" if len(offences) > _SHOWN else ""
@@ -92,6 +94,19 @@ def lower_to(model: ModelSource, target: str) -> ir.Model:
             f"{'; '.join(str(o) for o in offences[:_SHOWN])}{more}."
         )
     return work
+
+
+def _name_once(graph: ir.Graph) -> None:
+    """Names inner values of the main graph that have no name, or one that occurs twice."""
+    kept = [*graph.inputs, *graph.initializers.values(), *graph.outputs]
+    seen = {v.name for v in kept}
+    names = Names(graph)
+    for node in graph:
+        for value in node.outputs:
+            if value.name != "" and not value.is_graph_output():
+                if value.name is None or value.name in seen:
+                    value.name = names.new(value.name or f"{node.op_type}_output")
+                seen.add(value.name)
 
 
 def _inline(model: ir.Model) -> None:

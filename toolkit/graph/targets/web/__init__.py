@@ -7,7 +7,7 @@ those that came after the first releases, so that older browsers' builds run it 
 
 What a lowering guarantees:
 - every node is in the table with types of the table, or computes a host value (`Roles`), or is a
-  Cast by which an int64 input enters or an int64 output leaves;
+  Cast by which an input of another type enters or such an output leaves;
 - results are those of the original graph, up to rounding of float sums taken in another order,
   wherever every int64 element outside of host values fits 32 bits, indices are within range, and
   no NaN and no infinity meets a rewritten operator (WGSL itself promises nothing for those).
@@ -37,13 +37,13 @@ _FLOAT_KERNELS = names(
     """
     Acos Acosh Asin Asinh Atan Atanh AveragePool BatchNormalization Ceil Clip Conv ConvTranspose Cos
     Cosh Einsum Elu Erf Exp Floor Gemm GlobalAveragePool GlobalMaxPool InstanceNormalization
-    LayerNormalization LeakyRelu Log MatMul MaxPool Pow Reciprocal Relu Resize Sigmoid Sin Sinh
+    LayerNormalization LeakyRelu Log MatMul MaxPool Reciprocal Relu Resize Sigmoid Sin Sinh
     Softmax Sqrt Tan Tanh ThresholdedRelu
     """
 )
 _SIGNED_KERNELS = names(
     """
-    Abs Neg Range ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin
+    Abs Neg Pow Range ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin
     ReduceProd ReduceSum ReduceSumSquare
     """
 )
@@ -66,7 +66,6 @@ KERNELS = {
     "Constant": NUMBERS | BOOL,
 }
 _WINDOWED = names("AveragePool Conv ConvTranspose MaxPool")
-_AT_THE_BORDER = frozenset({ir.DataType.INT64, *NUMBERS, *BOOL})
 
 
 def _problem(node: ir.Node, roles: Roles) -> str | None:
@@ -92,19 +91,15 @@ def _problem(node: ir.Node, roles: Roles) -> str | None:
 
 
 def _cast_problem(node: ir.Node) -> str | None:
-    """int64 may enter from an input of the graph, and leave by an output."""
-    result = node.outputs[0]
-    to = ir.DataType(node.attributes["to"].value)
-    if to not in _AT_THE_BORDER:
-        return f"a type of the GPU is required, got {to.name.lower()}"
-    leaves = result.is_graph_output() and not result.uses()
-    if to == ir.DataType.INT64 and not leaves:
-        return "a type of the GPU is required, got int64"
-    return None
+    """Other types may enter from an input of the graph, and leave by an output."""
+    result, to = node.outputs[0], ir.DataType(node.attributes["to"].value)
+    if to in NUMBERS | BOOL or (result.is_graph_output() and not result.uses()):
+        return None
+    return f"a type of the GPU is required, got {to.name.lower()}"
 
 
 class _Web(Profile):
-    """Casts at the border take int64 too."""
+    """Casts at the border take all types."""
 
     def _type_problem(
         self, node: ir.Node, roles: Roles, allowed: frozenset[ir.DataType]

@@ -25,8 +25,8 @@ def places(c: Call, count: V, like: V) -> V:
 
 
 def wrapped(c: Call, indices: V, count: V) -> V:
-    """Indices counted from the front."""
-    size = c.b.cast(count, indices.dtype)
+    """Indices counted from the front; `count` is a vector of length 1."""
+    size = c.b.cast(c.b.Squeeze(count, [0]), indices.dtype)
     return c.b.Where(c.b.Less(indices, 0), indices + size, indices)
 
 
@@ -121,7 +121,7 @@ def scatter_nd(c: Call, x: V, indices: V, updates: V) -> V:
         if reduction == "add":
             result = rows + sums
         else:
-            touched = b.ReduceMax(b.cast(hit, INT32), [0], keepdims=0)
+            touched = b.ReduceSum(b.cast(hit, INT32), [0], keepdims=0)
             result = b.Where(b.Greater(b.Unsqueeze(touched, [1]), 0), sums, rows)
     else:
         spread = b.Unsqueeze(hit, [2])
@@ -164,7 +164,7 @@ def _combined(c: Call, x: V, hit: V, updates: V, axis: int, rest: tuple[list[int
         reduction, b.ReduceSum
     )
     found = reduce(chosen, [axis], keepdims=0)
-    touched = b.ReduceMax(b.cast(hit, INT32), [axis], keepdims=0)
+    touched = b.ReduceSum(b.cast(hit, INT32), [axis], keepdims=0)
     if missing is not None:
         pads = b.Concat(b.ints([0] * len(others)), missing, axis=0)
         found = b.Pad(found, pads, b.const(neutral, x.dtype), others)
@@ -221,4 +221,5 @@ def space_to_depth(c: Call, x: V) -> V:
     b, size = c.b, c.attr("blocksize")
     n, h, w = b.dim(x, 0), b.dim(x, 2) / size, b.dim(x, 3) / size
     blocks = b.Reshape(x, b.Concat(n, [-1], h, [size], w, [size], axis=0))
-    return b.Reshape(b.Transpose(blocks, perm=[0, 3, 5, 1, 2, 4]), b.Concat(n, [-1], h, w, axis=0))
+    perm = [0, 3, 5, 1, 2, 4] if c.attr("mode", "DCR") == "DCR" else [0, 1, 3, 5, 2, 4]
+    return b.Reshape(b.Transpose(blocks, perm=perm), b.Concat(n, [-1], h, w, axis=0))

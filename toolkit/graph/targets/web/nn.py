@@ -118,8 +118,8 @@ def recurrent(c: Call, *inputs: V) -> Any:
     operands = [*inputs, *[None] * (8 - len(inputs))]
     dims = inputs[0].shape
     steps = None if dims is None else dims[1 if c.attr("layout", 0) else 0]
-    if not isinstance(steps, int):
-        raise c.refuse(f"a known number of steps is required, got {steps}")
+    if not isinstance(steps, int) or steps < 1:
+        raise c.refuse(f"a known number of steps above 0 is required, got {steps}")
     return unrolled(c.b, c.node.op_type, c.attributes, operands, steps)
 
 

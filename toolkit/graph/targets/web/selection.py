@@ -28,6 +28,27 @@ def arg_extreme(c: Call, x: V) -> V:
     return b.ReduceMin(b.Where(hit, row, FAR), [axis], keepdims=keep)
 
 
+@rewrite("ortweb", "CumSum")
+def running_sum(c: Call, x: V, axis: V) -> V:
+    """Each place sums the elements before it: a product with a triangle of ones."""
+    b = c.b
+    if not x.dtype.is_floating_point():
+        raise c.refuse("a CumSum of floats is required")
+    rank = c.rank(x)
+    at = int(c.constant(axis, "axis").item()) % rank
+    order = [i for i in range(rank) if i != at] + [at]
+    row = places(c, b.dim(x, at), b.const(0))
+    source, place = b.Unsqueeze(row, [1]), row
+    if c.attr("reverse", 0):
+        source, place = place, source
+    compare = b.Less if c.attr("exclusive", 0) else b.LessOrEqual
+    triangle = b.cast(compare(source, place), x.dtype)
+    moved = x if at == rank - 1 else b.Transpose(x, perm=order)
+    summed = b.MatMul(moved, triangle)
+    back = [order.index(i) for i in range(rank)]
+    return summed if at == rank - 1 else b.Transpose(summed, perm=back)
+
+
 @rewrite("ortweb", "TopK")
 def top_k(c: Call, x: V, k: V) -> Any:
     """By rank: an element's place is the number of elements before it, the first of equals first.
