@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from types import MappingProxyType
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from toolkit import errors
-from toolkit.runtime import InferenceSession, SessionOptions, backend, get_available_providers
+from toolkit import dtypes, errors
+from toolkit.runtime import (
+    InferenceSession,
+    OrtValue,
+    SessionOptions,
+    backend,
+    get_available_providers,
+)
 
 
 def mlp(batch: int | str = "batch") -> onnx.ModelProto:
@@ -118,9 +126,61 @@ def test_threads_share_a_session(rng):
         ({"x": np.array(["a"])}, errors.DTypeError, "must be float32, got string"),
     ],
 )
-def test_bad_feeds(feed, error, match):
+@pytest.mark.parametrize("ran", [False, True])  # Later runs take another way.
+def test_bad_feeds(feed, error, match, ran):
+    session = InferenceSession(mlp())
+    if ran:
+        session.run(None, {"x": np.ones((1, 4), np.float32)})
     with pytest.raises(error, match=match):
-        InferenceSession(mlp()).run(None, feed)
+        session.run(None, feed)
+
+
+@pytest.mark.parametrize(
+    "feed",
+    [
+        lambda x: np.asfortranarray(x),
+        lambda x: np.repeat(x, 2, axis=1)[:, ::2],
+        lambda x: OrtValue.ortvalue_from_numpy(x),
+        lambda x: x.view(np.recarray),
+        lambda x: memoryview(x),
+    ],
+)
+def test_later_runs_take_what_the_first_takes(feed):
+    session = InferenceSession(mlp())
+    x = np.arange(12, dtype=np.float32).reshape(3, 4)
+    x.flags.writeable = False
+    want = session.run(["same"], {"x": feed(x)})[0]
+    np.testing.assert_array_equal(want, x)
+    np.testing.assert_array_equal(session.run(["same"], {"x": feed(x)})[0], x)
+    np.testing.assert_array_equal(session.run(["same"], MappingProxyType({"x": feed(x)}))[0], x)
+
+
+@pytest.mark.parametrize("kind", [*dtypes.ALL, *dtypes.NARROW, dtypes.string], ids=lambda k: k.name)
+def test_later_runs_of_every_type(kind):
+    values = [helper.make_tensor_value_info(n, kind.onnx, ["n"]) for n in "xy"]
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])], "g", values[:1], values[1:]
+    )
+    session = InferenceSession(helper.make_model(graph, ir_version=13))
+    items = np.array(["a", "bc"] if kind is dtypes.string else [1, 1], kind.numpy)
+    for n in (2, 2, 0, 1):
+        x = items[:n]
+        (y,) = session.run(None, {"x": x})
+        assert y.dtype == x.dtype and y.flags.writeable and y.shape == (n,)
+        np.testing.assert_array_equal(y, x)
+
+
+def test_a_run_gives_its_inputs_back():
+    session = InferenceSession(mlp())
+    x = np.ones((1, 4), np.float32)
+    for _ in range(3):
+        session.run(None, {"x": x})
+    with pytest.raises(errors.DTypeError):
+        session.run(None, {"x": x.astype(np.float64)})
+    assert sys.getrefcount(x) == 2
+    x.resize((2, 4))  # Refused while anything holds the buffer.
+    outputs = session.run(None, {"x": x})
+    assert [sys.getrefcount(y) for y in outputs] == [3, 3]  # The list, the loop, the argument.
 
 
 def test_unknown_output_and_provider():

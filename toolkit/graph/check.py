@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import onnx
 import onnx_ir as ir
@@ -33,13 +33,16 @@ def _one_line(text: str) -> str:
     return found if len(found) <= 300 else found[:297] + "..."
 
 
-def check_proto(proto: onnx.ModelProto, path: str | None, where: str) -> None:
+def check_proto(
+    proto: onnx.ModelProto, path: str | None, where: str, bare: Collection[str] = ()
+) -> None:
     """The standard's own checker, and what it does not look at.
 
     Args:
         proto: The parsed file.
         path: Where it was read from: external data is looked up beside it.
         where: The beginning of a message.
+        bare: Initializers whose elements were left in the file.
 
     Raises:
         InvalidModelError: The model violates the standard.
@@ -57,7 +60,7 @@ def check_proto(proto: onnx.ModelProto, path: str | None, where: str) -> None:
         return  # Only with its tensors in memory: a file of this size does not parse.
     try:
         # By its path, the checker also looks at the files of the external data.
-        onnx.checker.check_model(path if external and path else _checkable(proto))
+        onnx.checker.check_model(path if external and path else _checkable(proto, bare))
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         if not (external and _REPLACED.search(str(error))):
             raise invalid(where, str(error)) from None
@@ -85,22 +88,27 @@ def external_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 _REPLACED = re.compile("is deprecated in domain_version|No Op registered for")
 
 
-def _checkable(proto: onnx.ModelProto) -> onnx.ModelProto:
+def _checkable(proto: onnx.ModelProto, bare: Collection[str]) -> onnx.ModelProto:
     """The model as the checker takes it.
 
     1. It wants shapes of all inputs and outputs; files without are in the wild.
     2. It does not know that "ai.onnx" is another name of the standard domain.
     3. It knows no operator that was experimental, and refuses deprecated ones that stay: they get a
        domain of their own, of which it checks nothing.
+    4. It wants elements of every tensor that has some: those that are not there have none.
     """
     versions = {_domain(e): e.version for e in proto.opset_import} or {"": 1}
     shapeless = any(map(_lacks_shape, (*proto.graph.input, *proto.graph.output)))
-    if not shapeless and not any(_is_renamed(n, versions) for n in _all_nodes(proto.graph.node)):
+    renamed = any(_is_renamed(n, versions) for n in _all_nodes(proto.graph.node))
+    if not shapeless and not renamed and not bare:
         return proto
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     for value in filter(_lacks_shape, (*copy.graph.input, *copy.graph.output)):
         value.type.tensor_type.shape.SetInParent()
+    for tensor in copy.graph.initializer if bare else ():
+        if tensor.name in bare:
+            tensor.dims[:] = [0]
     for entry in copy.opset_import:
         entry.domain = _domain(entry)
     copy.opset_import.add(domain="unchecked", version=1)

@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 import secrets
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import onnx
 import onnx_ir as ir
 
 from toolkit.errors import InvalidModelError, ToolkitWarning
-from toolkit.graph import map_types, training_info
+from toolkit.graph import map_types, training_info, weights
 from toolkit.graph.atomic import write_atomically
 from toolkit.graph.check import (
     PROTO_LIMIT,
@@ -42,6 +44,7 @@ __all__ = [
 ]
 
 DEFAULT_EXPORT_OPSET = 21
+T = TypeVar("T")
 ModelSource = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
 
 
@@ -73,19 +76,27 @@ def load_with_source(
     Raises:
         InvalidModelError: As `load_model`.
     """
-    model, proto = _checked(source)
+    model, proto = _checked(source, whole=True)
     _read_external(proto, _path_of(source))
     return model, proto
 
 
 def _checked(
-    source: str | os.PathLike[str] | bytes | onnx.ModelProto,
+    source: str | os.PathLike[str] | bytes | onnx.ModelProto, whole: bool = False
 ) -> tuple[ir.Model, onnx.ModelProto]:
-    """The model at the canonical opset, and the file; warns of what was put right."""
+    """The model at the canonical opset, and the file; warns of what was put right.
+
+    Without `whole`, large weights stay in the file: the proto lacks them, the model refers to them.
+    """
     where, path = _label(source), _path_of(source)
-    proto, found = normalize(_read(source), where)
-    check_proto(proto, path, where)
-    model = _deserialize(proto, path, where)
+    if whole or isinstance(source, onnx.ModelProto):
+        read, stored = _read(source), None
+    else:
+        stored = _stored(source)
+        read = _parse(stored.text, where)
+    proto, found = normalize(read, where)
+    check_proto(proto, path, where, stored.spans if stored else ())
+    model = _deserialize(proto, path, where, stored)
     declared = DeclaredShapes(model)
     _canonical(model)
     wrong = declared.put_back(model)
@@ -164,18 +175,31 @@ def _read(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx.Mode
     if isinstance(source, onnx.ModelProto):
         return source
     where = _label(source)
+    return _parse(
+        source if isinstance(source, bytes) else _from_file(source, Path.read_bytes), where
+    )
+
+
+def _stored(source: str | os.PathLike[str] | bytes) -> weights.Stored:
+    """The file apart from its large weights."""
     if isinstance(source, bytes):
-        text = source
-    else:
-        path = Path(source)
-        if not path.is_file():
-            got = "a folder" if path.is_dir() else "no such file"
-            raise InvalidModelError(f"{where}: an .onnx file is required, got {got}.")
-        try:
-            text = path.read_bytes()
-        except OSError as error:
-            got = error.strerror or str(error)
-            raise InvalidModelError(f"{where}: a readable file is required, got {got}.") from None
+        return weights.split_bytes(source)
+    return _from_file(source, weights.split_file)
+
+
+def _from_file(source: str | os.PathLike[str], read: Callable[[Path], T]) -> T:
+    path, where = Path(source), _label(source)
+    if not path.is_file():
+        got = "a folder" if path.is_dir() else "no such file"
+        raise InvalidModelError(f"{where}: an .onnx file is required, got {got}.")
+    try:
+        return read(path)
+    except OSError as error:
+        got = error.strerror or str(error)
+        raise InvalidModelError(f"{where}: a readable file is required, got {got}.") from None
+
+
+def _parse(text: bytes, where: str) -> onnx.ModelProto:
     try:
         proto: onnx.ModelProto = onnx.ModelProto.FromString(text)
     except Exception:
@@ -188,7 +212,9 @@ def _read(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx.Mode
     return proto
 
 
-def _deserialize(proto: onnx.ModelProto, path: str | None, where: str) -> ir.Model:
+def _deserialize(
+    proto: onnx.ModelProto, path: str | None, where: str, stored: weights.Stored | None = None
+) -> ir.Model:
     plain, maps = map_types.take(proto)
     try:
         model = ir.serde.deserialize_model(plain)
@@ -198,6 +224,8 @@ def _deserialize(proto: onnx.ModelProto, path: str | None, where: str) -> ir.Mod
                 ir.external_data.set_base_dir(graph, os.path.dirname(os.path.abspath(path)))
     except Exception as error:
         raise invalid(where, _root_cause(error)) from None
+    if stored is not None:
+        weights.give_back(model, proto, stored, where)
     check_tensors(model, where)
     _read_attributes(model)
     if model.ir_version < 4:

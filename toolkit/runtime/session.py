@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 _CPU = "CPUExecutionProvider"
 _TYPE_STRINGS = {"float32": "float", "float64": "double"}
+_NO_ARRAY = (ir.DataType.UNDEFINED, ir.DataType.STRING)
+_NUMPY = {t.onnx: t.numpy for t in (*dtypes.ALL, *dtypes.NARROW)}
 
 
 def get_available_providers() -> list[str]:
@@ -211,6 +213,7 @@ class InferenceSession:
         self._inputs = {v.name or "": v for v in graph.inputs if v.name not in graph.initializers}
         self._overridable = {v.name or "": v for v in graph.inputs if v.name in graph.initializers}
         self._programs: dict[tuple[tuple[str, ...], tuple[str, ...]], CompiledProgram] = {}
+        self._calls: dict[tuple[str, ...], _core.Call | None] = {}  # By the outputs.
         self._compile(tuple(self._inputs), tuple(self._outputs))
 
     def _compile(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> CompiledProgram:
@@ -246,6 +249,10 @@ class InferenceSession:
             DTypeError: an array's type is not the declared one.
             ShapeError: an array's shape does not fit the declared one.
         """
+        outputs = tuple(output_names) if output_names else ()
+        call = self._calls.get(outputs)
+        if call is not None and (results := call(input_feed)) is not None:
+            return results
         feed = {}
         for name, value in input_feed.items():
             declared = self._inputs.get(name)
@@ -256,7 +263,22 @@ class InferenceSession:
                 feed[name] = maps_to_native(value, kind, name)
             else:
                 feed[name] = value_to_native(value)
-        return [value_from_native(t) for t in self._run(output_names, feed)]
+        results = [value_from_native(t) for t in self._run(outputs, feed)]
+        if outputs not in self._calls:
+            self._calls[outputs] = self._call(outputs)
+        return results
+
+    def _call(self, outputs: tuple[str, ...]) -> _core.Call | None:
+        """The way for later runs with plain arrays; None where an input is not of that kind."""
+        inputs = []
+        for name, value in self._inputs.items():
+            kind = value.type if map_types.of(value) is None else None
+            if not isinstance(kind, ir.TensorType) or kind.dtype in _NO_ARRAY:
+                return None
+            sizes = None if value.shape is None else [_size(d) for d in value.shape]
+            inputs.append((name, int(kind.dtype), sizes))
+        program = self._compile(tuple(self._inputs), outputs or tuple(self._output_names)).program
+        return _core.Call(program, inputs, _NUMPY, value_from_native)
 
     def run_with_ort_values(
         self,
@@ -350,6 +372,11 @@ class InferenceSession:
     def get_session_options(self) -> SessionOptions:
         """The options that the session was made with."""
         return self._options
+
+
+def _size(dim: int | ir.SymbolicDim) -> int:
+    """A dimension as a number; -1: any."""
+    return dim if isinstance(dim, int) else -1
 
 
 def _type_string(kind: ir.TypeProtocol | None) -> str:

@@ -1,4 +1,4 @@
-// The native core as Python sees it. The only file of the core that knows Python.
+// The native core as Python sees it. Only this and bindings_call.cc know Python.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
@@ -6,6 +6,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include "bindings_call.h"
 #include "core/isa.h"
 #include "core/kernel.h"
 #include "core/peak.h"
@@ -471,6 +472,7 @@ NB_MODULE(_core, m) {
         return report;
       });
 
+  BindCall(m);
   m.def("add_python_kernel", AddPythonKernel, "domain"_a, "op_type"_a, "dtypes"_a, "factory"_a);
   m.attr("SEQUENCE") = static_cast<int>(DType::kSequence);
   m.attr("MAP") = static_cast<int>(DType::kMap);

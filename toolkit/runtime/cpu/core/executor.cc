@@ -15,7 +15,11 @@ constexpr size_t kAlign = 64;
 size_t Align(size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
 }  // namespace
 
-Frame::Frame(const Program& p) : program(p), slots(p.slots_) {}
+Frame::Frame(const Program& p) : program(p), slots(p.slots_) {
+  for (const Instruction& instruction : p.instructions_)
+    for (const auto* of : {&instruction.inputs, &instruction.outputs})
+      for (int s : *of) operands.push_back(s == kNoSlot ? nullptr : &slots[s]);
+}
 
 void Frame::Use(std::shared_ptr<const MemoryPlan> next) {
   plan = std::move(next);
@@ -61,7 +65,7 @@ void* Frame::Scratch(size_t need) {
   return scratch.back()->data();
 }
 
-std::unique_ptr<Frame> Program::TakeFrame(const std::vector<int64_t>& signature) {
+std::unique_ptr<Frame> Program::TakeFrame(const Tensor* inputs, size_t count) {
   std::lock_guard<std::mutex> lock(mutex_);
   std::unique_ptr<Frame> frame;
   if (frames_.empty()) {
@@ -70,14 +74,17 @@ std::unique_ptr<Frame> Program::TakeFrame(const std::vector<int64_t>& signature)
     frame = std::move(frames_.back());
     frames_.pop_back();
   }
-  std::shared_ptr<const MemoryPlan> plan;
-  for (auto it = plans_.begin(); it != plans_.end(); ++it) {
-    if ((*it)->signature != signature) continue;
-    plan = *it;
-    plans_.splice(plans_.begin(), plans_, it);
-    break;
+  auto& signature = frame->signature;
+  signature.clear();
+  for (size_t i = 0; i < count; ++i) {
+    signature.push_back(static_cast<int64_t>(inputs[i].dtype()));
+    signature.push_back(inputs[i].rank());
+    signature.insert(signature.end(), inputs[i].shape().begin(), inputs[i].shape().end());
   }
-  frame->Use(std::move(plan));
+  const auto known = std::find_if(plans_.begin(), plans_.end(),
+                                  [&](const auto& plan) { return plan->signature == signature; });
+  if (known != plans_.end()) plans_.splice(plans_.begin(), plans_, known);
+  frame->Use(known == plans_.end() ? nullptr : plans_.front());
   return frame;
 }
 
@@ -91,34 +98,22 @@ namespace {
 double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
-
-// Dtype, rank and dimensions of every input, flattened.
-std::vector<int64_t> SignatureOf(const std::vector<Tensor>& inputs) {
-  std::vector<int64_t> signature;
-  for (const Tensor& t : inputs) {
-    signature.push_back(static_cast<int64_t>(t.dtype()));
-    signature.push_back(t.rank());
-    signature.insert(signature.end(), t.shape().begin(), t.shape().end());
-  }
-  return signature;
-}
 }  // namespace
 
-std::vector<Tensor> Program::Run(const std::vector<Tensor>& inputs, bool share) {
-  TK_REQUIRE(inputs.size() == input_slots_.size(), ErrorKind::kInvalidArgument,
-             "program: ", input_slots_.size(), " inputs are required, got ", inputs.size());
+std::vector<Tensor> Program::Run(const Tensor* inputs, size_t count, bool share) {
+  TK_REQUIRE(count == input_slots_.size(), ErrorKind::kInvalidArgument,
+             "program: ", input_slots_.size(), " inputs are required, got ", count);
   std::unique_lock<std::mutex> exclusive(state_mutex_, std::defer_lock);
   if (!updates_.empty()) exclusive.lock();
-  const auto signature = SignatureOf(inputs);
-  std::unique_ptr<Frame> frame = TakeFrame(signature);
-  for (size_t i = 0; i < inputs.size(); ++i) frame->slots[input_slots_[i]] = inputs[i];
+  std::unique_ptr<Frame> frame = TakeFrame(inputs, count);
+  for (size_t i = 0; i < count; ++i) frame->slots[input_slots_[i]] = inputs[i];
   StringTable::Global().CollectIfLarge();
   FlushDenormals flush;
   Execute(*frame);
   std::vector<Tensor> outputs = Collect(*frame, share);
   ApplyUpdates(*frame);
   if (!frame->plan) {
-    auto plan = MakePlan(*frame, signature);
+    auto plan = MakePlan(*frame);
     std::lock_guard<std::mutex> lock(mutex_);
     arena_bytes_ = plan->arena_bytes;
     plans_.push_front(std::move(plan));
@@ -130,26 +125,23 @@ std::vector<Tensor> Program::Run(const std::vector<Tensor>& inputs, bool share) 
 
 void Program::Execute(Frame& frame) {
   const bool profiling = profiling_.load(std::memory_order_relaxed);
-  std::vector<const Tensor*> inputs;
-  std::vector<Tensor*> outputs;
+  Tensor* const* operands = frame.operands.data();
   for (size_t i = 0; i < instructions_.size(); ++i) {
     const Instruction& instruction = instructions_[i];
     frame.current = static_cast<int>(i);
     frame.scratch_used = 0;
-    inputs.clear();
-    outputs.clear();
-    for (int s : instruction.inputs) inputs.push_back(s == kNoSlot ? nullptr : &frame.slots[s]);
-    for (int s : instruction.outputs) outputs.push_back(s == kNoSlot ? nullptr : &frame.slots[s]);
-    KernelContext context(inputs.data(), static_cast<int>(inputs.size()), outputs.data(),
-                          static_cast<int>(outputs.size()), frame);
+    const int num_inputs = static_cast<int>(instruction.inputs.size());
+    const int num_outputs = static_cast<int>(instruction.outputs.size());
+    KernelContext context(operands, num_inputs, operands + num_inputs, num_outputs, frame);
     const double start = profiling ? Now() : 0;
     try {
-      CheckDType(*instruction.def, inputs.data(), static_cast<int>(inputs.size()));
+      CheckDType(*instruction.def, operands, num_inputs);
       instruction.kernel->Run(context);
     } catch (const Error& e) {
       Fail(e.kind(), instruction.def->op_type, " '", instruction.name, "': ", e.what());
     }
     if (profiling) Record(static_cast<int>(i), context, frame.slots, start, Now() - start);
+    operands += num_inputs + num_outputs;
     frame.scratch.clear();
     // What is not in the arena is given back as early as can be.
     for (int s : frame.plan ? given_dies_[i] : dies_[i]) frame.slots[s] = Tensor();
@@ -158,16 +150,15 @@ void Program::Execute(Frame& frame) {
 
 std::vector<Tensor> Program::Collect(Frame& frame, bool share) {
   std::vector<Tensor> outputs;
-  std::vector<int> taken;  // Memory already handed out.
-  for (int s : output_slots_) {
-    const Tensor& value = frame.slots[s];
+  outputs.reserve(output_slots_.size());
+  for (size_t i = 0; i < output_slots_.size(); ++i) {
+    const Tensor& value = frame.slots[output_slots_[i]];
     TK_REQUIRE(value.defined(), ErrorKind::kInvalidModel, "program: an output was not produced");
     // What is not this run's own memory (arena, input, constant, state) is copied out.
-    const int memory = view_of_[s];
+    const int memory = view_of_[output_slots_[i]];
     const bool kept = fixed_[memory] && !(share && !slots_[memory].defined());
-    const bool foreign = !value.buffer() || kept || writes_state_[memory] != kNoSlot ||
-                         (!share && std::find(taken.begin(), taken.end(), memory) != taken.end());
-    taken.push_back(memory);
+    const bool foreign =
+        !value.buffer() || kept || writes_state_[memory] != kNoSlot || (!share && repeats_[i]);
     outputs.push_back(foreign ? value.Clone() : value);
   }
   return outputs;

@@ -19,7 +19,10 @@ struct Frame : public OutputAllocator {
   void* Scratch(size_t bytes) override;
 
   const Program& program;
+  std::vector<int64_t> signature;  // Dtype, rank and dimensions of every input.
   std::vector<Tensor> slots;
+  // The operands of every instruction, one after the other: its inputs, its outputs. Null: absent.
+  std::vector<Tensor*> operands;
   std::shared_ptr<const MemoryPlan> plan;
   std::shared_ptr<Buffer> arena;
   int current = 0;  // The instruction that runs.

@@ -65,8 +65,7 @@ size_t LiveBytes(const std::vector<Block>& blocks, size_t instructions) {
 
 }  // namespace
 
-std::shared_ptr<const MemoryPlan> Program::MakePlan(const Frame& frame,
-                                                    const std::vector<int64_t>& signature) const {
+std::shared_ptr<const MemoryPlan> Program::MakePlan(const Frame& frame) const {
   const size_t n = slots_.size();
   std::vector<int> root(n);  // The slot whose memory a slot uses.
   std::vector<int> last(last_);
@@ -108,7 +107,7 @@ std::shared_ptr<const MemoryPlan> Program::MakePlan(const Frame& frame,
           {Align(frame.scratch_bytes[i]), static_cast<int>(i), static_cast<int>(i), kNoSlot});
 
   auto plan = std::make_shared<MemoryPlan>();
-  plan->signature = signature;
+  plan->signature = frame.signature;
   plan->offset.assign(n, -1);
   plan->bytes.assign(n, 0);
   plan->scratch_offset.assign(instructions_.size(), 0);

@@ -72,6 +72,7 @@ void Program::Finalize() {
   fixed_.assign(n, false);
   escapes_.assign(n, false);
   writes_state_.assign(n, kNoSlot);
+  repeats_.clear();
   view_of_.resize(n);
   for (size_t s = 0; s < n; ++s) {
     view_of_[s] = static_cast<int>(s);
@@ -105,6 +106,7 @@ void Program::Finalize() {
   for (int s : output_slots_) {
     TK_REQUIRE(fixed_[s] || first_[s] >= 0, ErrorKind::kInvalidModel,
                "program: an output is never computed");
+    repeats_.push_back(escapes_[view_of_[s]]);
     escapes_[view_of_[s]] = true;
   }
   // Memory lives as long as the last of its views.

@@ -71,7 +71,10 @@ class Program {
   // Runs once; `inputs` in the order of AddInput. The outputs own their memory; with `share`, an
   // output that is an input which owns its memory is given back as it is, not copied. Thread-safe,
   // except that runs of a program with updates exclude each other.
-  std::vector<Tensor> Run(const std::vector<Tensor>& inputs, bool share = false);
+  std::vector<Tensor> Run(const Tensor* inputs, size_t count, bool share = false);
+  std::vector<Tensor> Run(const std::vector<Tensor>& inputs, bool share = false) {
+    return Run(inputs.data(), inputs.size(), share);
+  }
 
   int num_inputs() const { return static_cast<int>(input_slots_.size()); }
   int num_outputs() const { return static_cast<int>(output_slots_.size()); }
@@ -88,11 +91,10 @@ class Program {
 
  private:
   friend struct Frame;
-  std::unique_ptr<Frame> TakeFrame(const std::vector<int64_t>& signature);
+  std::unique_ptr<Frame> TakeFrame(const Tensor* inputs, size_t count);
   void GiveFrame(std::unique_ptr<Frame> frame);
   void Execute(Frame& frame);
-  std::shared_ptr<const MemoryPlan> MakePlan(const Frame& frame,
-                                             const std::vector<int64_t>& signature) const;
+  std::shared_ptr<const MemoryPlan> MakePlan(const Frame& frame) const;
   std::vector<Tensor> Collect(Frame& frame, bool share);
   void ApplyUpdates(Frame& frame);
   void DeriveDeaths();
@@ -112,6 +114,7 @@ class Program {
   std::vector<bool> escapes_;      // Owned by the caller after the run: lives on the heap.
   std::vector<int> writes_state_;  // State slot whose memory the value takes, or kNoSlot.
   std::vector<int> view_of_;       // Slot whose memory it shares, or itself.
+  std::vector<bool> repeats_;      // By output: an earlier one has the same memory.
   // By instruction: values that die with it, all of them and those that brought their own memory.
   std::vector<std::vector<int>> dies_, given_dies_;
 
