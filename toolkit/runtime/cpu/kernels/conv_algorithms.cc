@@ -228,6 +228,20 @@ void RunConv(const ConvShape& s, ConvAlgorithm algorithm, const T* x, const T* w
 }
 
 template <class T>
+void RunConvOnce(const ConvShape& s, ConvAlgorithm algorithm, bool adjoint, const T* x, const T* w,
+                 const ConvEpilogue<T>& epilogue, T* y) {
+  if constexpr (sizeof(T) == sizeof(float))
+    if (IsWinograd(algorithm) && WinogradOnce(s, TileOf(algorithm)))
+      return WinogradForwardOnce(s, TileOf(algorithm), adjoint, x, w, epilogue, y);
+  const bool as_it_is =
+      !adjoint && (algorithm == ConvAlgorithm::kPointwise || algorithm == ConvAlgorithm::kIm2Col ||
+                   algorithm == ConvAlgorithm::kDepthwise);
+  if (as_it_is) return RunConv<T>(s, algorithm, x, w, nullptr, epilogue, y);
+  const auto buffer = PackConvWeights(s, algorithm, adjoint, w);
+  RunConv<T>(s, algorithm, x, nullptr, reinterpret_cast<const T*>(buffer->data()), epilogue, y);
+}
+
+template <class T>
 const T* PackedConvWeights<T>::Get(const ConvShape& shape, ConvAlgorithm algorithm) {
   const int i = static_cast<int>(algorithm);
   std::call_once(once_[i], [&] {
@@ -241,16 +255,10 @@ template <class T>
 void ConvForward(const ConvShape& s, ConvAlgorithm algorithm, const T* x, const T* w,
                  PackedConvWeights<T>* cache, const ConvEpilogue<T>& epilogue, T* y) {
   if (s.batch * s.group * s.out_channels * s.out_count() == 0) return;
-  std::shared_ptr<Buffer> buffer;
-  const T* packed = nullptr;
-  if (cache && algorithm != ConvAlgorithm::kDepthwise) {
-    packed = cache->Get(s, algorithm);
-  } else if (algorithm == ConvAlgorithm::kDirect || algorithm == ConvAlgorithm::kTransposed ||
-             IsWinograd(algorithm)) {
-    buffer = PackConvWeights(s, algorithm, false, w);
-    packed = reinterpret_cast<const T*>(buffer->data());
-  }
-  RunConv(s, algorithm, x, w, packed, epilogue, y);
+  if (cache && algorithm != ConvAlgorithm::kDepthwise)
+    RunConv<T>(s, algorithm, x, nullptr, cache->Get(s, algorithm), epilogue, y);
+  else
+    RunConvOnce(s, algorithm, false, x, w, epilogue, y);
 }
 
 template <class T>
@@ -274,6 +282,8 @@ void ConvWeightGradient(const ConvShape& s, ConvChoice choice, const T* x, const
                                                       const T*);                             \
   template void RunConv<T>(const ConvShape&, ConvAlgorithm, const T*, const T*, const T*,    \
                            const ConvEpilogue<T>&, T*);                                      \
+  template void RunConvOnce<T>(const ConvShape&, ConvAlgorithm, bool, const T*, const T*,    \
+                               const ConvEpilogue<T>&, T*);                                  \
   template void ConvForward<T>(const ConvShape&, ConvAlgorithm, const T*, const T*,          \
                                PackedConvWeights<T>*, const ConvEpilogue<T>&, T*);           \
   template void ConvWeightGradient<T>(const ConvShape&, ConvChoice, const T*, const T*, T*);

@@ -84,4 +84,9 @@ template <class T>
 void RunConv(const ConvShape& s, ConvAlgorithm algorithm, const T* x, const T* w, const T* packed,
              const ConvEpilogue<T>& epilogue, T* y);
 
+// With weights of one call.
+template <class T>
+void RunConvOnce(const ConvShape& s, ConvAlgorithm algorithm, bool adjoint, const T* x, const T* w,
+                 const ConvEpilogue<T>& epilogue, T* y);
+
 }  // namespace toolkit

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/gemm.h"
 #include "kernels/conv_algorithms.h"
@@ -11,25 +12,71 @@
 namespace toolkit {
 namespace {
 
-// Adds the columns (channels x taps, positions) of `channels` channels into dx.
+// dx = bias + the columns (channels x taps, positions) at their places. The columns of a row of dx
+// under one residue of the stride lie side by side while they are added up, then they are dealt
+// out.
 template <class T>
-void Col2Im(const Window& w, int64_t channels, const T* columns, T* dx) {
-  const int last = w.rank - 1;
-  const int64_t positions = OutCount(w), in_count = InCount(w), taps = TapCount(w);
-  const int64_t out_columns = w.out[last];
-  for (int64_t ch = 0; ch < channels; ++ch) {
-    ForEachRow(w, 0, positions / out_columns, [&](int64_t row, int64_t in_row, int64_t tap_row) {
-      for (int64_t t = 0; t < w.kernel[last]; ++t) {
-        const Span span = InsideSpan(w, last, t);
-        const int64_t tap = ch * taps + tap_row * w.kernel[last] + t;
-        const int64_t at = span.begin * w.stride[last] + t * w.dilation[last] - w.pad_begin[last];
+class Col2Im {
+ public:
+  explicit Col2Im(const Window& w)
+      : w_(w),
+        last_(w.rank - 1),
+        stride_(w.stride[last_]),
+        phases_(std::min(stride_, w.in[last_])),
+        pitch_(CeilDiv(w.in[last_], stride_)),
+        sums_(stride_ > 1 ? InCount(w) / w.in[last_] * phases_ * pitch_ : 0) {}
+
+  // `bias`: of each channel, or null.
+  void Run(int64_t channels, const T* columns, const T* bias, T* dx) {
+    const int64_t in_count = InCount(w_), positions = OutCount(w_), taps = TapCount(w_);
+    for (int64_t c = 0; c < channels; ++c) {
+      const T* from = columns + c * taps * positions;
+      T* plane = dx + c * in_count;
+      const T first = bias ? bias[c] : T(0);
+      if (stride_ == 1) {
+        std::fill(plane, plane + in_count, first);
+        Add(from, plane, w_.in[last_]);
+        continue;
+      }
+      std::fill(sums_.begin(), sums_.end(), T(0));
+      Add(from, sums_.data(), phases_ * pitch_);
+      Deal(first, plane);
+    }
+  }
+
+ private:
+  void Add(const T* columns, T* to, int64_t row_size) const {
+    const int64_t out_columns = w_.out[last_], positions = OutCount(w_);
+    ForEachRow(w_, 0, positions / out_columns, [&](int64_t row, int64_t in_row, int64_t tap_row) {
+      for (int64_t t = 0; t < w_.kernel[last_]; ++t) {
+        const Span span = InsideSpan(w_, last_, t);
+        if (span.begin == span.end) continue;
+        const int64_t tap = tap_row * w_.kernel[last_] + t;
+        const int64_t at = span.begin * stride_ + t * w_.dilation[last_] - w_.pad_begin[last_];
         RowsOf(T()).axpy_back(span.end - span.begin, T(1),
                               columns + tap * positions + row * out_columns + span.begin,
-                              dx + ch * in_count + in_row * w.in[last] + at, w.stride[last]);
+                              to + in_row * row_size + at % stride_ * pitch_ + at / stride_, 1);
       }
     });
   }
-}
+
+  void Deal(T bias, T* plane) const {
+    const int64_t width = w_.in[last_], rows = InCount(w_) / width;
+    const int64_t whole = phases_ == stride_ ? width / stride_ : 0;
+    for (int64_t r = 0; r < rows; ++r) {
+      const T* from = sums_.data() + r * phases_ * pitch_;
+      T* row = plane + r * width;
+      RowsOf(T()).interleave(stride_, whole, from, pitch_, bias, row);
+      for (int64_t i = whole * stride_; i < width; ++i)
+        row[i] = from[i % stride_ * pitch_ + i / stride_] + bias;
+    }
+  }
+
+  const Window& w_;
+  int last_;
+  int64_t stride_, phases_, pitch_;
+  std::vector<T> sums_;
+};
 
 constexpr int64_t kColumnBytes = 512 * 1024;  // Of one block of columns: stays in L2.
 
@@ -47,9 +94,10 @@ void InputGradientGemm(const ConvShape& s, const T* dy, const T* w, const T* bia
     const int64_t i = task / blocks, c0 = task % blocks * block, g = i % s.group;
     const int64_t channels = std::min(block, s.in_channels - c0);
     T* image = dx + (i * s.in_channels + c0) * in_count;
-    for (int64_t ch = 0; ch < channels; ++ch)
-      std::fill(image + ch * in_count, image + (ch + 1) * in_count,
-                bias ? bias[g * s.in_channels + c0 + ch] : T(0));
+    const T* first = bias ? bias + g * s.in_channels + c0 : nullptr;
+    if (unit || positions == 0)
+      for (int64_t ch = 0; ch < channels; ++ch)
+        std::fill(image + ch * in_count, image + (ch + 1) * in_count, first ? first[ch] : T(0));
     if (positions == 0) return;
     GemmArgs<T> args = {channels * taps, positions, s.out_channels};
     args.a = w + g * s.out_channels * k + c0 * taps, args.lda = k, args.trans_a = true;
@@ -62,7 +110,7 @@ void InputGradientGemm(const ConvShape& s, const T* dy, const T* w, const T* bia
     const auto buffer = Buffer::Allocate(static_cast<size_t>(channels * bytes));
     args.c = reinterpret_cast<T*>(buffer->data());
     Gemm(args);
-    Col2Im(s.window, channels, args.c, image);
+    Col2Im<T>(s.window).Run(channels, args.c, first, image);
   });
 }
 
@@ -120,10 +168,10 @@ void InputGradientAdjoint(const ConvShape& adjoint, ConvChoice choice, const T* 
       ChooseConv(adjoint, ConvPass::kInputGradient, DTypeOf<T>::kValue, choice);
   ConvEpilogue<T> epilogue;
   epilogue.bias = bias;
-  const auto buffer = cache ? nullptr : PackConvWeights(adjoint, algorithm, true, w);
-  const T* packed =
-      cache ? cache->Get(adjoint, algorithm) : reinterpret_cast<const T*>(buffer->data());
-  RunConv<T>(adjoint, algorithm, dy, nullptr, packed, epilogue, dx);
+  if (cache)
+    RunConv<T>(adjoint, algorithm, dy, nullptr, cache->Get(adjoint, algorithm), epilogue, dx);
+  else
+    RunConvOnce(adjoint, algorithm, true, dy, w, epilogue, dx);
 }
 
 }  // namespace

@@ -12,8 +12,9 @@
 namespace toolkit {
 namespace {
 
-constexpr int64_t kWeightDepth = 16;  // Channels of weights transformed at a time.
-constexpr int64_t kDepth = 512;       // Channels of a product whose panels stay in L1 and L2.
+constexpr int64_t kWeightDepth = 16;      // Channels of weights transformed at a time.
+constexpr int64_t kOnceBytes = 16 << 20;  // Beyond it transformed weights leave L3.
+constexpr int64_t kDepth = 512;           // Channels of a product whose panels stay in L1 and L2.
 
 // Transformed weights of a group: [point][panel of nr output channels][input channel][nr].
 struct WeightLayout {
@@ -37,6 +38,34 @@ int64_t BlockTiles(const WinogradPlan& p) {
   return CeilDiv(p.in.count(), blocks == 1 ? 1 : RoundUp(blocks, kShares));
 }
 
+// taps[(k * 9 + tap) * lanes + l] of output channels [o, o + rows) and input channels [k0, k0 +
+// depth) of one group; zeros for l from `rows` up.
+void GatherTaps(const ConvShape& s, bool adjoint, const float* w, int64_t o, int64_t rows,
+                int64_t k0, int64_t depth, int64_t lanes, float* taps) {
+  const int64_t k = s.in_channels;
+  if (!adjoint)
+    return GemmTranspose<float>(rows, depth * 9, w + (o * k + k0) * 9, k * 9, lanes, taps);
+  for (int64_t d = 0; d < depth; ++d)
+    GemmTranspose<float>(rows, 9, w + ((k0 + d) * s.out_channels + o) * 9, 9, lanes,
+                         taps + d * 9 * lanes);
+}
+
+// A panel of nr output channels, input channels [k0, k1): a few channels' taps by lanes, then the
+// transform. `out`: where the panel begins, points `step` apart.
+void TransformPanel(const WinogradPlan& p, bool adjoint, const float* w, int64_t panel, int64_t k0,
+                    int64_t k1, float* out, int64_t step) {
+  std::vector<float> taps(kWeightDepth * 9 * p.lanes);
+  for (int64_t k = k0; k < k1; k += kWeightDepth) {
+    const int64_t depth = std::min(kWeightDepth, k1 - k);
+    for (int64_t i = 0; i < p.nr; i += p.lanes) {
+      const int64_t o = panel * p.nr + i;
+      GatherTaps(p.s, adjoint, w, o, std::clamp<int64_t>(p.s.out_channels - o, 0, p.lanes), k,
+                 depth, p.lanes, taps.data());
+      p.f.weights(depth, p.nr, adjoint, taps.data(), out + k * p.nr + i, step);
+    }
+  }
+}
+
 // A block of tiles of one group.
 class BlockWork {
  public:
@@ -46,9 +75,7 @@ class BlockWork {
         ld_(RoundUp(plan.gemm.mr, plan.lanes)),
         v_panel_(ld_ * plan.s.in_channels),
         v_step_(CeilDiv(most, plan.gemm.mr) * v_panel_ + kWinogradSkew),
-        m_step_(most * w_.columns + kWinogradSkew),
-        v_(plan.points * v_step_),
-        m_(plan.points * m_step_) {}
+        v_(plan.points * v_step_) {}
 
   void Set(int64_t begin, int64_t n) {
     tiles_ = n;
@@ -64,18 +91,42 @@ class BlockWork {
 
   void Run(const float* x, const float* weights, int64_t first, const ConvEpilogue<float>& epilogue,
            float* y) {
-    constexpr int64_t kChannels = 8;
     ThreadPool& pool = ThreadPool::Global();
-    pool.ParallelFor(p_.s.in_channels, kChannels,
-                     [&](int64_t begin, int64_t end) { Transform(x, begin, end); });
+    TransformAll(x);
+    const int64_t m_step = tiles_ * w_.columns + kWinogradSkew;
+    const FloatSpace m(p_.points * m_step);
     const int64_t parts = std::clamp<int64_t>(4 * pool.num_threads() / p_.points, 1, w_.panels);
     pool.ParallelFor(p_.points * parts, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i)
-        Multiply(i / parts, w_.panels * (i % parts) / parts, w_.panels * (i % parts + 1) / parts,
-                 weights);
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t point = i / parts, part = i % parts;
+        for (int64_t j = w_.panels * part / parts; j < w_.panels * (part + 1) / parts; ++j)
+          Multiply(point, weights + point * w_.step + j * p_.nr * p_.s.in_channels,
+                   m.data() + point * m_step + j * p_.nr, w_.columns);
+      }
     });
     pool.ParallelFor(CeilDiv(p_.s.out_channels, p_.lanes), 1, [&](int64_t begin, int64_t end) {
-      Finish(begin * p_.lanes, std::min(end * p_.lanes, p_.s.out_channels), first, epilogue, y);
+      for (int64_t o = begin * p_.lanes; o < std::min(end * p_.lanes, p_.s.out_channels);
+           o += p_.lanes)
+        Finish(m.data() + o, w_.columns, m_step, o, first, epilogue, y);
+    });
+  }
+
+  // With weights of this call alone: a panel of output channels at a time, transformed, used and
+  // never written to memory.
+  void RunOnce(const float* x, bool adjoint, const float* w, int64_t first,
+               const ConvEpilogue<float>& epilogue, float* y) {
+    TransformAll(x);
+    const int64_t step = p_.nr * p_.s.in_channels + kWinogradSkew;
+    const int64_t m_step = tiles_ * p_.nr + kWinogradSkew;
+    ThreadPool::Global().ParallelFor(w_.panels, 1, [&](int64_t begin, int64_t end) {
+      const FloatSpace panel(p_.points * step), m(p_.points * m_step);
+      for (int64_t j = begin; j < end; ++j) {
+        TransformPanel(p_, adjoint, w, j, 0, p_.s.in_channels, panel.data(), step);
+        for (int64_t point = 0; point < p_.points; ++point)
+          Multiply(point, panel.data() + point * step, m.data() + point * m_step, p_.nr);
+        for (int64_t i = 0; i < p_.nr && j * p_.nr + i < p_.s.out_channels; i += p_.lanes)
+          Finish(m.data() + i, p_.nr, m_step, j * p_.nr + i, first, epilogue, y);
+      }
     });
   }
 
@@ -93,42 +144,42 @@ class BlockWork {
     }
   }
 
-  // m (tiles, output channels) of a point, panels [j0, j1) of its columns.
-  void Multiply(int64_t point, int64_t j0, int64_t j1, const float* weights) {
-    const int64_t channels = p_.s.in_channels;
-    const float* v = v_.data() + point * v_step_;
-    float* m = m_.data() + point * m_step_;
-    for (int64_t j = j0; j < j1; ++j)
-      for (int64_t k0 = 0; k0 < channels; k0 += kDepth) {
-        const int64_t depth = std::min(kDepth, channels - k0);
-        const float* panel = weights + point * w_.step + (j * channels + k0) * p_.nr;
-        // The panel that comes next, a share with each product of this one.
-        const char* next = reinterpret_cast<const char*>(panel + depth * p_.nr);
-        const int64_t share = p_.nr * 4 / rows_.count;
-        for (int64_t r = 0; r < rows_.count; ++r)
-          p_.gemm.ukernel[0][0][rows_.begin(r + 1) - rows_.begin(r)](
-              depth, v + r * v_panel_ + k0 * ld_, ld_, panel, p_.nr,
-              m + rows_.begin(r) * w_.columns + j * p_.nr, w_.columns, p_.nr,
-              {1.0f, k0 > 0 ? 1.0f : 0.0f, nullptr, nullptr, next + r * depth * share, share});
-      }
+  void TransformAll(const float* x) {
+    constexpr int64_t kChannels = 8;
+    ThreadPool::Global().ParallelFor(p_.s.in_channels, kChannels,
+                                     [&](int64_t begin, int64_t end) { Transform(x, begin, end); });
   }
 
-  // y = A^T m A of output channels [o0, o1), a vector of channels at a time.
-  void Finish(int64_t o0, int64_t o1, int64_t first, const ConvEpilogue<float>& epilogue,
-              float* y) {
+  // m (tiles, nr), rows `ld` apart, of a point and one panel of its weights.
+  void Multiply(int64_t point, const float* weights, float* m, int64_t ld) const {
+    const int64_t channels = p_.s.in_channels;
+    const float* v = v_.data() + point * v_step_;
+    for (int64_t k0 = 0; k0 < channels; k0 += kDepth) {
+      const int64_t depth = std::min(kDepth, channels - k0);
+      const float* panel = weights + k0 * p_.nr;
+      // What comes next, a share with each product of this panel.
+      const char* next = reinterpret_cast<const char*>(panel + depth * p_.nr);
+      const int64_t share = p_.nr * 4 / rows_.count;
+      for (int64_t r = 0; r < rows_.count; ++r)
+        p_.gemm.ukernel[0][0][rows_.begin(r + 1) - rows_.begin(r)](
+            depth, v + r * v_panel_ + k0 * ld_, ld_, panel, p_.nr, m + rows_.begin(r) * ld, ld,
+            p_.nr, {1.0f, k0 > 0 ? 1.0f : 0.0f, nullptr, nullptr, next + r * depth * share, share});
+    }
+  }
+
+  // y = A^T m A of a vector of output channels from o on; m: where they begin.
+  void Finish(const float* m, int64_t ld, int64_t step, int64_t o, int64_t first,
+              const ConvEpilogue<float>& epilogue, float* y) const {
     const int64_t size = out_.size();
     std::vector<int32_t> planes(p_.lanes);
     for (int64_t l = 0; l < p_.lanes; ++l) planes[l] = static_cast<int32_t>(l * size);
     std::vector<float> scratch(p_.lanes * size);
-    for (int64_t o = o0; o < o1; o += p_.lanes) {
-      for (int64_t t = 0; t < tiles_; ++t)
-        p_.f.output(m_.data() + t * w_.columns + o, m_step_, planes.data(), out_.pitch(),
-                    scratch.data() + *out_.offsets(t));
-      for (int64_t l = 0; l < std::min(p_.lanes, o1 - o); ++l) {
-        const int64_t channel = first + o + l;
-        StoreChannel(out_.rows(), out_.row_count(), scratch.data() + l * size, epilogue, channel,
-                     channel * p_.s.out_count(), y);
-      }
+    for (int64_t t = 0; t < tiles_; ++t)
+      p_.f.output(m + t * ld, step, planes.data(), out_.pitch(), scratch.data() + *out_.offsets(t));
+    for (int64_t l = 0; l < std::min(p_.lanes, p_.s.out_channels - o); ++l) {
+      const int64_t channel = first + o + l;
+      StoreChannel(out_.rows(), out_.row_count(), scratch.data() + l * size, epilogue, channel,
+                   channel * p_.s.out_count(), y);
     }
   }
 
@@ -136,23 +187,11 @@ class BlockWork {
   WeightLayout w_;
   int64_t tiles_ = 0;
   Panels rows_{0, 1};  // Of tiles.
-  int64_t ld_, v_panel_, v_step_, m_step_;
-  FloatSpace v_, m_;
+  int64_t ld_, v_panel_, v_step_;
+  FloatSpace v_;
   TileBlock in_, out_;
   std::vector<int32_t> lanes_;
 };
-
-// taps[(k * 9 + tap) * lanes + l] of output channels [o, o + rows) and input channels [k0, k0 +
-// depth) of one group; zeros for l from `rows` up.
-void GatherTaps(const ConvShape& s, bool adjoint, const float* w, int64_t o, int64_t rows,
-                int64_t k0, int64_t depth, int64_t lanes, float* taps) {
-  const int64_t k = s.in_channels;
-  if (!adjoint)
-    return GemmTranspose<float>(rows, depth * 9, w + (o * k + k0) * 9, k * 9, lanes, taps);
-  for (int64_t d = 0; d < depth; ++d)
-    GemmTranspose<float>(rows, 9, w + ((k0 + d) * s.out_channels + o) * 9, 9, lanes,
-                         taps + d * 9 * lanes);
-}
 
 }  // namespace
 
@@ -160,24 +199,17 @@ int64_t WinogradWeightSize(const ConvShape& s, int m) {
   return s.group * WeightLayout(WinogradPlan(s, m)).group;
 }
 
-// A panel of output channels at a time: its taps by lanes, then the transform.
 void WinogradWeights(const ConvShape& s, int m, bool adjoint, const float* w, float* packed) {
   const WinogradPlan p(s, m);
   const WeightLayout to(p);
   const int64_t k = s.in_channels, parts = CeilDiv(k, kWeightDepth);
   ThreadPool::Global().ParallelFor(s.group * to.panels * parts, 8, [&](int64_t begin, int64_t end) {
-    std::vector<float> taps(kWeightDepth * 9 * p.lanes);
     for (int64_t task = begin; task < end; ++task) {
       const int64_t panel = task / parts % to.panels, g = task / parts / to.panels;
-      const int64_t k0 = task % parts * kWeightDepth, depth = std::min(kWeightDepth, k - k0);
-      const float* from = w + g * s.out_channels * k * 9;
-      float* out = packed + g * to.group + (panel * k + k0) * p.nr;
-      for (int64_t i = 0; i < p.nr; i += p.lanes) {
-        const int64_t o = panel * p.nr + i;
-        GatherTaps(s, adjoint, from, o, std::clamp<int64_t>(s.out_channels - o, 0, p.lanes), k0,
-                   depth, p.lanes, taps.data());
-        p.f.weights(depth, p.nr, adjoint, taps.data(), out + i, to.step);
-      }
+      const int64_t k0 = task % parts * kWeightDepth;
+      TransformPanel(p, adjoint, w + g * s.out_channels * k * 9, panel, k0,
+                     std::min(k0 + kWeightDepth, k), packed + g * to.group + panel * p.nr * k,
+                     to.step);
     }
   });
 }
@@ -199,6 +231,21 @@ void WinogradForward(const ConvShape& s, int m, const float* x, const float* pac
   // Enough blocks: each thread carries its own through, else all share each.
   if (s.group * blocks < 2 * pool.num_threads()) return run(0, s.group * blocks);
   pool.ParallelFor(s.group * blocks, 1, run);
+}
+
+bool WinogradOnce(const ConvShape& s, int m) {
+  const WinogradPlan p(s, m);
+  return BlockTiles(p) >= p.in.count() && WinogradWeightSize(s, m) * 4 > s.group * kOnceBytes;
+}
+
+void WinogradForwardOnce(const ConvShape& s, int m, bool adjoint, const float* x, const float* w,
+                         const ConvEpilogue<float>& epilogue, float* y) {
+  const WinogradPlan p(s, m);
+  BlockWork work(p, p.in.count());
+  work.Set(0, p.in.count());
+  for (int64_t g = 0; g < s.group; ++g)
+    work.RunOnce(x + g * s.in_channels * s.in_count(), adjoint,
+                 w + g * s.out_channels * s.in_channels * 9, g * s.out_channels, epilogue, y);
 }
 
 }  // namespace toolkit

@@ -12,6 +12,12 @@ int64_t WinogradWeightSize(const ConvShape& s, int m);
 void WinogradWeights(const ConvShape& s, int m, bool adjoint, const float* w, float* packed);
 void WinogradForward(const ConvShape& s, int m, const float* x, const float* packed,
                      const ConvEpilogue<float>& epilogue, float* y);
+
+// Whether weights of one call are better transformed where they are used, and that call.
+bool WinogradOnce(const ConvShape& s, int m);
+void WinogradForwardOnce(const ConvShape& s, int m, bool adjoint, const float* x, const float* w,
+                         const ConvEpilogue<float>& epilogue, float* y);
+
 void WinogradWeightGradient(const ConvShape& s, int m, const float* x, const float* dy, float* dw);
 
 }  // namespace toolkit
