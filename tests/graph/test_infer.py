@@ -316,3 +316,16 @@ def test_stft_is_one_sided_by_default() -> None:
         assert shape is not None and list(shape.dims) == [2, 5, bins, 2]
     ((_, shape),) = infer_node("STFT", "", [x, index, window])
     assert shape is not None and shape.dims[2] == 5 and not isinstance(shape.dims[1], int)
+
+
+def test_ranks_that_onnx_does_not_infer() -> None:
+    x, scale = value(2, 4, 3), value(4)
+    ((_, shape),) = infer_node("GroupNormalization", "", [x, scale, scale], {"num_groups": 2})
+    assert shape is not None and list(shape.dims) == [2, 4, 3]
+    ((_, shape),) = infer_node("MeanVarianceNormalization", "", [x], {"axes": [0, 2]})
+    assert shape is not None and list(shape.dims) == [2, 4, 3]
+    size = value(3, dtype=ir.DataType.INT64)
+    places = value(2, 4, 3, dtype=ir.DataType.INT64)
+    known = {2: np.array([2, 4, 7])}
+    ((_, shape),) = infer_node("MaxUnpool", "", [x, places, size], {"kernel_shape": [2]}, 1, known)
+    assert shape is not None and list(shape.dims) == [2, 4, 7]

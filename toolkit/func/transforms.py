@@ -323,13 +323,16 @@ def fitted(api: str, what: str, given: Sequence[Any], values: Sequence[Any]) -> 
     for t, x in zip(given, values, strict=True):
         if not isinstance(t, TensorBase):
             raise InvalidArgumentError(f"{api}: a tensor is required as {what}, got {type(t)}.")
-        same = len(t.shape) == len(x.shape) and all(
+        have, want = t._value.shape, x._value.shape
+        if have is None or want is None:  # Of a trace: unknown ranks.
+            continue
+        same = len(have) == len(want) and all(
             a == b or not (isinstance(a, int) and isinstance(b, int))
-            for a, b in zip(t.shape, x.shape, strict=True)
+            for a, b in zip(have, want, strict=True)
         )
         if not same:
             raise ShapeError(
-                f"{api}: a {what} of shape {list(x.shape)} is required, got {list(t.shape)}."
+                f"{api}: a {what} of shape {list(want)} is required, got {list(have)}."
             )
     return [cast(t, x._value.dtype) for t, x in zip(given, values, strict=True)]
 

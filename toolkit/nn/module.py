@@ -62,11 +62,11 @@ class Module(Members):
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._checkpointed:
             return checkpoint.run(self._hooked, args, kwargs, True)
+        if not self._forward_pre_hooks and not self._forward_hooks:
+            return self.forward(*args, **kwargs)
         return self._hooked(*args, **kwargs)
 
     def _hooked(self, *args: Any, **kwargs: Any) -> Any:
-        if not self._forward_pre_hooks and not self._forward_hooks:
-            return self.forward(*args, **kwargs)
         args, kwargs = self._forward_pre_hooks.before(self, args, kwargs)
         try:
             output = self.forward(*args, **kwargs)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolkit.autodiff.batching.registry import Batch, batching
+from toolkit.autodiff.batching.registry import Batch, batching, dims_of
+from toolkit.graph.build import constant_of
 
 V = Any  # An ir.Value under `arithmetic`.
 
@@ -115,24 +116,35 @@ def conv_grad_weight(c: Batch) -> V:
     return c.unfold(dw)
 
 
+@batching("Col2Im")
+def col2im(c: Batch) -> V:
+    """More images."""
+    return c.unfold(c.emit(c.fold(0), c.value(1), c.value(2))) if c.only(0) else NotImplemented
+
+
+@batching("Im2Col", domain="toolkit.nn")
+def im2col(c: Batch) -> V:
+    """More images."""
+    return c.unfold(c.emit(c.fold(0), c.value(1))) if c.only(0) else NotImplemented
+
+
 @batching("Resize")
 def resize(c: Batch) -> V:
-    """More images; only by scales, which say the same of them."""
-    if not c.only(0) or c.operand(1) is not None or c.operand(3) is not None:
+    """More images, where the first dimension is one that stays as it is."""
+    if not c.only(0) or c.operand(1) is not None or c.rank(0) < 3:
         return NotImplemented
-    scales = c.ints(2)
-    if c.attr("axes") is None and (scales is None or c.rank(0) < 2):
-        return NotImplemented
-    if c.attr("axes") is None and float(_first(c)) != 1.0:
-        return NotImplemented
-    if c.attr("axes") is not None and 0 in [a % c.rank(0) for a in c.attr("axes")]:
-        return NotImplemented
-    return c.unfold(c.emit(c.fold(0), None, c.value(2)))
-
-
-def _first(c: Batch) -> float:
-    from toolkit.graph.build import constant_of
-
-    array = constant_of(c.value(2))
-    assert array is not None
-    return float(array.reshape(-1)[0])
+    axes, sizes = c.attr("axes"), c.value(3)
+    if axes is not None:
+        if 0 in [a % c.rank(0) for a in axes]:
+            return NotImplemented
+    elif sizes is not None:
+        x = c.operand(0)
+        known = c.ints(3)
+        if known is None or x is None or known[0] != dims_of(x.inner)[0]:
+            return NotImplemented
+        sizes = _more_images(c, sizes)
+    else:
+        scales = constant_of(c.value(2))
+        if scales is None or float(scales.reshape(-1)[0]) != 1.0:
+            return NotImplemented
+    return c.unfold(c.emit(c.fold(0), None, c.value(2), sizes))

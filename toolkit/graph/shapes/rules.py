@@ -25,7 +25,7 @@ from toolkit.graph.shapes.registry import (
 
 _UNARY = """
     Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Ceil Celu Clip Cos Cosh CumSum Elu Erf Exp Floor
-    Gelu HardSigmoid HardSwish Hardmax LeakyRelu Log LogSoftmax
+    Gelu GroupNormalization HardSigmoid HardSwish Hardmax LeakyRelu Log LogSoftmax
     MeanVarianceNormalization Mish Neg Not Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh
     Softmax Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu
 """
@@ -220,6 +220,14 @@ def _gemm(call: NodeCall) -> Sequence[TypeInfo] | None:
         got = f"A{signs[0]} from A {shape_text(a)} and B{signs[1]} from B {shape_text(b)}"
         raise call.fail("inner dimensions must match", got)
     return None
+
+
+@shape_function("", "MaxUnpool")
+def _max_unpool(call: NodeCall) -> Sequence[TypeInfo] | None:
+    x, dims = call.input(0), call.dims_from(2) if call.has_input(2) else None
+    if not call.has_input(2) or x.dims is None:
+        return None
+    return [tensor_info(x.dtype, dims or (ir.SymbolicDim(None),) * len(x.dims))]
 
 
 @shape_function("", "STFT")
