@@ -36,6 +36,7 @@ class Updates:
         self.found: dict[ir.Value, ir.Value] = {}  # State -> its next value.
         self._last: V = None  # Whether this micro-batch is the last of its group.
         self._infinite: V = None  # Whether a gradient is infinite or NaN.
+        self._done: V = None  # Whether the optimizer's step counts: the last, and all finite.
         self._scale: V = None
         if options.grad_scaler is not None:
             self._scale = new_state(SCALE, np.float32(options.grad_scaler.init_scale))
@@ -53,8 +54,11 @@ class Updates:
         """What the optimizer takes, of the gradients of one micro-batch."""
         o, b = self.options, self.b
         grads = self._accumulated(grads, names) if o.accumulate > 1 else list(grads)
+        self._done = self._last
         if o.grad_scaler is not None:
             grads = self._unscaled(grads)
+            finite = b.Not(self._infinite)
+            self._done = finite if self._last is None else b.And(self._last, finite)
         if o.clip_grad_value is not None:
             value = {"clip_value": float(o.clip_grad_value)}
             grads = [b.call(OPTIM, "ClipGradValue", [g], value) for g in grads]
@@ -105,12 +109,9 @@ class Updates:
 
     def chosen(self, new: V, old: V) -> V:
         """The new value where the step is done, else the old one."""
-        b = self.b
-        if self._last is not None:
-            new = b.Where(self._last, new, old)
-        if self._infinite is not None:
-            new = b.Where(self._infinite, old, new)
-        return new
+        if self._done is None:
+            return new
+        return self.b.Where(self._done, new, old)
 
     def finish(self) -> dict[ir.Value, ir.Value]:
         """The next values of the states that were made here."""
