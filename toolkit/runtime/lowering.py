@@ -9,6 +9,7 @@ a program on their way to here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -172,12 +173,25 @@ class Lowering:
         todo: Sequence[passes.Node] = nodes
         if self.fuse and self.scope is None:  # In a function, attributes are references.
             todo = passes.fuse(passes.Region(nodes, wanted, self._fed()))
+        unread = _readers(todo, wanted)
         for node in todo:
             if isinstance(node, passes.FusedNode):
                 inputs = [self.slot_of(v) for v in node.inputs]
                 self.add_instruction(node, dict(node.attributes), inputs)
             else:
                 self.add_node(node)
+            for value in node.inputs:
+                if value is not None:
+                    unread[value] -= 1
+                    if not unread[value]:
+                        self._release(value)
+
+    def _release(self, value: ir.Value) -> None:
+        """Gives back a constant that nothing else will read, if no kernel does either."""
+        slot = self.slots.get(value, _NO_SLOT)
+        if self.known.pop(slot, None) is not None:
+            del self.slots[value]
+            self.program.release(slot)
 
     def _fed(self) -> set[ir.Value]:
         """Values that only a run makes known, those of the programs around this one too."""
@@ -257,6 +271,16 @@ class Lowering:
         self.depth -= 1
         self.scope = outer
         self.slots.update(zip(node.outputs, results, strict=False))
+
+
+def _readers(nodes: Iterable[passes.Node], wanted: Iterable[ir.Value]) -> Counter[ir.Value]:
+    """How often each value is read; one that subgraphs or the caller read counts once more."""
+    count: Counter[ir.Value] = Counter(wanted)
+    for node in nodes:
+        count.update(v for v in node.inputs if v is not None)
+        if isinstance(node, ir.Node):
+            count.update(subgraphs.captured(node))
+    return count
 
 
 def _bind(node: ir.Node, function: ir.Function, given: Mapping[str, ir.Attr]) -> dict[str, ir.Attr]:

@@ -453,6 +453,7 @@ NB_MODULE(_core, m) {
            })
       .def("add_output", &Program::AddOutput)
       .def("add_update", &Program::AddUpdate)
+      .def("release", &Program::Release)
       .def("finalize", &Program::Finalize)
       .def("run", RunProgram)
       .def("state", &Program::state)

@@ -13,7 +13,7 @@ class MemoryReport:
         arena: where the temporaries of the latest input signature lie.
         live: the most of them that are alive at one time: no arena can be smaller.
         outputs: given to the caller by a run.
-        constants: weights as the file has them.
+        constants: weights that kernels read as the file has them.
         packed: copies of weights in the layouts of kernels.
         states: what a training step keeps from run to run.
     """

@@ -80,6 +80,8 @@ class Kernel {
   virtual void Run(KernelContext& context) const = 0;
   // Called once at load for each constant input; a kernel may keep a packed copy.
   virtual void Prepack(int /*input*/, const Tensor& /*value*/) {}
+  // Whether Run then still reads the elements of that input; of its type and shape it always may.
+  virtual bool NeedsConstant(int /*input*/) const { return true; }
   // The bytes of those copies.
   virtual size_t PackedBytes() const { return 0; }
   // For profiles: which algorithm the run that just ended chose.

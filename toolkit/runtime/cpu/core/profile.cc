@@ -66,7 +66,7 @@ MemoryReport Program::Memory() const {
 void Program::AddMemory(MemoryReport& report, std::set<const void*>& seen) const {
   for (size_t s = 0; s < slots_.size(); ++s) {
     const Tensor& value = slots_[s];
-    if (!value.defined() || !value.is_tensor() || !seen.insert(value.raw()).second) continue;
+    if (!value.raw() || !seen.insert(value.raw()).second) continue;
     const bool state = std::count(state_slots_.begin(), state_slots_.end(), static_cast<int>(s));
     (state ? report.states : report.constants) += value.bytes();
   }

@@ -10,14 +10,24 @@ namespace toolkit {
 Program::Program() = default;
 Program::~Program() = default;
 
-int Program::AddSlot() {
-  slots_.emplace_back();
-  return static_cast<int>(slots_.size()) - 1;
-}
+int Program::AddSlot() { return AddConstant(Tensor()); }
 
 int Program::AddConstant(Tensor value) {
   slots_.push_back(std::move(value));
+  read_.push_back(false);
+  gone_.push_back(false);
   return static_cast<int>(slots_.size()) - 1;
+}
+
+bool Program::IsState(int slot) const {
+  return std::find(state_slots_.begin(), state_slots_.end(), slot) != state_slots_.end();
+}
+
+void Program::RequireSlot(int slot) const {
+  TK_REQUIRE(slot >= kNoSlot && slot < static_cast<int>(slots_.size()), ErrorKind::kInvalidModel,
+             "program: slot ", slot, " does not exist");
+  TK_REQUIRE(slot == kNoSlot || !gone_[slot], ErrorKind::kInvalidModel, "program: slot ", slot,
+             " was given back");
 }
 
 int Program::AddInput(std::string name) {
@@ -37,36 +47,58 @@ void Program::AddNode(const std::string& domain, const std::string& op_type,
   const KernelDef* def = KernelRegistry::Global().Find(domain, op_type);
   TK_REQUIRE(def, ErrorKind::kUnsupported, op_type, " '", name,
              "': no CPU kernel for this operator of domain '", domain, "'");
-  for (int s : inputs)
-    TK_REQUIRE(s >= kNoSlot && s < static_cast<int>(slots_.size()), ErrorKind::kInvalidModel,
-               "program: slot ", s, " does not exist");
-  for (int s : outputs)
-    TK_REQUIRE(s >= kNoSlot && s < static_cast<int>(slots_.size()), ErrorKind::kInvalidModel,
-               "program: slot ", s, " does not exist");
+  for (int s : inputs) RequireSlot(s);
+  for (int s : outputs) RequireSlot(s);
   Instruction instruction;
   instruction.def = def;
+  instruction.name = name;
+  instruction.inputs = std::move(inputs);
+  instruction.outputs = std::move(outputs);
   try {
     instruction.kernel = def->create(attributes);
+    Prepack(instruction);
   } catch (const Error& e) {
     Fail(e.kind(), op_type, " '", name, "': ", e.what());
   }
-  instruction.name = name;
   for (const auto& [key, value] : attributes.all())
     if (const auto* body = std::get_if<std::shared_ptr<Program>>(&value))
       instruction.bodies.push_back(*body);
-  instruction.inputs = std::move(inputs);
-  instruction.outputs = std::move(outputs);
   instructions_.push_back(std::move(instruction));
 }
 
-void Program::AddOutput(int slot) { output_slots_.push_back(slot); }
+void Program::Prepack(Instruction& instruction) {
+  for (size_t k = 0; k < instruction.inputs.size(); ++k) {
+    const int s = instruction.inputs[k];
+    if (s == kNoSlot || !slots_[s].defined()) continue;
+    if (!IsState(s)) instruction.kernel->Prepack(static_cast<int>(k), slots_[s]);
+    if (instruction.kernel->NeedsConstant(static_cast<int>(k))) read_[s] = true;
+  }
+}
+
+void Program::AddOutput(int slot) {
+  RequireSlot(slot);
+  read_.at(slot) = true;
+  output_slots_.push_back(slot);
+}
 
 void Program::AddUpdate(int state_slot, int value_slot) {
+  RequireSlot(value_slot);
+  read_.at(value_slot) = true;
   updates_.push_back({state_slot, value_slot});
+}
+
+void Program::Release(int slot) {
+  RequireSlot(slot);
+  Tensor& value = slots_.at(slot);
+  if (!value.is_tensor() || !value.defined() || read_[slot] || IsState(slot)) return;
+  value = Tensor(value.dtype(), value.shape(), nullptr);
+  gone_[slot] = true;
 }
 
 void Program::Finalize() {
   const size_t n = slots_.size();
+  for (size_t s = 0; s < n; ++s)
+    if (!gone_[s]) Release(static_cast<int>(s));
   first_.assign(n, -1);
   last_.assign(n, -1);
   fixed_.assign(n, false);
@@ -89,10 +121,6 @@ void Program::Finalize() {
       TK_REQUIRE(fixed_[s] || first_[s] >= 0, ErrorKind::kInvalidModel, instruction.def->op_type,
                  " '", instruction.name, "': input ", k, " is used before it is computed");
       last_[s] = i;
-      const bool is_state =
-          std::find(state_slots_.begin(), state_slots_.end(), s) != state_slots_.end();
-      if (slots_[s].defined() && !is_state)
-        instruction.kernel->Prepack(static_cast<int>(k), slots_[s]);
     }
     for (int s : instruction.outputs) {
       if (s == kNoSlot) continue;

@@ -66,6 +66,9 @@ class Program {
                const Attributes& attributes, std::vector<int> inputs, std::vector<int> outputs);
   void AddOutput(int slot);
   void AddUpdate(int state_slot, int value_slot);
+  // Gives a constant's memory back, unless a kernel reads it: nothing will be added that does.
+  // Finalize does so for all.
+  void Release(int slot);
   void Finalize();
 
   // Runs once; `inputs` in the order of AddInput. The outputs own their memory; with `share`, an
@@ -97,6 +100,9 @@ class Program {
   std::shared_ptr<const MemoryPlan> MakePlan(const Frame& frame) const;
   std::vector<Tensor> Collect(Frame& frame, bool share);
   void ApplyUpdates(Frame& frame);
+  void Prepack(Instruction& instruction);
+  void RequireSlot(int slot) const;
+  bool IsState(int slot) const;
   void DeriveDeaths();
   void Record(int i, const KernelContext& context, const std::vector<Tensor>& slots, double start,
               double seconds);
@@ -104,6 +110,8 @@ class Program {
 
   std::vector<Instruction> instructions_;
   std::vector<Tensor> slots_;  // Constants and states; undefined elsewhere.
+  std::vector<bool> read_;     // Constants whose elements a kernel or the caller reads.
+  std::vector<bool> gone_;     // Constants of which only type and shape are left.
   std::vector<std::string> input_names_;
   std::vector<int> input_slots_, output_slots_, state_slots_;
   std::vector<Update> updates_;

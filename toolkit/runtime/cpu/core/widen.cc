@@ -106,6 +106,9 @@ class WideningKernel : public Kernel {
     constants_[input] = std::move(wide);
   }
 
+  bool NeedsConstant(int input) const override {
+    return constants_.count(input) || inner_->NeedsConstant(input);
+  }
   size_t PackedBytes() const override {
     size_t bytes = inner_->PackedBytes();
     for (const auto& [input, value] : constants_) bytes += value.bytes();

@@ -101,6 +101,7 @@ class MatMul : public Kernel {
   void Prepack(int input, const Tensor& value) override {
     if (input == 1) packed_.Pack(value, trans_b_);
   }
+  bool NeedsConstant(int input) const override { return input != 1 || !packed_.bytes(); }
   size_t PackedBytes() const override { return packed_.bytes(); }
 
   void Run(KernelContext& c) const override {
@@ -181,6 +182,7 @@ class GemmOp : public Kernel {
   void Prepack(int input, const Tensor& value) override {
     if (input == 1) packed_.Pack(value, trans_b_);
   }
+  bool NeedsConstant(int input) const override { return input != 1 || !packed_.bytes(); }
   size_t PackedBytes() const override { return packed_.bytes(); }
 
   void Run(KernelContext& c) const override {
