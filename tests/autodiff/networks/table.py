@@ -36,7 +36,6 @@ class Network:
     dynamo: tuple[int, ...] = ()
     mode: str = "eval"
     scripted: bool = False
-    eager: bool = True
     oracle: Callable[[nn.Module], nn.Module] | None = None
 
     def __str__(self) -> str:
@@ -143,23 +142,23 @@ NETWORKS = (
     Network("vit", transformer.ViT, _images(3), script=(14, 17, 19, 21), dynamo=(18, 20, 23)),
     Network(
         "loop", control_flow.LoopRNN, lambda n: (torch.randn(n, n + 2, 5),), (NT,),
-        script=(13, 16, 18, 21, 23), scripted=True, eager=False,
+        script=(13, 16, 18, 21, 23), scripted=True,
     ),
     Network(
         "scan", control_flow.ScanRNN, lambda n: (torch.randn(n, n + 2, 5),), (NT,),
-        dynamo=(18, 21, 23), eager=False,
+        dynamo=(18, 21, 23),
     ),
     Network(
         "while", control_flow.WhileRNN, lambda n: (torch.randn(n, n + 2, 5),), (NT,),
-        dynamo=(18, 20, 23), oracle=_looped, eager=False,
+        dynamo=(18, 20, 23), oracle=_looped,
     ),
     Network(
         "if", control_flow.ScriptedGate, lambda n: (torch.randn(n, 5) + (n - 2.5),),
-        script=(13, 17, 20, 23), scripted=True, eager=False,
+        script=(13, 17, 20, 23), scripted=True,
     ),
     Network(
         "cond", control_flow.CondGate, lambda n: (torch.randn(n, 5) + (n - 2.5),),
-        dynamo=(18, 21, 23), eager=False,
+        dynamo=(18, 21, 23),
     ),
 )  # fmt: skip
 
@@ -175,6 +174,6 @@ def combinations() -> list[tuple[Network, str, int, str]]:
         for exporter, opsets in (("script", network.script), ("dynamo", network.dynamo)):
             for i, opset in enumerate(opsets):
                 found.append((network, exporter, opset, ("inlined", "functions")[i % 2]))
-            if opsets and network.eager:
+            if opsets:
                 found.append((network, exporter, opsets[-1], "module"))
     return found
