@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import onnx
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
@@ -30,8 +31,12 @@ def cases(draw) -> tuple[tuple[int, ...], tuple[int, ...], dict]:
     group = draw(st.sampled_from([1, 1, 2, 3]))
     c, o = draw(st.integers(1, 40)), draw(st.integers(1, 40))
     n = draw(st.integers(1, 3))
-    kind = draw(st.sampled_from(["winograd", "winograd", "pointwise", "any", "any"]))
-    if kind == "winograd":
+    kind = draw(st.sampled_from(["winograd", "winograd", "pointwise", "depthwise", "any", "any"]))
+    if kind == "depthwise":
+        group, c, o = draw(st.integers(2, 6)), 1, draw(st.integers(1, 2))
+        kernel = [draw(st.sampled_from([3, 5, 7]))] * 2
+        strides, dilations = [draw(st.integers(1, 2))] * 2, [1, 1]
+    elif kind == "winograd":
         kernel, strides, dilations = [3, 3], [1, 1], [1, 1]
     elif kind == "pointwise":
         kernel, strides, dilations = [1, 1], [draw(st.integers(1, 3)) for _ in range(2)], [1, 1]
@@ -98,6 +103,69 @@ def test_error_of_deep_sums(rng, algorithm, bound):
     attributes = {"pads": [1] * 4}
     want = run("Conv", [x.astype(np.float64), w.astype(np.float64)], attributes)[0]
     assert error(run("Conv", [x, w], attributes | {"algorithm": algorithm})[0], want) < bound
+
+
+LARGE = {
+    "several blocks of tiles": ((2, 12, 70, 66), (20, 12, 3, 3)),
+    "weights beyond the caches": ((3, 512, 5, 4), (512, 512, 3, 3)),
+    "bands of a plane": ((1, 3, 150, 131), (3, 1, 7, 7)),
+    "narrow images side by side": ((70, 40, 3, 3), (24, 40, 3, 3)),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_large_cases(rng, name):
+    """What drawn shapes are too small for; constant weights are packed, others are not."""
+    x, w = (rng.standard_normal(s).astype(np.float32) for s in LARGE[name])
+    group = x.shape[1] // w.shape[1]
+    attributes = {"pads": [w.shape[2] // 2] * 4, "group": group}
+    want = run("Conv", [x.astype(np.float64), w.astype(np.float64)], attributes)[0]
+    dy = rng.standard_normal(want.shape).astype(np.float32)
+    exact = three(
+        *(v.astype(np.float64) for v in (x, w, np.zeros(len(w)), dy)), attributes, "plain"
+    )
+    for algorithm in ("auto", "winograd2", "winograd4"):
+        got = three(x, w, np.zeros(len(w), np.float32), dy, attributes, algorithm)
+        for a, b in zip(got, exact, strict=True):
+            assert error(a, b) < 1e-5, algorithm
+        model = conv_model([node("Conv", "x w", "y", **attributes)], {"w": w}, ["x"], shape=x.shape)
+        assert error(InferenceSession(model).run(None, {"x": x})[0], want) < 1e-5
+
+
+@st.composite
+def transposed(draw) -> dict:
+    """Arguments of torch.nn.functional.conv_transpose; often taps as far apart as the stride."""
+    rank, group = draw(st.sampled_from([1, 2, 2])), draw(st.sampled_from([1, 1, 2]))
+    c, o = draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    kernel = [draw(st.integers(1, 5)) for _ in range(rank)]
+    disjoint = draw(st.booleans())
+    stride = kernel if disjoint else [draw(st.integers(1, 4)) for _ in range(rank)]
+    spatial = [draw(st.integers(1, 40)) for _ in range(rank)]
+    return {
+        "x": (draw(st.integers(1, 3)), group * c, *spatial),
+        "w": (group * c, o, *kernel),
+        "groups": group,
+        "stride": stride,
+        "padding": [0 if disjoint else draw(st.integers(0, (k - 1) // 2)) for k in kernel],
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(transposed())
+def test_transposed_convolution(case):
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(case.pop(k)).astype(np.float32) for k in ("x", "w"))
+    b = rng.standard_normal(w.shape[1] * case["groups"]).astype(np.float32)
+    function = getattr(torch.nn.functional, f"conv_transpose{w.ndim - 2}d")
+    want = function(*(torch.from_numpy(v).double() for v in (x, w, b)), **case).numpy()
+    pads = case["padding"] * 2
+    attributes = {"strides": case["stride"], "pads": pads, "group": case["groups"]}
+    assert error(run("ConvTranspose", [x, w, b], attributes)[0], want) < 2e-6
+    weights = {"w": w, "b": b}  # Constant: packed.
+    model = conv_model(
+        [node("ConvTranspose", "x w b", "y", **attributes)], weights, ["x"], shape=x.shape
+    )
+    assert error(InferenceSession(model).run(None, {"x": x})[0], want) < 2e-6
 
 
 def test_the_algorithms_differ(rng):
