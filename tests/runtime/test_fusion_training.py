@@ -74,3 +74,42 @@ def test_eager_gradients(activations, batch, norm):
 
     for a, b in zip(*both(run), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.integers(1, 3),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([1, 5]),
+    st.sampled_from([3, 17]),
+)
+def test_lstm_hands_its_gates_to_its_gradient(layers, both_ways, batch_first, batch, width):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((batch, 6, 4) if batch_first else (6, batch, 4)).astype(np.float32)
+    directions = 2 if both_ways else 1
+    y = rng.standard_normal((*x.shape[:2], directions * width)).astype(np.float32)
+
+    def run():
+        tk.manual_seed(0)
+        lstm = nn.LSTM(4, width, layers, batch_first=batch_first, bidirectional=both_ways)
+        step = TrainStep(lstm, nn.MSELoss(), optim.SGD(lstm.parameters(), lr=0.5))
+        losses = [float(step(x, y)[0]) for _ in range(4)]
+        fused = sum(
+            node["domain"] == "toolkit.fused" and node["op_type"] == "LSTM"
+            for node in nodes_of(step, x, y)
+        )
+        return losses, fused
+
+    (fused, joined), (single, apart) = both(run)
+    np.testing.assert_allclose(fused, single, rtol=1e-5)
+    assert joined == layers
+    assert apart == 0
+
+
+def nodes_of(step: TrainStep, *batch: np.ndarray) -> list[dict]:
+    """The instructions of the compiled step."""
+    program = step._programs["train"].program
+    program.enable_profile(True)
+    step(*batch)
+    return program.profile()["nodes"]

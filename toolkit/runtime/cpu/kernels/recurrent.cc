@@ -26,7 +26,9 @@ void PackR(ThreadPool& pool, int64_t matrices, int64_t h, const T* r, T* out) {
 template <class T>
 class ForwardRun {
  public:
-  ForwardRun(KernelContext& c, const RecurrentCall<T>& call, const T* packed_w, const T* packed_r)
+  // `gates`: where the pre-activations stay, RecurrentGateShape; null: nowhere.
+  ForwardRun(KernelContext& c, const RecurrentCall<T>& call, const T* packed_w, const T* packed_r,
+             T* gates)
       : call_(call),
         panels_(call.h, call.h),
         batch_(call.n, RecurrentGemm<T>().mr),
@@ -37,7 +39,7 @@ class ForwardRun {
     const int64_t states = call.d * call.n * ldh_;
     for (T** p : {&h_[0], &h_[1], &c_, &extra_}) *p = c.Scratch<T>(states);
     LoadStates();
-    gates_ = c.Scratch<T>(call.t * call.n * ldg_);
+    gates_ = gates ? gates : c.Scratch<T>(call.t * call.n * ldg_);
     InputProducts(c, call, packed_w, gates_, ldg_);
   }
 
@@ -231,6 +233,7 @@ class RecurrentKernel : public Kernel {
     T* y = output(0, call.YShape());
     T* y_h = output(1, call.StateShape());
     T* y_c = attributes_.kind == CellKind::kLstm ? output(2, call.StateShape()) : nullptr;
+    T* gates = output(3, RecurrentGateShape(call));  // toolkit.fused alone.
     if (call.n == 0 || call.h == 0) return;
     const T* packed_r = Packed<T>(1);
     if (!packed_r) {
@@ -238,7 +241,7 @@ class RecurrentKernel : public Kernel {
       PackR<T>(c.pool(), call.d * call.g, call.h, call.r, space);
       packed_r = space;
     }
-    ForwardRun<T> run(c, call, Packed<T>(0), packed_r);
+    ForwardRun<T> run(c, call, Packed<T>(0), packed_r, gates);
     run.Run(c.pool(), y);
     run.StoreStates(y_h, y_c);
   }
@@ -256,6 +259,7 @@ static const bool kRecurrent[] = {
     Register<RecurrentKernel>("RNN", CellKind::kRnn).Types(kFloats).Widen(),
     Register<RecurrentKernel>("GRU", CellKind::kGru).Types(kFloats).Widen(),
     Register<RecurrentKernel>("LSTM", CellKind::kLstm).Types(kFloats).Widen(),
+    Register<RecurrentKernel>("LSTM", CellKind::kLstm).Types(kFloats).Domain("toolkit.fused"),
 };
 
 }  // namespace

@@ -156,6 +156,12 @@ void RunSteps(ThreadPool& pool, int64_t steps, int phases, int64_t directions, i
       });
 }
 
+// Pre-activations of all steps as a tensor, rows as `call.Row` counts them.
+template <class T>
+Shape RecurrentGateShape(const RecurrentCall<T>& call) {
+  return {call.t * call.n, PaddedRow(call.d * call.g * call.h)};
+}
+
 // Pre-activations of all steps but their part from h: X transposed(W) + bias, into `gates` with
 // rows `ld` apart. The bias is Wb + Rb, without Rb of GRU's hidden gate when it is linear before
 // reset. `packed_w`: from PackGemmB, or null.

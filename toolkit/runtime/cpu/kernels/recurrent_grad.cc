@@ -1,7 +1,8 @@
 // Gradients of RNN, GRU and LSTM: toolkit.grad.RNNGrad, GRUGrad, LSTMGrad.
 //
 // The forward kernel keeps nothing: since Y holds every h, the pre-activations of all steps are two
-// products, X transposed(W) and H transposed(R), and LSTM's cells one pass. Then the steps run
+// products, X transposed(W) and H transposed(R), and LSTM's cells one pass (a fused LSTM hands its
+// pre-activations on: runtime/passes/recurrent.py). Then the steps run
 // backwards, each one product with R and one pass over its gates; the gradients of X, W, R and B
 // are products over all steps at once.
 #include <cstring>
@@ -16,7 +17,7 @@ template <class T>
 class GradRun {
  public:
   GradRun(KernelContext& c, const RecurrentCall<T>& call, const T* y, const T* dy, const T* dy_h,
-          const T* dy_c)
+          const T* dy_c, const T* gates)
       : c_(c),
         call_(call),
         kind_(call.attributes.kind),
@@ -44,13 +45,16 @@ class GradRun {
       zeros_ = c.Scratch<T>(ldh_);
       std::fill(zeros_, zeros_ + ldh_, T(0));
     }
-    InputProducts<T>(c, call, nullptr, a_, ldg_);
+    if (gates)
+      std::memcpy(a_, gates, static_cast<size_t>(rows_ * ldg_) * sizeof(T));
+    else
+      InputProducts<T>(c, call, nullptr, a_, ldg_);
     ForSequences([&](int64_t d, int64_t m) {
       FillPrevious(d, m, y);
       Load(dy_h, d, m, State(dh_, d, m));
       if (dc_) Load(dy_c, d, m, State(dc_, d, m));
     });
-    AddProducts();
+    if (!gates) AddProducts();
     if (cells_) ForSequences([&](int64_t d, int64_t m) { RunCells(d, m); });
     PackR();
   }
@@ -376,7 +380,11 @@ class RecurrentGradKernel : public Kernel {
     T* dh0 = output(4, call.StateShape());
     T* dc0 = lstm ? output(5, call.StateShape()) : nullptr;
     T* dp = lstm ? output(6, {call.d, 3 * call.h}) : nullptr;
-    GradRun<T> run(c, call, from[0], from[1], from[2], from[3]);
+    const Tensor* gates = lstm ? c.optional_input(12) : nullptr;
+    TK_REQUIRE(
+        !gates || (gates->dtype() == x.dtype() && gates->shape() == RecurrentGateShape(call)),
+        ErrorKind::kShape, "gates must be ", RecurrentGateShape(call).ToString());
+    GradRun<T> run(c, call, from[0], from[1], from[2], from[3], gates ? gates->data<T>() : nullptr);
     run.Run();
     if (dx) run.InputGradient(dx);
     if (dw) run.WeightGradient(dw);
