@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -151,7 +152,10 @@ def first_run(case: Case, side: str, threads: int, folder: Path) -> dict[str, fl
     inputs = folder / "inputs.npz"
     np.savez(inputs, **case.feed)
     command = [sys.executable, "-W", "ignore", FIRST_RUN, side, case.path, inputs, str(threads)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    # Modules compiled beforehand, as those of an installed package are.
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
 
 

@@ -33,6 +33,26 @@ def test_import_is_light(statement):
     assert not heavy, f"`{statement}` loads {sorted(heavy)}"
 
 
+LIGHT = "from toolkit.runtime import InferenceSession"
+
+
+def test_a_session_needs_no_symbolic_arithmetic():
+    assert "sympy" not in loaded_by(LIGHT)
+    # onnx-ir has it when it is used, and so has whoever asks for it.
+    assert "sympy" in loaded_by(
+        f"""{LIGHT}
+import onnx_ir
+n = onnx_ir.SymbolicDim("n")
+assert str(n * 2 + 1) == "2*n + 1"
+assert str(onnx_ir.SymbolicDim("max(n, 1 + 2)").simplify()) == "Max(3, n)"
+import sympy, sympy.core.numbers
+assert isinstance((n * 2)._expr, sympy.Expr)
+assert onnx_ir.SymbolicDim(sympy.Symbol("k")).value == "k"
+"""
+    )
+    assert "sympy" in loaded_by(f"import sympy\n{LIGHT}\nimport sympy; sympy.Symbol")
+
+
 def test_import_is_fast():
     """Under 0.25 s of processor time beyond an interpreter's start; the best of three."""
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +26,6 @@ from toolkit.graph.check import (
     invalid,
 )
 from toolkit.graph.declared import DeclaredShapes
-from toolkit.graph.downgrade import downgrade
 from toolkit.graph.expansions import expand
 from toolkit.graph.normalize import normalize
 from toolkit.graph.upgrade import CANONICAL_OPSET, upgrade
@@ -278,6 +276,8 @@ def to_proto(model: ir.Model, opset: int | None = None, inline: bool = False) ->
 
 def _lowered(model: ir.Model, opset: int | None, inline: bool) -> ir.Model:
     """A copy of the model at the opset of the export."""
+    from toolkit.graph.downgrade import downgrade  # Not for sessions, which only load.
+
     target = DEFAULT_EXPORT_OPSET if opset is None else opset
     work = model.clone()  # Shares the tensors.
     _composites(work, target, inline)
@@ -295,6 +295,8 @@ def _serialized(work: ir.Model, model: ir.Model) -> onnx.ModelProto:
     infos = model.meta.get(training_info.META_KEY, ())
     target = work.opset_imports[""]
     if infos and target != CANONICAL_OPSET:
+        from toolkit.graph.downgrade import downgrade
+
         opsets = {**model.opset_imports, "": CANONICAL_OPSET}
         infos = training_info.convert(infos, model, opsets, lambda m: downgrade(m, target))
     proto.training_info.extend(infos)
@@ -377,7 +379,7 @@ def save_model(
         write_proto(to_proto(model, opset, inline), path)
         return
     path = Path(path)
-    data = f"{path.name}.{secrets.token_hex(4)}.data"
+    data = f"{path.name}.{os.urandom(4).hex()}.data"
     old = set(path.parent.glob(f"{path.name}.*.data"))
     # The new data has a name of its own, so the old pair stays whole until the model is replaced.
     ir.external_data.unload_from_model(work, path.parent, data, size_threshold_bytes=1024)

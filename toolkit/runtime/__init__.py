@@ -35,6 +35,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Loading a session pulls in onnx; `import toolkit` must not.
     if name in __all__:
+        from toolkit.graph.light_import import import_onnx_ir
+
+        import_onnx_ir()
         from toolkit.runtime import session
 
         return getattr(session, name)

@@ -212,7 +212,9 @@ def _constant_of_shape(call: NodeCall) -> Data | None:
 
 @_rule("Range")
 def _range(call: NodeCall) -> Data | None:
-    start, limit, delta = (d.item() for d in _inputs(call))
+    start, limit, delta = ends = [d.item() for d in _inputs(call)]
+    if any(isinstance(n, ir.SymbolicDim) for n in ends):
+        return None
     if (limit - start) / delta > LIMIT:
         return None
     return np.asarray(np.arange(start, limit, delta), _inputs(call)[0].dtype)

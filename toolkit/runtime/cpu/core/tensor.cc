@@ -1,5 +1,6 @@
 #include "core/tensor.h"
 
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -68,6 +69,21 @@ Shape StridesOf(const Shape& shape) {
 
 namespace {
 
+// A page of 4 KB costs a fault of 0.25 to 3 us when it is first touched, one of 2 MB not much more;
+// but where hundreds of them are asked for at once, the system may have to move memory to make
+// them.
+void UseHugePages(void* p, size_t bytes) {
+#ifdef MADV_HUGEPAGE
+  constexpr uintptr_t kPage = uintptr_t{2} << 20;
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(p) + kPage - 1) / kPage * kPage;
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(p) + bytes) / kPage * kPage;
+  if (begin < end && bytes <= size_t{64} << 20)
+    madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#else
+  (void)p, (void)bytes;
+#endif
+}
+
 // Freed blocks are kept by size so that repeated runs do not pay mmap and page faults.
 class BlockCache {
  public:
@@ -91,6 +107,7 @@ class BlockCache {
       if (posix_memalign(&p, kAlign, bytes) != 0)
         Fail(ErrorKind::kMemory, "out of memory: ", bytes, " bytes could not be allocated");
     }
+    UseHugePages(p, bytes);
     return p;
   }
 
