@@ -2,11 +2,14 @@
 //
 // A plane is one channel of one image. Planes are independent and run in parallel; inside a plane,
 // each output row is built tap by tap from the input rows under it.
+#include "simd/pool.h"
+
 #include <algorithm>
 #include <limits>
+#include <memory>
 #include <vector>
 
-#include "kernels/plane.h"
+#include "kernels/plane_bands.h"
 #include "kernels/pool_common.h"
 
 namespace toolkit {
@@ -55,6 +58,28 @@ void MaxPlanes(const Window& w, int64_t planes, const T* x, T* y) {
     for (int64_t i = 0; i < planes; ++i, x += InCount(w))
       for (int64_t row = 0; row < rows; ++row, y += columns) MaxRow(w, row, x, y);
   }
+}
+
+// Small square windows, band by band.
+void MaxSquares(const PlaneBands& planes, const Window& w, int64_t count, const float* x,
+                float* y) {
+  const MaxPoolFn kernel = PoolSimd().max[w.kernel[0] - 2][w.stride[0] - 1];
+  const int64_t columns = w.out[1], wide = planes.columns();
+  std::vector<float> padded = planes.Scratch();
+  std::vector<float> best(planes.widened() ? planes.most_rows() * wide : 0);
+  for (int64_t i = 0; i < count; ++i, x += InCount(w))
+    for (const Band& band : planes.bands()) {
+      const int64_t rows = band.end - band.begin;
+      const float* from = planes.Load(band, x, i + 1 < count ? InCount(w) : 0, padded.data());
+      kernel(from, planes.window().in[1], rows, wide, planes.widened() ? best.data() : y);
+      for (int64_t r = 0; r < rows && planes.widened(); ++r)
+        std::copy_n(best.data() + r * wide, columns, y + r * columns);
+      y += rows * columns;
+    }
+}
+
+bool IsSmallSquare(const Window& w) {
+  return IsSquareWindow(w) && (w.kernel[0] == 2 || w.kernel[0] == 3);
 }
 
 // The largest and its flat index in the plane, the first among equals; -1 for an empty window.
@@ -124,9 +149,16 @@ class MaxPool : public Kernel {
     DispatchMax(x.dtype(), [&](auto tag) {
       using T = typename decltype(tag)::type;
       const int64_t columns = w.out[w.rank - 1];
+      std::unique_ptr<PlaneBands> squares;
+      if (IsSmallSquare(w))
+        squares = std::make_unique<PlaneBands>(w, PoolSimd().lanes, kLowest<float>);
       const auto work = [&](int64_t begin, int64_t end) {
         const T* from = x.data<T>();
         T* to = y.data<T>();
+        if constexpr (sizeof(T) == sizeof(float) && std::is_floating_point_v<T>)
+          if (!indices && squares)
+            return MaxSquares(*squares, w, end - begin, from + begin * InCount(w),
+                              to + begin * OutCount(w));
         if (!indices)
           return MaxPlanes(w, end - begin, from + begin * InCount(w), to + begin * OutCount(w));
         const auto store = [&](int64_t plane, int64_t row, const T* best, const int64_t* index) {

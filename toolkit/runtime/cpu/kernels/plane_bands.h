@@ -1,0 +1,92 @@
+// Planes in bands of rows whose padded input stays in L1: for kernels that slide over one plane.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "kernels/conv_tiles.h"
+#include "kernels/plane.h"
+
+namespace toolkit {
+
+// Rows [begin, end) of y, and how the rows of x that they see are copied into scratch.
+struct Band {
+  int64_t begin, end;
+  std::vector<RowCopy> loads;
+  int64_t above, rows;  // Rows of padding before what is copied; all rows in scratch.
+};
+
+class PlaneBands {
+ public:
+  // A window of rank 2. Vectors of `lanes` columns: a narrower y is widened to whole vectors of 4,
+  // 8 or more, in scratch. `fill`: what the padding holds.
+  PlaneBands(const Window& window, int64_t lanes, float fill)
+      : from_(window), padding_(window), w_(padding_.window()), lanes_(lanes), fill_(fill) {
+    columns_ = w_.out[1];
+    if (columns_ < lanes)
+      for (columns_ = std::min<int64_t>(4, lanes); columns_ < w_.out[1];) columns_ *= 2;
+    const int64_t fitting = (kBytes / 4 / w_.in[1] - w_.kernel[0]) / w_.stride[0] + 1;
+    MakeBands(copies() ? std::max<int64_t>(1, fitting) : w_.out[0]);
+  }
+
+  const Window& window() const { return w_; }  // Without padding.
+  const std::vector<Band>& bands() const { return bands_; }
+  int64_t columns() const { return columns_; }  // Computed.
+  bool widened() const { return columns_ != w_.out[1]; }
+  bool copies() const { return padding_.needed() || widened(); }
+  int64_t most_rows() const { return bands_.front().end; }  // Of y, in a band.
+
+  // Scratch for Load: whole vectors may be read beyond what is needed.
+  std::vector<float> Scratch() const {
+    const int64_t slack = 2 * lanes_ + w_.kernel[1];
+    return std::vector<float>(copies() ? most_in_ * w_.in[1] + slack : 0, fill_);
+  }
+
+  // The band's rows of x, with their padding: in `scratch`, or where they lie. Asks for the same
+  // rows `ahead` elements further.
+  const float* Load(const Band& band, const float* plane, int64_t ahead, float* scratch) const {
+    if (!copies()) return plane;
+    const int64_t pitch = w_.in[1], below = band.above + static_cast<int64_t>(band.loads.size());
+    if (bands_.size() > 1) {  // Columns of padding stay; rows of padding differ from band to band.
+      std::fill(scratch, scratch + band.above * pitch, fill_);
+      std::fill(scratch + below * pitch, scratch + band.rows * pitch, fill_);
+    }
+    ConvSimd().load(band.loads.data(), static_cast<int64_t>(band.loads.size()), 1, plane, ahead,
+                    scratch);
+    return scratch;
+  }
+
+ private:
+  static constexpr int64_t kBytes = 24 * 1024;
+
+  void MakeBands(int64_t height) {
+    const int64_t pitch = w_.in[1], stride = w_.stride[0];
+    const int64_t n = std::min(from_.in[1], pitch - from_.pad_begin[1]);
+    for (int64_t begin = 0; begin < w_.out[0]; begin += height) {
+      Band band = {begin, std::min(begin + height, w_.out[0]), {}, 0, 0};
+      band.rows = (band.end - begin - 1) * stride + w_.kernel[0];
+      const int64_t top = begin * stride - from_.pad_begin[0];
+      band.above = std::clamp<int64_t>(-top, 0, band.rows);
+      for (int64_t r = band.above; r < band.rows && top + r < from_.in[0] && n > 0; ++r)
+        band.loads.push_back({(top + r) * from_.in[1], r * pitch + from_.pad_begin[1], n});
+      most_in_ = std::max(most_in_, band.rows);
+      bands_.push_back(std::move(band));
+    }
+  }
+
+  Window from_;
+  Padding padding_;
+  Window w_;
+  int64_t lanes_;
+  float fill_;
+  int64_t columns_, most_in_ = 0;
+  std::vector<Band> bands_;
+};
+
+// A square window at most two steps apart, without dilation.
+inline bool IsSquareWindow(const Window& w) {
+  return w.rank == 2 && w.kernel[0] == w.kernel[1] && w.stride[0] == w.stride[1] &&
+         w.stride[0] <= 2 && w.dilation[0] == 1 && w.dilation[1] == 1;
+}
+
+}  // namespace toolkit
