@@ -74,6 +74,8 @@ def _node(op_type: str, inputs: int, attributes: Mapping[str, Any]) -> ir.Node:
     import onnx
     import onnx_ir as ir
 
+    from toolkit.graph.subgraphs import reads
+
     proto = onnx.helper.make_node(op_type, [f"input.{i}" for i in range(inputs)], [])
     graphs = []
     for name, value in attributes.items():
@@ -84,10 +86,14 @@ def _node(op_type: str, inputs: int, attributes: Mapping[str, Any]) -> ir.Node:
         raise InvalidArgumentError(f"{op_type}: an onnx.GraphProto is required, got none.")
     count = len(graphs[0].output) - (op_type == "Loop")
     proto.output.extend(f"output.{i}" for i in range(count))
-    infos = [onnx.ValueInfoProto(name=name) for name in proto.input]
-    outer = onnx.helper.make_graph([proto], "outer", infos, [])
-    (node,) = ir.serde.deserialize_graph(outer)
-    return node
+    names = dict.fromkeys(proto.input)
+    while True:  # Once more with the names read from outside, so that each is one value.
+        infos = [onnx.ValueInfoProto(name=name) for name in names]
+        (node,) = ir.serde.deserialize_graph(onnx.helper.make_graph([proto], "outer", infos, []))
+        more = {str(v.name): None for v in reads(node)}
+        if not more.keys() - names.keys():
+            return node
+        names |= more
 
 
 def has_graphs(node: ir.Node) -> bool:
