@@ -300,6 +300,18 @@ TWICE = """g (int64 n, double[N] x) => (double[N] y) {
     }>
 }"""
 
+UNCHANGED = """g (int64 n, double[N] x, double[N] w) => (double[N] y, double[N] v) {
+    one = Constant <value_int = 1> ()
+    yes = Cast <to = 9> (one)
+    y, v = Loop (n, yes, x, w) <body = turn (int64 i, bool c, double[N] a, double[N] u)
+        => (bool more, double[N] b, double[N] same) {
+        more = Identity (c)
+        au = Mul (a, u)
+        b = Sin (au)
+        same = Identity (u)
+    }>
+}"""
+
 SUMS = GROWING.replace("(double[M] y)", "(double[M] y, double[T] z)").replace(
     "    y = Loop", "    y, z = Loop"
 ).replace("double[L] b)", "double[L] b, double t)").replace(
@@ -362,6 +374,7 @@ CASES = {
     "mapped": (MAPPED, {"x": X, "z": W[:2], "w": np.array(0.7)}),
     "edited": (EDITED, {"x": X, "z": W, "w": X + W}),
     "initial_and_captured": (TWICE, {"n": int64(3), "x": X}),
+    "unchanged_state": (UNCHANGED, {"n": int64(3), "x": X, "w": W}),
     "growing_with_sums": (SUMS, {"n": int64(3), "x": X, "w": W}),
     "scan_reads_sequence": (SCAN_READS, {"x": ROWS, "h": X}),
     "mapped_twice": (MAPPED_TWICE, {"x": X, "z": W[:2], "w": np.array(0.7)}),

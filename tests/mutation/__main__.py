@@ -17,7 +17,7 @@ from tests.mutation.equivalent import reason
 from tests.mutation.mutants import Mutant, mutants_of
 from tests.mutation.run import Verdict, judge
 
-SLOW = 4  # Seconds: a test that takes longer is left out.
+SLOW = 10  # Seconds: a test that takes longer is left out.
 
 
 def main() -> int:

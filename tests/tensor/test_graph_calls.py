@@ -96,3 +96,11 @@ def test_retained_and_freed():
 def test_outer_values_are_required():
     with pytest.raises(InvalidArgumentError, match=r"reads? from outside, \['w'\]"):
         tk.ops.Loop(tk.tensor(2), tk.tensor(True), tk.tensor(X), body=TURN)
+
+
+def test_dropout_keeps_its_mask():
+    (x,), _ = leaves(np.full(64, 2.0, np.float32))
+    y = tk.ops.Dropout(x, tk.tensor(0.25), tk.tensor(True))
+    y.sum().backward()
+    assert (y.detach().numpy() == 0).any()
+    np.testing.assert_allclose(x.grad.numpy(), y.detach().numpy() / 2.0, rtol=1e-6)

@@ -56,6 +56,8 @@ def function(op_type: str) -> Any:
                 f"{op_type}: attribute {missing[0]!r} is required, got none."
             )
         given = {k: v for k, v in attributes.items() if v is not None}
+        if op_type == "Dropout" and outputs is None:
+            return call(op_type, inputs, given, 2)[0]  # Its gradient reads the mask.
         return call(op_type, inputs, given, produced if outputs is None else outputs)
 
     op.__name__ = op.__qualname__ = op_type
