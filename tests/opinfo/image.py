@@ -573,9 +573,9 @@ def unpool_samples(d):
         ((1, 1, 2, 2, 2), {"kernel_shape": [2, 2, 2], "strides": [2, 2, 2]}, None),
         ((1, 2, 2, 2), {"kernel_shape": [2, 2], "strides": [2, 2]}, [1, 2, 5, 6]),
         (
-            (1, 1, 3, 2),
+            (1, 2, 3, 2),
             {"kernel_shape": [3, 2], "strides": [2, 2], "pads": [1, 0, 0, 1]},
-            [1, 1, 7, 5],
+            [1, 2, 7, 5],
         ),
     ):
         n, pads = len(shape) - 2, attrs.get("pads", [0] * 6)
