@@ -198,8 +198,8 @@ class _Differentiable(Function):
                 raise InvalidArgumentError(
                     "one of the variables needed for gradient computation has been modified by an "
                     f"inplace operation: [toolkit tensor {list(t.shape)}], which is an input of "
-                    f"{ctx.cell.name}. Its memory is shared with numpy or DLPack; clone() it before "
-                    "the write."
+                    f"{ctx.cell.name}. Its memory is shared with numpy or DLPack; clone() it "
+                    "before the write."
                 )
         tensors = *saved, *(grads[i] for i in arriving)
         if STATE.grad and any(t.requires_grad for t in tensors):
