@@ -9,7 +9,7 @@ SOURCES := $(shell find toolkit/runtime/cpu -name '*.cc' -o -name '*.h') CMakeLi
 EXTRA_REAL := import tomllib; p = tomllib.load(open('pyproject.toml', 'rb')); \
   print(*p['project']['optional-dependencies']['real'], sep='\n')
 
-.PHONY: setup demo test bench sanitize lint format clean
+.PHONY: setup demo test mutation bench sanitize lint format clean
 setup: $(STAMP)
 
 $(BIN)/python:
@@ -31,6 +31,10 @@ test: setup
 bench: setup
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation -e ".[bench]"
 	$(BIN)/python -m benchmarks
+
+# Are the tests of gradients strong enough? Breaks each rule in small ways; lists what no test sees.
+mutation: setup
+	$(BIN)/python -m tests.mutation
 
 # Kernels and malformed calls on cores built with the sanitizers, in build/undefined, build/address.
 sanitize: sanitize-undefined sanitize-address

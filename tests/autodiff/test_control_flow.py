@@ -300,6 +300,18 @@ TWICE = """g (int64 n, double[N] x) => (double[N] y) {
     }>
 }"""
 
+UNCHANGED = """g (int64 n, double[N] x, double[N] w) => (double[N] y, double[N] v) {
+    one = Constant <value_int = 1> ()
+    yes = Cast <to = 9> (one)
+    y, v = Loop (n, yes, x, w) <body = turn (int64 i, bool c, double[N] a, double[N] u)
+        => (bool more, double[N] b, double[N] same) {
+        more = Identity (c)
+        au = Mul (a, u)
+        b = Sin (au)
+        same = Identity (u)
+    }>
+}"""
+
 SUMS = GROWING.replace("(double[M] y)", "(double[M] y, double[T] z)").replace(
     "    y = Loop", "    y, z = Loop"
 ).replace("double[L] b)", "double[L] b, double t)").replace(
@@ -317,11 +329,15 @@ SCAN_READS = """g (double[T,N] x, double[N] h) => (double[N] y) {
     }> (h, x)
 }"""
 
-MAPPED_TWICE = """g (double[N] x, double[M] z) => (double[K] y) {
+MAPPED_TWICE = """g (double[N] x, double[M] z, double w) => (double[K] y) {
     s = SequenceConstruct (x, z)
-    r = SequenceMap (s, s) <body = item (double[P] a, double[P] c) => (double[P] b) {
+    r = SequenceMap (s, s, w, w) <body = item (double[P] a, double[P] c, double u, double v)
+        => (double[P] b) {
         d = Exp (c)
-        b = Mul (a, d)
+        ad = Mul (a, d)
+        uv = Mul (u, v)
+        adu = Mul (ad, uv)
+        b = Add (adu, v)
     }>
     y = ConcatFromSequence <axis = 0> (r)
 }"""
@@ -358,9 +374,10 @@ CASES = {
     "mapped": (MAPPED, {"x": X, "z": W[:2], "w": np.array(0.7)}),
     "edited": (EDITED, {"x": X, "z": W, "w": X + W}),
     "initial_and_captured": (TWICE, {"n": int64(3), "x": X}),
+    "unchanged_state": (UNCHANGED, {"n": int64(3), "x": X, "w": W}),
     "growing_with_sums": (SUMS, {"n": int64(3), "x": X, "w": W}),
     "scan_reads_sequence": (SCAN_READS, {"x": ROWS, "h": X}),
-    "mapped_twice": (MAPPED_TWICE, {"x": X, "z": W[:2]}),
+    "mapped_twice": (MAPPED_TWICE, {"x": X, "z": W[:2], "w": np.array(0.7)}),
 }
 
 # Where onnx.reference falls short: types of optionals, sizes of SplitToSequence, values that a
@@ -525,16 +542,18 @@ def test_dropout_in_a_loop_keeps_its_masks(run, trains):
 @pytest.mark.parametrize("run", [ours, ort])
 @pytest.mark.parametrize("taken", [True, False])
 def test_an_if_gives_the_numbers_that_it_drew(run, taken):
-    proto = model("""g (bool t, double[N] x) => (double[N] y) {
-        y = If (t) <then_branch = a () => (double[N] p) {
+    proto = model("""g (bool t, double[N] x) => (double[N] y, double[N] z) {
+        y, z = If (t) <then_branch = a () => (double[N] p, double[N] s) {
             r = RandomNormalLike (x)
             p = Mul (x, r)
-        }, else_branch = b () => (double[N] q) {
+            s = Identity (x)
+        }, else_branch = b () => (double[N] q, double[N] s2) {
             q = Mul (x, x)
+            s2 = Identity (x)
         }>
     }""")
-    graded = grad_model(proto, ["x"], opset=21)
-    y, dx = run(graded, {"t": np.array(taken), "x": X, "d_y": W})
+    graded = grad_model(proto, ["x"], ["y"], opset=21)
+    y, _, dx = run(graded, {"t": np.array(taken), "x": X, "d_y": W})
     np.testing.assert_allclose(dx, W * y / X if taken else 2 * W * X, rtol=1e-10)
 
 

@@ -48,7 +48,7 @@ TRANSFORMS = {
     "PROBIT": probit,
 }
 SMALL = [0.02 * v for v in W.reshape(-1).tolist()]  # So that scores are probabilities.
-HALF = [0.5, 0.4]
+HALF = [0.8, 0.25]
 for name, transform in TRANSFORMS.items():
     weight, bias = torch.tensor(SMALL).reshape(2, 3), torch.tensor(HALF)
     linear = {"coefficients": SMALL, "intercepts": HALF, "post_transform": name}
@@ -80,8 +80,8 @@ CASES |= {
         lambda x: both(torch.sigmoid(one_score(x) + 0.5)),
     ),
     "LinearClassifier_one_PROBIT": (
-        {"coefficients": SMALL[:3], "intercepts": [0.5], "post_transform": "PROBIT", **LABELS}, 2,
-        lambda x: probit(both(one_score(x) + 0.5)),
+        {"coefficients": SMALL[:3], "intercepts": [0.8], "post_transform": "PROBIT", **LABELS}, 2,
+        lambda x: probit(both(one_score(x) + 0.8)),
     ),
 }  # fmt: skip
 

@@ -51,7 +51,7 @@ class Check:
         name: What is checked.
         run: The check.
         places: The statements of the rules that it reaches.
-        seconds: What it costs.
+        seconds: What it costs the processor.
     """
 
     name: str
@@ -118,9 +118,9 @@ def table(ops: Iterable[OpInfo] = DIFFERENTIABLE) -> list[Check]:
     with reached(modules()) as places:
         for check in checks:
             places.clear()
-            start = time.perf_counter()
+            start = time.process_time()
             check.run()
-            check.seconds, check.places = time.perf_counter() - start, frozenset(places)
+            check.seconds, check.places = time.process_time() - start, frozenset(places)
     return sorted(checks, key=lambda c: c.seconds)
 
 
@@ -141,11 +141,11 @@ class _Recorder:
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
-        start = time.perf_counter()
+        start = time.process_time()
         self.places.clear()
         result = yield
         if result.excinfo is None and self.places:
-            run, seconds = functools.partial(run_tests, item.nodeid), time.perf_counter() - start
+            run, seconds = functools.partial(run_tests, item.nodeid), time.process_time() - start
             self.found.append(Check(item.nodeid, run, frozenset(self.places), seconds))
 
 

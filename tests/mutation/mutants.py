@@ -56,14 +56,15 @@ class Mutant:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """The live functions run the mutant's code."""
-        with exchanged(ROOT / self.file, self.original, self.mutated):
+        with exchanged(ROOT / self.file, self.original, self.mutated) as swapped:
+            assert swapped, f"no function runs {self}"
             yield
 
 
 @contextmanager
-def exchanged(path: Path, original: CodeType, other: CodeType) -> Iterator[None]:
-    """The live functions of a module run other code."""
-    swapped = []
+def exchanged(path: Path, original: CodeType, other: CodeType) -> Iterator[list[Any]]:
+    """The live functions of a module run other code; those that do."""
+    swapped: list[Any] = []
     live = _live(path)
     try:
         for old, new in _changed(original, other):
@@ -71,7 +72,7 @@ def exchanged(path: Path, original: CodeType, other: CodeType) -> Iterator[None]
                 if function.__code__.co_freevars == new.co_freevars:
                     swapped.append((function, old))
                     function.__code__ = new
-        yield
+        yield swapped
     finally:
         for function, old in swapped:
             function.__code__ = old

@@ -572,6 +572,11 @@ def unpool_samples(d):
         ((2, 1, 4), {"kernel_shape": [3], "strides": [2], "pads": [1, 0]}, None),
         ((1, 1, 2, 2, 2), {"kernel_shape": [2, 2, 2], "strides": [2, 2, 2]}, None),
         ((1, 2, 2, 2), {"kernel_shape": [2, 2], "strides": [2, 2]}, [1, 2, 5, 6]),
+        (
+            (1, 2, 3, 2),
+            {"kernel_shape": [3, 2], "strides": [2, 2], "pads": [1, 0, 0, 1]},
+            [1, 2, 7, 5],
+        ),
     ):
         n, pads = len(shape) - 2, attrs.get("pads", [0] * 6)
         inner = [

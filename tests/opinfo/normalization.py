@@ -122,6 +122,7 @@ def layer_reference(sample: Sample) -> list[np.ndarray]:
 
 
 def layer_grad_samples(d):
+    yield S(d(2, 3, 5), d(5), d(2, 3, 5), outputs=3)
     for shape, attrs in LAYER:
         tail = layer_shape(shape, attrs)
         yield S(d(*shape), d(*tail), d(*shape), outputs=3, **attrs)

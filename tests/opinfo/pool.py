@@ -135,6 +135,7 @@ def average_grad_samples(d):
 def lp_samples(d):
     yield S(d(1, 2, 7), kernel_shape=[3], p=3)
     yield S(d(1, 2, 8, 7), **CEIL_PADS)
+    yield S(d(1, 2, 9, 9), **{**CEIL_PADS, "strides": [2, 3], "pads": [1, 1, 1, 0]})
     for x, attrs in POOLS:
         yield S(d(*x), **attrs)
         yield S(d(*x), p=1, **attrs)

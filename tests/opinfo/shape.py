@@ -136,6 +136,12 @@ def range_samples(d):
         yield S(one(0.5), one(2.75), one(0.25))
 
 
+def between_steps(d):
+    """Limits that no step reaches: there the count changes."""
+    for numbers in ((0.25, 7.1, 1.3), (10, -4.5, -3.2), (5, 1, 1), (3.3, 20.7, 3.1)):
+        yield S(*(d.scalar(n) for n in numbers))
+
+
 def shape_samples(d):
     for shape in ((), (7,), (2, 0, 3), (2, 3, 4, 5)):
         yield S(d(*shape))
@@ -261,7 +267,7 @@ ROWS = [
     move("EyeLike", eye_samples),
     move("ReverseSequence", reverse_samples),
     move("CenterCropPad", crop_samples, dtypes=NUMBERS),
-    move("Range", range_samples, dtypes=NUMBERS),
+    move("Range", range_samples, dtypes=NUMBERS, grad=(0, 2), grad_samples=between_steps),
     move("Constant", constant_samples, typed_by=None, reference=constant, why="it fails on a scalar"),
     move("ConstantOfShape", constant_of_shape_samples, lambda d: [S(i64(301, 301), value=d(1))], typed_by=None),
     OpInfo("SliceGrad", slice_grad_samples, "toolkit.grad", reference=slice_grad_reference, grad=(0,),

@@ -65,11 +65,41 @@ def test_a_loaded_loop_trains_beside_torch():
     np.testing.assert_allclose(found["b"].detach().numpy(), b.detach().numpy(), rtol=1e-4)
 
 
-def test_eager_runs_without_gradients_only():
+def test_eager_runs_without_gradients():
     net = tk.load(file())
     x = tk.tensor(np.ones((2, 3), np.float32))
     with tk.no_grad():
         y = net(x)
-    assert tuple(y.shape) == (2, 3)
-    with pytest.raises(UnsupportedOperatorError, match="TrainStep"):
-        net(x)
+    assert tuple(y.shape) == (2, 3) and not y.requires_grad
+
+
+def test_eager_gradients_beside_torch():
+    net = tk.load(file())
+    found = dict(net.named_parameters())
+    w, b = (torch.tensor(a, requires_grad=True) for a in (W, B))
+    values = np.random.default_rng(3).normal(size=(5, 3)).astype(np.float32)
+    x, h = tk.tensor(values, requires_grad=True), torch.tensor(values)
+    for i in range(4):
+        h = torch.tanh(h @ w) if i < 2 else torch.sigmoid(h + b)
+    net(x).square().sum().backward()
+    h.square().sum().backward()
+    np.testing.assert_allclose(found["w"].grad.numpy(), w.grad.numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found["b"].grad.numpy(), b.grad.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_eager_gradients_draw_nothing_again():
+    model = parser.parse_model("""<ir_version: 10, opset_import: ["" : 21]>
+    g (float[N] x) => (float[N] y) {
+        turns = Constant <value_int = 3> ()
+        one = Constant <value_int = 1> ()
+        yes = Cast <to = 9> (one)
+        y = Loop (turns, yes, x) <
+            body = turn (int64 i, bool c, float[N] h) => (bool more, float[N] o) {
+            more = Identity (c)
+            r = RandomUniformLike <low = 0.5, high = 1.5> (h)
+            o = Mul (h, r)
+        }>
+    }""")
+    x = tk.tensor(np.full(6, 2.0, np.float32), requires_grad=True)
+    with pytest.raises(UnsupportedOperatorError, match="random numbers"):
+        tk.load(model.SerializeToString())(x).sum().backward()

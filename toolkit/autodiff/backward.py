@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 import onnx_ir as ir
 
@@ -18,7 +19,8 @@ from toolkit.autodiff.sequences import add_sequences, is_sequence
 from toolkit.errors import InvalidArgumentError, UnsupportedOperatorError
 from toolkit.graph.build import Builder, arithmetic, known_dims, mark_variable
 from toolkit.graph.build_infer import Dims, same_dim
-from toolkit.graph.subgraphs import captured, reads, subgraphs, unique_names
+from toolkit.graph.passes.common_subexpressions import node_key
+from toolkit.graph.subgraphs import captured, prune, reads, subgraphs, unique_names
 
 Functions = Mapping[tuple[str, str, str], ir.Function]
 
@@ -73,13 +75,37 @@ def gradients(
     for value in wrt:
         if value.producer() is None:
             mark_variable(value)  # Nothing may be computed ahead from what is to be learned.
-    nodes = _ancestors(graph, outputs, outer)
+    nodes, before = _ancestors(graph, outputs, outer), len(graph)
     walk = _Walk(Builder(graph), functions or {}, fixed)
     with arithmetic(walk.b):
         found = walk.run(nodes, outputs, cotangents, wrt)
     walk.again.prune()
+    results = _tidied(graph, _appended(graph, before), [found.get(value) for value in wrt])
     unique_names(graph)
-    return [found.get(value) for value in wrt]
+    return results
+
+
+def _appended(graph: ir.Graph | ir.Function, before: int) -> list[ir.Node]:
+    """The nodes that came after the first ones."""
+    return list(islice(reversed(graph), len(graph) - before))[::-1]
+
+
+def _tidied(
+    graph: ir.Graph, nodes: Sequence[ir.Node], results: Sequence[ir.Value | None]
+) -> list[ir.Value | None]:
+    """The results without what contributes to none of them, and with nothing computed twice."""
+    prune(graph, nodes, {v for v in results if v is not None})
+    first: dict[Any, ir.Node] = {}
+    same: dict[ir.Value, ir.Value] = {}
+    for node in nodes:
+        key = node_key(node) if node.graph is graph else None
+        if key is None or first.setdefault(key, node) is node:
+            continue
+        for old, new in zip(node.outputs, first[key].outputs, strict=True):
+            old.replace_all_uses_with(new)
+            same[old] = new
+        graph.remove(node, safe=True)
+    return [None if v is None else same.get(v, v) for v in results]
 
 
 def _ancestors(
@@ -208,7 +234,7 @@ class _Walk:
             raise _unsupported(c.node)
         start = len(self.b.graph)
         results = emit(self.b, function, c.inputs, c.node.attributes)
-        nodes = list(islice(reversed(self.b.graph), len(self.b.graph) - start))[::-1]
+        nodes = _appended(self.b.graph, start)
         wrt = list(dict.fromkeys(v for v in reads(c.node) if v in active))
         pairs = [
             (value, cotangent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import onnx_ir as ir
 
@@ -96,10 +96,18 @@ def copy_node(node: ir.Node, values: Mapping[ir.Value, ir.Value | None]) -> ir.N
     return made
 
 
-def prune(graph: ir.Graph) -> None:
-    """Remove the nodes of one graph that nothing reads."""
-    for node in reversed(list(graph)):
-        if not any(v.uses() or v.is_graph_output() for v in node.outputs):
+def prune(
+    graph: ir.Graph, nodes: Sequence[ir.Node] | None = None, keep: Collection[ir.Value] = ()
+) -> None:
+    """Remove the nodes of one graph that nothing reads.
+
+    Args:
+        graph: the graph.
+        nodes: the nodes to look at, in order; all of them without.
+        keep: values that are wanted though nothing reads them yet.
+    """
+    for node in reversed(list(graph) if nodes is None else nodes):
+        if not any(v.uses() or v.is_graph_output() or v in keep for v in node.outputs):
             for inner in subgraphs(node):
                 _forget(inner)
             graph.remove(node, safe=True)

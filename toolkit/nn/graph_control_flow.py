@@ -154,12 +154,25 @@ class _Cell:
             pairs = [(made[i], ct) for i, ct in zip(arriving, formal[count:], strict=True)]
             outputs = [v for v, _ in pairs if v is not None]
             cotangents = [ct for v, ct in pairs if v is not None]
-            return gradients(recorder.graph, outputs, cotangents, [formal[i] for i in needs])
+            found = gradients(recorder.graph, outputs, cotangents, [formal[i] for i in needs])
+            _require_no_draws(recorder)
+            return found
 
         found = self.gradients.get((needs, arriving))
         if found is None:
             found = self.gradients[needs, arriving] = _Cell(self.name, build)
         return found
+
+
+def _require_no_draws(recorder: Recorder) -> None:
+    """The gradient runs the forward pass again: it must not draw other numbers."""
+    from toolkit.autodiff.rules._draws import draws
+
+    if any(draws(node) for node in recorder.graph.all_nodes()):
+        raise UnsupportedOperatorError(
+            "Control flow without random numbers is required to differentiate a loaded model "
+            "eagerly, got a body that draws them. Use TrainStep, or ops.If, ops.Loop, ops.Scan."
+        )
 
 
 class _Differentiable(Function):

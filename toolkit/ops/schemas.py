@@ -28,6 +28,16 @@ def function(op_type: str) -> Any:
     required = sorted(a for a, spec in schema.attributes.items() if spec.required)
     produced = sum(1 for p in schema.outputs if p.option != optional)
 
+    signature = [*names[:-1], "*" + names[-1]] if more else names
+    doc = (
+        f"ONNX {op_type}({', '.join([*signature, *(f'{a}=' for a in sorted(known))])})"
+        f" -> {', '.join(p.name for p in schema.outputs)}.\n\n{schema.doc}"
+    )
+    if op_type in ("If", "Loop", "Scan"):
+        from toolkit.ops import control_flow
+
+        return control_flow.function(op_type, doc)
+
     def op(*inputs: Any, outputs: int | None = None, **attributes: Any) -> Any:
         if len(inputs) < least or (len(inputs) > len(names) and not more):
             more_or = "" if len(names) == least and not more else " or more"
@@ -46,12 +56,10 @@ def function(op_type: str) -> Any:
                 f"{op_type}: attribute {missing[0]!r} is required, got none."
             )
         given = {k: v for k, v in attributes.items() if v is not None}
+        if op_type == "Dropout" and outputs is None:
+            return call(op_type, inputs, given, 2)[0]  # Its gradient reads the mask.
         return call(op_type, inputs, given, produced if outputs is None else outputs)
 
     op.__name__ = op.__qualname__ = op_type
-    signature = [*names[:-1], "*" + names[-1]] if more else names
-    op.__doc__ = (
-        f"ONNX {op_type}({', '.join([*signature, *(f'{a}=' for a in sorted(known))])})"
-        f" -> {', '.join(p.name for p in schema.outputs)}.\n\n{schema.doc}"
-    )
+    op.__doc__ = doc
     return op

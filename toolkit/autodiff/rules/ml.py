@@ -65,7 +65,7 @@ def feature_vectorizer(c: Vjp, *inputs: V) -> Result:
     b, given = c.b, c.attr("inputdimensions")
     dy, start, results = c.dy, b.ints([0]), []
     for i, x in enumerate(inputs):
-        own = b.dim(x, -1)
+        own = b.Shape(x, start=-1)
         width = own if given is None else b.ints([int(given[i])])
         end = start + width
         part = b.Slice(dy, start, b.Min(end, start + own), [1])
@@ -87,7 +87,7 @@ def normalizer(c: Vjp, x: V) -> V:
     x = b.cast(x, ir.DataType.FLOAT)
     if norm == "MAX":
         size = b.ReduceMax(x, [-1])
-        length = b.Squeeze(b.dim(x, -1), [0])
+        length = b.Squeeze(b.Shape(x, start=-1), [0])
         first = b.ArgMax(x, axis=-1, keepdims=1)
         slope = b.cast(b.Equal(b.Range(b.const(0), length, b.const(1)), first), x.dtype)
     elif norm == "L1":

@@ -31,7 +31,7 @@ def _before(c: Vjp, transform: str, y: V, dy: V) -> V:
     if transform == "PROBIT":
         return dy * (b.Exp(y * y * 0.5) * math.sqrt(2.0 * math.pi))
     if transform in ("SOFTMAX", "SOFTMAX_ZERO"):
-        return c.grad("SoftmaxGrad", y, dy, axis=-1)
+        return c.grad("SoftmaxGrad", y, dy, axis=1)
     return dy
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from toolkit.autodiff.registry import Result, Vjp, linear, not_differentiable, vjp
+from toolkit.autodiff.registry import Result, Vjp, linear, vjp
 from toolkit.autodiff.rules._common import (
     constant_ints,
     dims_vector,
@@ -19,7 +19,17 @@ from toolkit.autodiff.rules._common import (
 
 V = Any  # An ir.Value under `arithmetic`.
 
-not_differentiable("Range", reason="Its limits are taken as constants.")
+
+@vjp("Range")
+def range_(c: Vjp, start: V, limit: V, delta: V) -> Result:
+    """y_i = start + i delta: dstart = sum of dy, ddelta = sum of i dy; limit counts only."""
+    b = c.b
+
+    def ddelta() -> V:
+        steps = b.Range(b.const(0), b.Squeeze(b.dim(c.y, 0), [0]), b.const(1))
+        return b.ReduceSum(c.dy * b.cast(steps, c.dy.dtype), keepdims=0)
+
+    return lambda: b.ReduceSum(c.dy, keepdims=0), None, ddelta
 
 
 @vjp("Reshape", "Flatten", "Squeeze", "Unsqueeze")

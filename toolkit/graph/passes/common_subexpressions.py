@@ -58,7 +58,7 @@ def _merge(graph: ir.Graph) -> bool:
             ir.convenience.replace_all_uses_with(value, first)
             changed = True
     for node in graph:
-        key = _node_key(node)
+        key = node_key(node)
         if key is None:
             continue
         first_node = seen.setdefault(key, node)
@@ -87,7 +87,8 @@ def _array_key(array: np.ndarray[Any, Any]) -> Any:
     return (str(array.dtype), array.shape, array.tobytes())
 
 
-def _node_key(node: ir.Node) -> Any:
+def node_key(node: ir.Node) -> Any:
+    """Equal for nodes that compute the same; None where that cannot be told."""
     if not node.domain and (node.op_type in _RANDOM or _trains(node)):
         return None
     attributes: list[tuple[str, Any, Any]] = []

@@ -1,0 +1,181 @@
+"""If, Loop and Scan, eager or traced: nodes that hold graphs, and read more than their inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from toolkit._tensor.base import TensorBase, wrap
+from toolkit._tensor.state import STATE
+from toolkit.errors import InvalidArgumentError
+from toolkit.ops.dispatch import as_operands
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from toolkit.graph.trace import Recorder
+
+_MAX_PROGRAMS = 64
+
+
+def function(op_type: str, doc: str) -> Callable[..., Any]:
+    """`ops.If`, `ops.Loop` or `ops.Scan`.
+
+    Their graphs are `onnx.GraphProto`s at the newest opset. What these read from outside is given
+    by name: `ops.If(condition, outer={"x": x}, then_branch=…, else_branch=…)`.
+    """
+
+    def op(*inputs: Any, outer: Mapping[str, Any] | None = None, **attributes: Any) -> Any:
+        outer = outer or {}
+        given = {k: v for k, v in attributes.items() if v is not None}
+        step, node, captured = _step_of(op_type, len(inputs), given)
+        if set(captured) - set(outer):
+            raise InvalidArgumentError(
+                f"{op_type}: values for the names that its graphs read from outside, "
+                f"{sorted(captured)}, are required in `outer`, got {sorted(outer)}."
+            )
+        operands = as_operands(op_type, [*inputs, *(outer[name] for name in captured)])
+        env = dict(zip([*node.inputs, *captured.values()], operands, strict=True))
+        step(env)
+        made = node.outputs
+        results = tuple(env[v] for v in made)
+        return results[0] if len(results) == 1 else results
+
+    op.__name__ = op.__qualname__ = op_type
+    op.__doc__ = doc
+    return op
+
+
+_steps: dict[Any, Any] = {}
+
+
+def _step_of(op_type: str, inputs: int, attributes: Mapping[str, Any]) -> Any:
+    """The cached step of a node with these graphs, the node, and what its graphs read by name."""
+    import onnx
+
+    key = (
+        op_type, inputs,
+        *((k, v.SerializeToString() if isinstance(v, onnx.GraphProto) else repr(v))
+          for k, v in sorted(attributes.items())),
+    )  # fmt: skip
+    found = _steps.get(key)
+    if found is None:
+        if len(_steps) >= _MAX_PROGRAMS:
+            _steps.clear()
+        from toolkit.graph.subgraphs import reads
+
+        node = _node(op_type, inputs, attributes)
+        captured = {v.name: v for v in reads(node) if v not in node.inputs}
+        found = _steps[key] = control_flow_step(node), node, captured
+    return found
+
+
+def _node(op_type: str, inputs: int, attributes: Mapping[str, Any]) -> ir.Node:
+    import onnx
+    import onnx_ir as ir
+
+    from toolkit.graph.subgraphs import reads
+
+    proto = onnx.helper.make_node(op_type, [f"input.{i}" for i in range(inputs)], [])
+    graphs = []
+    for name, value in attributes.items():
+        proto.attribute.append(onnx.helper.make_attribute(name, value))
+        if isinstance(value, onnx.GraphProto):
+            graphs.append(value)
+    if not graphs:
+        raise InvalidArgumentError(f"{op_type}: an onnx.GraphProto is required, got none.")
+    count = len(graphs[0].output) - (op_type == "Loop")
+    proto.output.extend(f"output.{i}" for i in range(count))
+    names = dict.fromkeys(proto.input)
+    while True:  # Once more with the names read from outside, so that each is one value.
+        infos = [onnx.ValueInfoProto(name=name) for name in names]
+        (node,) = ir.serde.deserialize_graph(onnx.helper.make_graph([proto], "outer", infos, []))
+        more = {str(v.name): None for v in reads(node)}
+        if not more.keys() - names.keys():
+            return node
+        names |= more
+
+
+def has_graphs(node: ir.Node) -> bool:
+    """Whether a node holds graphs."""
+    from toolkit.graph.subgraphs import subgraphs
+
+    return bool(subgraphs(node))
+
+
+def control_flow_step(node: ir.Node) -> Callable[[dict[Any, Any]], None]:
+    """Such a node as a function of the environment: traced, or run as a program of its own."""
+    from toolkit.graph.subgraphs import reads
+
+    sources = list(dict.fromkeys(reads(node)))
+    outputs = list(node.outputs)
+    programs: dict[Any, Any] = {}
+
+    def run(env: dict[Any, Any]) -> None:
+        tensors = [env[v] for v in sources]
+        trace = STATE.trace
+        if trace is None:
+            results = _run(node, sources, tensors, programs)
+        else:
+            values = dict(zip(sources, (trace.convert(t) for t in tensors), strict=True))
+            results = _append(trace.recorder, node, values)
+            if not STATE.grad:
+                results[0].producer().meta["stop_gradient"] = True
+        made = (v if isinstance(v, TensorBase) else wrap(v) for v in results)
+        env.update(zip(outputs, made, strict=True))
+
+    return run
+
+
+def _append(recorder: Recorder, node: ir.Node, values: Mapping[ir.Value, Any]) -> Sequence[Any]:
+    """A copy of the node at the end of a graph, reading `values` in place of its own."""
+    import onnx_ir as ir
+
+    from toolkit.graph.infer import GraphInference
+    from toolkit.graph.subgraphs import copy, unique_names
+
+    attributes = []
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            inner, _ = copy(attribute.as_graph(), values)
+            attribute = ir.AttrGraph(attribute.name, inner)
+        attributes.append(attribute)
+    inputs = [None if v is None else values[v] for v in node.inputs]
+    name = recorder.fresh(node.op_type)
+    made = ir.Node(
+        node.domain, node.op_type, inputs, attributes, num_outputs=len(node.outputs), name=name
+    )
+    for i, value in enumerate(made.outputs):
+        value.name = f"{name}.out" if i == 0 else f"{name}.out_{i}"
+    recorder.graph.append(made)
+    GraphInference({}, strict=False).node(made)
+    unique_names(recorder.graph)
+    return made.outputs
+
+
+def _run(
+    node: ir.Node, sources: Sequence[ir.Value], tensors: Sequence[Any], programs: dict[Any, Any]
+) -> Sequence[Any]:
+    from toolkit._tensor.graph_function import GraphFunction
+    from toolkit.graph.trace import Recorder
+    from toolkit.runtime.lowering import lower
+
+    given = [t._get() for t in tensors]
+    records = STATE.grad and any(t.requires_grad for t in tensors)
+    key = (records, *((t.dtype, tuple(t.shape)) for t in given))
+    program: Any = programs.get(key)
+    if program is None:
+        recorder = Recorder(node.op_type)
+        formal = [recorder.input(f"x{i}", t.dtype, t.shape) for i, t in enumerate(given)]
+        results = list(_append(recorder, node, dict(zip(sources, formal, strict=True))))
+        if len(programs) >= _MAX_PROGRAMS:
+            programs.clear()
+        if records:
+            program = GraphFunction(recorder.graph, formal, results)
+        else:
+            program = lower(inputs=formal, outputs=results)
+        programs[key] = program
+    if records:
+        return tuple(program(tensors))
+    found: Sequence[Any] = program.run(given)
+    return found
