@@ -112,14 +112,17 @@ std::vector<Tensor> Program::Run(const Tensor* inputs, size_t count, bool share)
   Execute(*frame);
   std::vector<Tensor> outputs = Collect(*frame, share);
   ApplyUpdates(*frame);
+  bool first = false;
   if (!frame->plan) {
     auto plan = MakePlan(*frame);
     std::lock_guard<std::mutex> lock(mutex_);
+    first = plans_.empty();
     arena_bytes_ = plan->arena_bytes;
     plans_.push_front(std::move(plan));
     if (plans_.size() > kMaxPlans) plans_.pop_back();
   }
   GiveFrame(std::move(frame));
+  if (first) Buffer::Trim();  // Of what temporaries took before there was an arena.
   return outputs;
 }
 

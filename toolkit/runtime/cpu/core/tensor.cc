@@ -1,5 +1,8 @@
 #include "core/tensor.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -160,6 +163,13 @@ std::shared_ptr<Buffer> Buffer::Allocate(size_t bytes) {
 std::shared_ptr<Buffer> Buffer::Borrow(void* data, size_t bytes, std::function<void()> release) {
   if (!release) release = [] {};
   return std::shared_ptr<Buffer>(new Buffer(data, bytes, std::move(release)));
+}
+
+void Buffer::Trim() {
+  Blocks().Clear();
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
 }
 
 std::shared_ptr<Buffer> Buffer::AllocateStrings(size_t bytes) {

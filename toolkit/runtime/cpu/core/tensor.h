@@ -59,6 +59,8 @@ class Buffer {
   // For strings: zeroed, and its elements are kept alive (core/strings.h).
   static std::shared_ptr<Buffer> AllocateStrings(size_t bytes);
   static std::shared_ptr<Buffer> Borrow(void* data, size_t bytes, std::function<void()> release);
+  // Gives the system back what is kept for later allocations.
+  static void Trim();
   ~Buffer();
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
