@@ -14,6 +14,23 @@ constexpr int kWidth = kLanes<float>;
 template <int W>
 using VW = typename VecOf<float, W>::type;
 
+// p[0], p[Stride], ...: nothing beyond the last is read.
+template <int W, int Stride>
+TK_INLINE VW<W> LoadStep(const float* p) {
+  VW<W> a;
+  memcpy(&a, p, sizeof(a));
+  if constexpr (Stride == 1 || W == 1) return a;
+  VW<W> b;
+  memcpy(&b, p + W - 1, sizeof(b));
+  if constexpr (W == 16)
+    return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 17, 19, 21, 23, 25, 27, 29, 31);
+  else if constexpr (W == 8)
+    return __builtin_shufflevector(a, b, 0, 2, 4, 6, 9, 11, 13, 15);
+  else if constexpr (W == 4)
+    return __builtin_shufflevector(a, b, 0, 2, 5, 7);
+  return a;
+}
+
 // Columns from left to right, the last vectors ending at the last column. `tile.Tile<Rows, W,
 // Vectors>( x, pitch, columns, second, y)` makes a tile; `second`: how far its second vector of
 // columns is.
