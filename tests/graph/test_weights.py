@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +182,19 @@ def test_a_session_outlives_its_file(tmp_path: Path) -> None:
     assert session.run(None, {})[0].tolist() == list(tensor.dims)
     with pytest.raises(InvalidModelError, match=r"'w'.* bytes .*got \d+\. Was the file changed"):
         kept.graph.initializers["w"].const_value.numpy()
+
+
+def test_copies_share_the_open_file(tmp_path: Path) -> None:
+    path, tensor = tmp_path / "m.onnx", large()
+    path.write_bytes(model(tensor).SerializeToString())
+    kept = load_model(path).graph.initializers["w"].const_value
+    for copied in (copy.copy(kept), copy.deepcopy(kept)):
+        assert copied.tobytes() == tensor.raw_data
+    del copied
+    gc.collect()
+    assert kept.tobytes() == tensor.raw_data
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        pickle.dumps(kept)
 
 
 def test_files_are_closed(tmp_path: Path) -> None:

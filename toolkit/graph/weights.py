@@ -119,11 +119,17 @@ class _File:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._fd = -1
-        self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | os.O_CLOEXEC)
+        self._fd = os.open(path, os.O_RDONLY)
 
     def __del__(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
+
+    def __deepcopy__(self, memo: object) -> _File:
+        return self  # A copy would close the file too.
+
+    def __reduce__(self) -> str:
+        raise TypeError("an open file cannot be pickled")
 
     def read(self, offset: int, into: memoryview) -> int:
         """As `Read`: a system call gives 2 GB at most."""
