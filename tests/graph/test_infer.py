@@ -329,3 +329,24 @@ def test_ranks_that_onnx_does_not_infer() -> None:
     known = {2: np.array([2, 4, 7])}
     ((_, shape),) = infer_node("MaxUnpool", "", [x, places, size], {"kernel_shape": [2]}, 1, known)
     assert shape is not None and list(shape.dims) == [2, 4, 7]
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes", "want"),
+    [
+        ("...i,...i->...", [["N", 4], [4]], ["N"]),
+        ("...i,...i", [[4], [2, 3, 4]], [2, 3]),
+        ("b...d,...dk->...bk", [["N", 5, 3], [2, 5, 3, 7]], [2, 5, "N", 7]),
+        ("a...,...->...", [[2, 3], [3, 3]], [3, 3]),
+    ],
+)
+def test_einsum_of_several_ranks(equation: str, shapes: list[list[Any]], want: list[Any]) -> None:
+    values = [
+        ir.Value(name=f"v{i}", type=ir.TensorType(FLOAT), shape=ir.Shape(s))
+        for i, s in enumerate(shapes)
+    ]
+    ((_, shape),) = infer_node("Einsum", "", values, {"equation": equation})
+    assert dims(shape) == want
+    sizes = [[6 if d == "N" else d for d in s] for s in shapes]
+    found = np.einsum(equation, *(np.zeros(s) for s in sizes))
+    assert found.shape == tuple(6 if d == "N" else d for d in want)

@@ -65,6 +65,15 @@ def broadcast(call: NodeCall) -> Dims | None:
     known = [s for s in shapes if s is not None]
     if len(known) != len(shapes) or not known:
         return None
+    return broadcast_dims(call, known)
+
+
+def broadcast_dims(call: NodeCall, known: Sequence[Dims]) -> Dims:
+    """The common shape of several.
+
+    Raises:
+        ShapeError: they do not broadcast.
+    """
     first = known[0]
     if all(s is first or s == first for s in known) and all(map(is_known, first)):
         return first
