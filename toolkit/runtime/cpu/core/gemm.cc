@@ -28,7 +28,8 @@ struct RowPanels {
 
 constexpr int64_t kSmallWork = 64 * 1024;  // Multiply-adds below which threads do not pay.
 constexpr int64_t kPageBytes = 4096;
-constexpr int64_t kNearBytes = 512;  // Between the rows of a transposed A that is read where it lies.
+constexpr int64_t kNearBytes =
+    512;  // Between the rows of a transposed A that is read where it lies.
 constexpr int64_t kRowBytes = 512 * 1024;  // Of A, in L2 while B passes.
 constexpr int64_t kMaxRowBlock = 64;
 
@@ -296,8 +297,8 @@ void Run(const GemmArgs<T>& g) {
   // Rows a multiple of a page apart fall into the same sets of L1; a transposed A touches a page
   // for each k.
   const int64_t stride = g.lda * static_cast<int64_t>(sizeof(T));
-  const bool pack_a =
-      g.a && g.k > 16 && n_panels > 2 && ((g.trans_a && stride > kNearBytes) || (stride % kPageBytes == 0 && g.m > 4));
+  const bool pack_a = g.a && g.k > 16 && n_panels > 2 &&
+                      ((g.trans_a && stride > kNearBytes) || (stride % kPageBytes == 0 && g.m > 4));
   RunTiles(Plan<T>{g, kernels, rows, n_panels, direct_b, pack_a, RowBlock(g, rows.count)});
 }
 
