@@ -222,6 +222,26 @@ ROUND_TRIPS = {
         "g (float[N,3] x) => (float[N,6] y) { y = Resize <axes = [-1]> (x, , , six) }",
         11,
     ),
+    "sums of elements": (
+        "g (float[N,3] x) => (float[N,3] y) "
+        '{ y = ScatterElements <axis = 1, reduction = "add"> (x, places, b2) }',
+        11,
+    ),
+    "sums of rows": (
+        "g (float[2,3] x) => (float[2,3] y) "
+        '{ y = ScatterND <reduction = "add"> (x, rows, b3) }',
+        9,
+    ),
+    "sums of integers": (
+        "g (float[2,3] x) => (int64[2,3] y) { i = Cast<to=7>(x) d = Cast<to=7>(b2) "
+        'e = Reshape(d, four) y = ScatterND <reduction = "add"> (i, cells, e) }',
+        9,
+    ),
+    "batch normalization in training": (
+        "g (float[2,3] x) => (float[2,3] y, float[3] m, float[3] v) { y, m, v = "
+        "BatchNormalization <training_mode = 1, epsilon = 0.01, momentum = 0.7> (x, b, var3, b, var3) }",
+        7,
+    ),
     "group normalization": (
         "g (float[2,3] x) => (float[1,4,3] y) { d = Concat<axis=0>(x, x) u = Unsqueeze(d, zero)"
         " y = GroupNormalization <num_groups = 2> (u, c, c) }",
@@ -237,7 +257,10 @@ def test_rewritten_nodes_at_every_opset(label: str) -> None:
         "b": np.array([2, -3, 4], np.float32), "a": np.ones((4, 1, 1), np.float32),
         "s": np.array([4, 1, 1]), "one": np.array(1, np.float32), "zero": np.array([0]),
         "half": np.array([2.0], np.float32), "six": np.array([6]),
-        "c": np.array([1, -2, 0.5, 3], np.float32),
+        "c": np.array([1, -2, 0.5, 3], np.float32), "var3": np.array([1, 2, 0.5], np.float32),
+        "places": np.array([[2, 2], [0, -3]]), "b2": np.array([[1, 2], [3, 4]], np.float32),
+        "rows": np.array([[1], [-1], [0]]), "b3": np.arange(9, dtype=np.float32).reshape(3, 3),
+        "cells": np.array([[0, 1], [1, -1], [0, 1], [1, 0]]), "four": np.array([4]),
     }  # fmt: skip
     used = {k: v for k, v in constants.items() if f" {k})" in text or f" {k}," in text
             or f"({k}," in text or f"({k})" in text}  # fmt: skip
@@ -270,3 +293,14 @@ def test_integers_of_constants_before_opset_9() -> None:
     kinds = [n.attribute[0].t.data_type for n in old.functions[0].node if n.op_type == "Constant"]
     assert kinds == [TensorProto.DOUBLE]
     np.testing.assert_array_equal(onnxruntime_run(old, {"x": X})[0], X.reshape(3, 2))
+
+
+def test_reshape_to_nothing_before_opset_14() -> None:
+    text = "g (float[N,3] x) => (float[N,3] y) { r = Shape(x) y = Reshape<allowzero = 1>(x, r) }"
+    proto = to_proto(one_node(text), 13)
+    close(onnxruntime_run(proto, {"x": X}), [X])
+    empty = "g (float[0,3] x) => (float[3,0] y) { y = Reshape<allowzero = 1>(x, s) }"
+    model = one_node(empty, s=np.array([3, 0]))
+    with pytest.raises(UnsupportedOperatorError, match="shape without zeros is required"):
+        to_proto(model, 13)
+    assert to_proto(model, 14).graph.node[0].attribute[0].i == 1

@@ -32,9 +32,34 @@ def softmax(edit: Edit) -> None:
 
 @before("BatchNormalization", opset=14)
 def batch_normalization(edit: Edit) -> None:
-    """Only inference: the older forms' training is not the same on all runtimes."""
-    if edit.pop("training_mode", 0):
-        raise edit.fail("training_mode=0 is required before opset 14", "1")
+    """Training is written out, since the older forms' is not the same on all runtimes.
+
+    `Y = (X - mean) / sqrt(var + epsilon) scale + B` with the batch's own statistics, and
+    `running = running momentum + statistic (1 - momentum)`.
+    """
+    if not edit.pop("training_mode", 0):
+        return
+    x, scale, bias, *running = edit.node.inputs
+    rank = edit.rank(x)
+    if rank is None or x is None:
+        raise edit.fail("a known rank is required before opset 14", "an unknown rank")
+    epsilon, momentum = edit.get("epsilon", 1e-5), edit.get("momentum", 0.9)
+    axes = [axis for axis in range(rank) if axis != 1]
+    mean = edit.op("ReduceMean", [x, edit.const(axes)])
+    centred = edit.op("Sub", [x, mean])
+    square = edit.op("Mul", [centred, centred])
+    var = edit.op("ReduceMean", [square, edit.const(axes)])
+    deviation = edit.op("Sqrt", [edit.op("Add", [var, edit.const_like(epsilon, x, "epsilon")])])
+    by_channel = edit.const([-1] + [1] * (rank - 2), wish="by_channel")
+    factor = edit.op("Div", [edit.op("Reshape", [scale, by_channel]), deviation])
+    scaled = edit.op("Mul", [centred, factor])
+    results = [edit.op("Add", [scaled, edit.op("Reshape", [bias, by_channel])])]
+    for old, new in zip(running, (mean, var), strict=True):
+        flat = edit.op("Reshape", [new, edit.const([-1])])
+        kept = edit.op("Mul", [old, edit.const_like(momentum, x, "momentum")])
+        rest = edit.op("Mul", [flat, edit.const_like(1 - momentum, x, "rest")])
+        results.append(edit.op("Add", [kept, rest]))
+    edit.replace(*results)
 
 
 @before("Gemm", opset=11)

@@ -59,3 +59,17 @@ def shape(edit: Edit) -> None:
     last = 2**63 - 1 if end is None else end
     bounds = [edit.const([start]), edit.const([last]), edit.const([0])]
     edit.replace(edit.op("Slice", [whole, *bounds]))
+
+
+@before("Reshape", opset=14)
+def reshape_14(edit: Edit) -> None:
+    """Attribute allowzero came with opset 14; it matters for tensors without elements only.
+
+    A shape that is computed is taken to hold no zeros.
+    """
+    if not edit.get("allowzero", 0):
+        return
+    known = edit.constant_of(1)
+    if known is not None and (known == 0).any():
+        raise edit.fail("a shape without zeros is required before opset 14", str(known.tolist()))
+    edit.pop("allowzero")
