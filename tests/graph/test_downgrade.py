@@ -239,7 +239,8 @@ ROUND_TRIPS = {
     ),
     "batch normalization in training": (
         "g (float[2,3] x) => (float[2,3] y, float[3] m, float[3] v) { y, m, v = "
-        "BatchNormalization <training_mode = 1, epsilon = 0.01, momentum = 0.7> (x, b, var3, b, var3) }",
+        "BatchNormalization <training_mode = 1, epsilon = 0.01, momentum = 0.7>"
+        " (x, b, var3, b, var3) }",
         7,
     ),
     "group normalization": (
