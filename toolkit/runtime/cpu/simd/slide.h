@@ -57,13 +57,20 @@ void SlideBy(const F& tile, const float* x, int64_t pitch, int64_t rows, int64_t
   }
 }
 
-// Sides of images are often multiples of seven.
+// Sides of images are often multiples of seven. Tiles of seven rows need the registers for it, and
+// take the compilers' sanitizers minutes.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kTallTiles = false;
+#else
+constexpr bool kTallTiles = kVectorRegisters >= 32;
+#endif
+
 template <int Stride, int W, class F>
 void SlideAny(const F& tile, const float* x, int64_t pitch, int64_t rows, int64_t columns,
               float* y) {
-  if (rows % 7 == 0 && kVectorRegisters >= 32)
-    SlideBy<Stride, 7, W>(tile, x, pitch, rows, columns, y);
-  else if (rows >= 4)
+  if constexpr (kTallTiles)
+    if (rows % 7 == 0) return SlideBy<Stride, 7, W>(tile, x, pitch, rows, columns, y);
+  if (rows >= 4)
     SlideBy<Stride, 4, W>(tile, x, pitch, rows, columns, y);
   else
     SlideBy<Stride, 1, W>(tile, x, pitch, rows, columns, y);
