@@ -69,12 +69,7 @@ class Vjp:
 
     def attr(self, name: str, default: Any = None) -> Any:
         """An attribute's value: the node's, else `default`, else the schema's own default."""
-        attribute = self.node.attributes.get(name)
-        if attribute is not None:
-            return attribute.value
-        if default is not None:
-            return default
-        return schema_defaults(self.node.domain, self.node.op_type).get(name)
+        return attribute_of(self.node, name, default)
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -88,6 +83,16 @@ class Vjp:
     def grad(self, op_type: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
         """Append a composite of the domain toolkit.grad."""
         return self.b.call(GRAD, op_type, inputs, attributes, outputs)
+
+
+def attribute_of(node: ir.Node, name: str, default: Any = None) -> Any:
+    """An attribute's value: the node's, else `default`, else the schema's own default."""
+    attribute = node.attributes.get(name)
+    if attribute is not None:
+        return attribute.value
+    if default is not None:
+        return default
+    return schema_defaults(node.domain, node.op_type).get(name)
 
 
 @functools.cache

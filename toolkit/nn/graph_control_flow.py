@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from toolkit._tensor.base import wrap
@@ -10,6 +10,7 @@ from toolkit._tensor.function import Function
 from toolkit._tensor.inplace import POISONED
 from toolkit._tensor.state import STATE
 from toolkit.errors import InvalidArgumentError, UnsupportedOperatorError
+from toolkit.ops.control_flow import append
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -21,13 +22,6 @@ if TYPE_CHECKING:
 _MAX_PROGRAMS = 64
 
 
-def has_graphs(node: ir.Node) -> bool:
-    """Whether a node holds graphs."""
-    from toolkit.graph.subgraphs import subgraphs
-
-    return bool(subgraphs(node))
-
-
 def control_flow_step(node: ir.Node) -> Callable[[dict[Any, Any]], None]:
     """Such a node as a function of the environment: traced, or run as a program of its own."""
     from toolkit.graph.subgraphs import reads
@@ -36,7 +30,7 @@ def control_flow_step(node: ir.Node) -> Callable[[dict[Any, Any]], None]:
     outputs = list(node.outputs)
 
     def build(recorder: Recorder, formal: Sequence[ir.Value]) -> Sequence[ir.Value | None]:
-        return list(_append(recorder, node, dict(zip(sources, formal, strict=True))))
+        return list(append(recorder, node, dict(zip(sources, formal, strict=True))))
 
     cell = _Cell(node.op_type, build, sources)
 
@@ -47,39 +41,13 @@ def control_flow_step(node: ir.Node) -> Callable[[dict[Any, Any]], None]:
             results = _run(node, sources, tensors, cell)
         else:
             values = dict(zip(sources, (trace.convert(t) for t in tensors), strict=True))
-            results = _append(trace.recorder, node, values)
+            results = append(trace.recorder, node, values)
             if not STATE.grad:
                 results[0].producer().meta["stop_gradient"] = True
             results = [wrap(v) for v in results]
         env.update(zip(outputs, results, strict=True))
 
     return run
-
-
-def _append(recorder: Recorder, node: ir.Node, values: Mapping[ir.Value, Any]) -> Sequence[Any]:
-    """A copy of the node at the end of a graph, reading `values` in place of its own."""
-    import onnx_ir as ir
-
-    from toolkit.graph.infer import GraphInference
-    from toolkit.graph.subgraphs import copy, unique_names
-
-    attributes = []
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            inner, _ = copy(attribute.as_graph(), values)
-            attribute = ir.AttrGraph(attribute.name, inner)
-        attributes.append(attribute)
-    inputs = [None if v is None else values[v] for v in node.inputs]
-    name = recorder.fresh(node.op_type)
-    made = ir.Node(
-        node.domain, node.op_type, inputs, attributes, num_outputs=len(node.outputs), name=name
-    )
-    for i, value in enumerate(made.outputs):
-        value.name = f"{name}.out" if i == 0 else f"{name}.out_{i}"
-    recorder.graph.append(made)
-    GraphInference({}, strict=False).node(made)
-    unique_names(recorder.graph)
-    return made.outputs
 
 
 def _run(node: ir.Node, sources: Sequence[ir.Value], tensors: Sequence[Any], cell: _Cell) -> Any:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from toolkit.errors import InvalidArgumentError
-from toolkit.nn.graph_control_flow import control_flow_step, has_graphs
+from toolkit.nn.graph_control_flow import control_flow_step
 from toolkit.nn.module import Module
 from toolkit.nn.parameter import Parameter
+from toolkit.ops.control_flow import has_graphs
 
 if TYPE_CHECKING:
     import onnx

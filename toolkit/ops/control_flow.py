@@ -118,7 +118,7 @@ def control_flow_step(node: ir.Node) -> Callable[[dict[Any, Any]], None]:
             results = _run(node, sources, tensors, programs)
         else:
             values = dict(zip(sources, (trace.convert(t) for t in tensors), strict=True))
-            results = _append(trace.recorder, node, values)
+            results = append(trace.recorder, node, values)
             if not STATE.grad:
                 results[0].producer().meta["stop_gradient"] = True
         made = (v if isinstance(v, TensorBase) else wrap(v) for v in results)
@@ -127,7 +127,7 @@ def control_flow_step(node: ir.Node) -> Callable[[dict[Any, Any]], None]:
     return run
 
 
-def _append(recorder: Recorder, node: ir.Node, values: Mapping[ir.Value, Any]) -> Sequence[Any]:
+def append(recorder: Recorder, node: ir.Node, values: Mapping[ir.Value, Any]) -> Sequence[Any]:
     """A copy of the node at the end of a graph, reading `values` in place of its own."""
     import onnx_ir as ir
 
@@ -167,7 +167,7 @@ def _run(
     if program is None:
         recorder = Recorder(node.op_type)
         formal = [recorder.input(f"x{i}", t.dtype, t.shape) for i, t in enumerate(given)]
-        results = list(_append(recorder, node, dict(zip(sources, formal, strict=True))))
+        results = list(append(recorder, node, dict(zip(sources, formal, strict=True))))
         if len(programs) >= _MAX_PROGRAMS:
             programs.clear()
         if records:

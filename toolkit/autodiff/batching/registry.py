@@ -13,7 +13,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from toolkit.autodiff.registry import schema_defaults
+from toolkit.autodiff.registry import attribute_of
 from toolkit.errors import ShapeError
 from toolkit.graph.build import Builder, constant_of, known_dims, static_dims
 from toolkit.graph.functions.registry import base_name
@@ -80,12 +80,7 @@ class Batch:
 
     def attr(self, name: str, default: Any = None) -> Any:
         """An attribute's value: the node's, else `default`, else the schema's own default."""
-        attribute = self.node.attributes.get(name)
-        if attribute is not None:
-            return attribute.value
-        if default is not None:
-            return default
-        return schema_defaults(self.node.domain, self.node.op_type).get(name)
+        return attribute_of(self.node, name, default)
 
     def rank(self, i: int) -> int:
         """The rank of input `i` for one example.
