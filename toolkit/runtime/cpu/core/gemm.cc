@@ -1,7 +1,6 @@
 #include "core/gemm.h"
 
 #include <algorithm>
-#include <atomic>
 #include <type_traits>
 
 #include "core/thread_pool.h"
@@ -244,8 +243,6 @@ void RunTiles(const Plan<T>& plan) {
                             RowBlock(shared, plan.rows.count)});
   }
   const int64_t tiles = n_tiles * m_tiles;
-  const int64_t workers = std::min(threads, tiles);
-
   const int64_t kc = std::min<int64_t>(kernels.kc, g.k);
   const int64_t b_columns = g.packed_b ? 0 : CeilDiv(plan.n_panels, n_tiles) * kernels.nr;
   const int64_t b_count = RoundUp(b_columns * kc, 16);
@@ -253,24 +250,23 @@ void RunTiles(const Plan<T>& plan) {
       plan.pack_a || g.a_source ? RoundUp(plan.row_block * kernels.mr * kc, 16) : 0;
   std::shared_ptr<Buffer> space;
   if (a_count + b_count > 0)
-    space = Buffer::Allocate(static_cast<size_t>((a_count + b_count) * workers) * sizeof(T));
-
-  std::atomic<int64_t> next{0};
+    space = Buffer::Allocate(static_cast<size_t>((a_count + b_count) * pool.num_threads()) *
+                             sizeof(T));
   const auto work = [&](int64_t begin, int64_t end) {
-    for (int64_t w = begin; w < end; ++w) {
-      T* b_space = space ? reinterpret_cast<T*>(space->data()) + w * (a_count + b_count) : nullptr;
-      for (int64_t t; (t = next.fetch_add(1, std::memory_order_relaxed)) < tiles;) {
-        const int64_t tn = t / m_tiles, tm = t % m_tiles;
-        RunTile(plan, plan.rows.count * tm / m_tiles, plan.rows.count * (tm + 1) / m_tiles,
-                plan.n_panels * tn / n_tiles, plan.n_panels * (tn + 1) / n_tiles, b_space,
-                b_space + b_count);
-      }
+    T* b_space = space ? reinterpret_cast<T*>(space->data()) +
+                             ThreadPool::thread() * (a_count + b_count)
+                       : nullptr;
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t tn = t / m_tiles, tm = t % m_tiles;
+      RunTile(plan, plan.rows.count * tm / m_tiles, plan.rows.count * (tm + 1) / m_tiles,
+              plan.n_panels * tn / n_tiles, plan.n_panels * (tn + 1) / n_tiles, b_space,
+              b_space + b_count);
     }
   };
-  if (workers == 1)
-    work(0, 1);
+  if (threads == 1)
+    work(0, tiles);
   else
-    pool.ParallelFor(workers, 1, work);
+    pool.ParallelFor(tiles, 1, work);
 }
 
 template <class T>

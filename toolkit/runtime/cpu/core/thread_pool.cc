@@ -17,6 +17,7 @@ namespace toolkit {
 namespace {
 
 thread_local bool in_worker = false;
+thread_local int this_thread = 0;
 constexpr int64_t kChunks = 16;  // Of a thread: the last one to finish is late by one at most.
 constexpr auto kSpin = std::chrono::microseconds(1000);  // Waking a sleeper costs 40 us and more.
 
@@ -75,6 +76,8 @@ ThreadPool& ThreadPool::Global() {
 
 ThreadPool::ThreadPool(int n) { Start(n); }
 
+int ThreadPool::thread() { return this_thread; }
+
 void ThreadPool::SetNumThreads(int n) {
   std::lock_guard<std::mutex> job(job_mutex_);
   if (n == num_threads()) return;
@@ -85,6 +88,7 @@ void ThreadPool::SetNumThreads(int n) {
 void ThreadPool::Start(int n) {
   stop_ = false;
   num_threads_ = n;
+  shares_ = std::vector<Share>(n);
   const auto cpus = AllowedCpus();
   // More threads than cores are left to float.
   if (n <= static_cast<int>(cpus.size())) {
@@ -131,21 +135,26 @@ void ThreadPool::Stop() {
   worker_cpus_.clear();
 }
 
-void ThreadPool::RunChunks() {
-  for (;;) {
-    const int64_t begin = next_.fetch_add(1, std::memory_order_relaxed) * chunk_;
-    if (begin >= n_) return;
-    try {
-      (*fn_)(begin, std::min(n_, begin + chunk_));
-    } catch (...) {
-      std::lock_guard<std::mutex> lock(error_mutex_);
-      if (!error_) error_ = std::current_exception();
+void ThreadPool::RunChunks(int thread) {
+  const size_t threads = shares_.size();
+  for (size_t i = 0; i < threads; ++i) {
+    Share& share = shares_[(static_cast<size_t>(thread) + i) % threads];
+    for (;;) {
+      const int64_t chunk = share.next.fetch_add(1, std::memory_order_relaxed);
+      if (chunk >= share.end) break;
+      try {
+        (*fn_)(chunk * chunk_, std::min(n_, (chunk + 1) * chunk_));
+      } catch (...) {
+        std::lock_guard<std::mutex> lock(error_mutex_);
+        if (!error_) error_ = std::current_exception();
+      }
     }
   }
 }
 
-void ThreadPool::Work(int) {
+void ThreadPool::Work(int index) {
   in_worker = true;
+  this_thread = index;
   FlushDenormals flush;
   uint64_t seen = 0;
   while (!stop_) {
@@ -164,7 +173,7 @@ void ThreadPool::Work(int) {
     seen = epoch;
     // Entering before looking keeps the caller from reusing the job while we read it.
     inside_.fetch_add(1);
-    if (open_.load()) RunChunks();
+    if (open_.load()) RunChunks(index);
     inside_.fetch_sub(1);
   }
 }
@@ -181,7 +190,11 @@ void ThreadPool::ParallelFor(int64_t n, int64_t grain, RangeFn fn) {
   n_ = n;
   const int64_t share = (n + threads * kChunks - 1) / (threads * kChunks);
   chunk_ = (share + grain - 1) / grain * grain;
-  next_.store(0, std::memory_order_relaxed);
+  const int64_t chunks = (n + chunk_ - 1) / chunk_;
+  for (int t = 0; t < threads; ++t) {
+    shares_[t].next.store(chunks * t / threads, std::memory_order_relaxed);
+    shares_[t].end = chunks * (t + 1) / threads;
+  }
   error_ = nullptr;
   open_.store(true);
   epoch_.fetch_add(1);
@@ -192,7 +205,7 @@ void ThreadPool::ParallelFor(int64_t n, int64_t grain, RangeFn fn) {
     wake_.notify_all();
   }
   in_worker = true;  // A nested call runs in place.
-  RunChunks();
+  RunChunks(0);
   in_worker = false;
   open_.store(false);
   while (inside_.load() != 0) Pause();

@@ -35,6 +35,8 @@ class ThreadPool {
   static ThreadPool& Global();
 
   int num_threads() const { return num_threads_.load(std::memory_order_relaxed); }
+  // Which of the threads of a ParallelFor this is, from 0: for workspace that each has of its own.
+  static int thread();
   // Counts the caller: 1 means no workers. Waits for running work to end.
   void SetNumThreads(int n);
 
@@ -43,6 +45,9 @@ class ThreadPool {
   // has its tail only at the end of the data, whatever the number of threads. Runs in the caller
   // alone when the work is small, the pool is busy with another caller, or this is already a
   // worker. Rethrows the first exception.
+  //
+  // A thread begins with the same share of [0, n) each time, so kernels that share out images,
+  // rows or channels alike find in their core's cache what they wrote in the layer before.
   void ParallelFor(int64_t n, int64_t grain, RangeFn fn);
 
   ThreadPool(const ThreadPool&) = delete;
@@ -58,7 +63,14 @@ class ThreadPool {
   // Two threads on one core halve the throughput, and the system is slow to part them: a worker
   // whose core the caller runs on changes to the free one. Under job_mutex_.
   void LeaveCallersCpu();
-  void RunChunks();
+  void RunChunks(int thread);
+
+  // Chunks of the job that one thread takes first, in order; who has none left takes of the others.
+  // So neighbouring layers that are shared out alike find their data in the cache of their core.
+  struct alignas(64) Share {
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
 
   std::mutex job_mutex_;  // Held by the caller whose job runs.
   std::vector<std::thread> workers_;
@@ -70,7 +82,7 @@ class ThreadPool {
   const RangeFn* fn_ = nullptr;
   int64_t n_ = 0;
   int64_t chunk_ = 0;
-  alignas(64) std::atomic<int64_t> next_{0};
+  std::vector<Share> shares_;  // One a thread; the caller's is the first.
   alignas(64) std::atomic<bool> open_{false};
   std::atomic<int> inside_{0};
   alignas(64) std::atomic<uint64_t> epoch_{0};
