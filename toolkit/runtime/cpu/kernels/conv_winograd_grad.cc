@@ -1,17 +1,19 @@
 // The gradient of Winograd's weights: the adjoint of the forward pass, point by point.
 #include <algorithm>
-#include <memory>
 #include <vector>
 
 #include "core/thread_pool.h"
 #include "kernels/conv_winograd.h"
 #include "kernels/conv_winograd_plan.h"
+#include "simd/elementwise.h"
 
 namespace toolkit {
 namespace {
 
-constexpr int64_t kGradientBlock = 64;    // Tiles summed in registers between updates of dU.
-constexpr int64_t kPhaseBytes = 8 << 20;  // Transformed tiles that threads share.
+constexpr int64_t kGradientBlock = 64;     // Tiles summed in registers between updates of dU.
+constexpr int64_t kPhaseBytes = 8 << 20;   // Transformed tiles that threads share.
+constexpr int64_t kGroupBytes = 16 << 20;  // Of sums that are added up at the end.
+constexpr int64_t kMostGroups = 16;
 
 // The sums over tiles dU = (A dy A^T) (B^T x B)^T of one group, block after block.
 class WeightSums {
@@ -24,25 +26,33 @@ class WeightSums {
         x_step_(ld_ * tiles_ + kWinogradSkew),
         dy_step_(plan.s.out_channels * tiles_ + kWinogradSkew),
         x_(plan.points * x_step_),
-        dy_(plan.points * dy_step_),
-        sums_(tiles < plan.in.count() ? std::make_unique<FloatSpace>(plan.points * step_)
-                                      : nullptr) {}
+        dy_(plan.points * dy_step_) {}
 
-  void Add(int64_t begin, int64_t n, const float* x, const float* dy) {
+  int64_t size() const { return p_.points * step_; }  // Of the sums of a group of blocks.
+
+  void Add(int64_t begin, int64_t n, const float* x, const float* dy, bool first, float* sums) {
     Transform(begin, n, x, dy);
-    const float beta = begin == 0 ? 0.0f : 1.0f;
+    const float beta = first ? 0.0f : 1.0f;
     ThreadPool::Global().ParallelFor(p_.panels.count * p_.points, 1, [&](int64_t from, int64_t to) {
       for (int64_t i = from; i < to; ++i) {
         const int64_t r = i % p_.panels.count, m0 = p_.panels.begin(r);
-        Multiply(r, i / p_.panels.count, RoundUp(n, p_.lanes), beta, sums_->data() + m0 * ld_,
-                 step_);
+        Multiply(r, i / p_.panels.count, RoundUp(n, p_.lanes), beta, sums + m0 * ld_, step_);
       }
     });
   }
 
-  void Finish(float* dw) const {
+  // From the sums of all groups, which come to stand in the first.
+  void Finish(int64_t groups, float* sums, float* dw) const {
     ThreadPool::Global().ParallelFor(p_.s.out_channels, 1, [&](int64_t from, int64_t to) {
-      FinishRows(from, to, sums_->data() + from * ld_, step_, dw);
+      const BinaryFn add =
+          BinaryFunctions().fn[static_cast<int>(BinaryOp::kAdd)][static_cast<int>(Element::kF32)];
+      const int64_t count = (to - from) * ld_;
+      for (int64_t g = 1; g < groups; ++g)
+        for (int64_t point = 0; point < p_.points; ++point) {
+          float* total = sums + point * step_ + from * ld_;
+          add(total, total, total + g * size(), count, 1, 1);
+        }
+      FinishRows(from, to, sums + from * ld_, step_, dw);
     });
   }
 
@@ -132,27 +142,41 @@ class WeightSums {
   const WinogradPlan& p_;
   int64_t tiles_, ld_, step_, x_step_, dy_step_;
   FloatSpace x_, dy_;
-  std::unique_ptr<FloatSpace> sums_;  // Where several blocks are added up.
 };
 
 }  // namespace
 
+// Tiles in one block if their transforms are small, else in blocks. Groups of blocks, as many
+// whatever the number of threads, are summed side by side, each in one thread and near its images;
+// sums that are large have one group, whose products are shared out.
 void WinogradWeightGradient(const ConvShape& s, int m, const float* x, const float* dy, float* dw) {
   const WinogradPlan p(s, m);
   const int64_t tiles = p.in.count();
   const int64_t bytes = p.points * (s.in_channels + s.out_channels) * tiles * 4;
   const int64_t block = bytes <= kPhaseBytes ? tiles : kGradientBlock;
-  WeightSums sums(p, std::min(tiles, block));
+  const int64_t blocks = CeilDiv(tiles, block), size = WeightSums(p, 1).size();
+  int64_t groups = 1;
+  while (groups * 2 <= kMostGroups && groups * 4 <= blocks && groups * size * 8 <= kGroupBytes)
+    groups *= 2;
+  const FloatSpace sums(blocks > 1 ? groups * size : 0);
   for (int64_t g = 0; g < s.group; ++g) {
     const float* gx = x + g * s.in_channels * s.in_count();
     const float* gdy = dy + g * s.out_channels * s.out_count();
     float* gdw = dw + g * s.out_channels * s.in_channels * 9;
-    if (block >= tiles) {
-      sums.Run(tiles, gx, gdy, gdw);
+    if (blocks == 1) {
+      WeightSums(p, tiles).Run(tiles, gx, gdy, gdw);
       continue;
     }
-    for (int64_t t = 0; t < tiles; t += block) sums.Add(t, std::min(block, tiles - t), gx, gdy);
-    sums.Finish(gdw);
+    ThreadPool::Global().ParallelFor(groups, 1, [&](int64_t begin, int64_t end) {
+      WeightSums work(p, block);
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t first = blocks * i / groups;
+        for (int64_t b = first; b < blocks * (i + 1) / groups; ++b)
+          work.Add(b * block, std::min(block, tiles - b * block), gx, gdy, b == first,
+                   sums.data() + i * size);
+      }
+    });
+    WeightSums(p, 1).Finish(groups, sums.data(), gdw);
   }
 }
 
