@@ -166,19 +166,30 @@ void WeightGradientGemm(const ConvShape& s, const T* x, const T* dy, T* dw) {
 }  // namespace
 
 template <class T>
+int64_t PackedConvSize(const ConvShape& s, ConvAlgorithm algorithm) {
+  const int64_t k = s.in_channels * s.taps();
+  if (IsWinograd(algorithm)) return WinogradWeightSize(s, TileOf(algorithm));
+  if (algorithm == ConvAlgorithm::kPhases) return PackedPhasesSize<T>(s);
+  if (algorithm == ConvAlgorithm::kTransposed)
+    return s.group * PackedGemmBSize<T>(k, s.out_channels);
+  return s.group * s.out_channels * k;
+}
+
+template <class T>
 std::shared_ptr<Buffer> PackConvWeights(const ConvShape& s, ConvAlgorithm algorithm, bool adjoint,
                                         const T* w) {
   const int64_t k = s.in_channels * s.taps(), size = s.out_channels * k;
-  const int m = TileOf(algorithm);
   const bool transposed = algorithm == ConvAlgorithm::kTransposed;
-  const int64_t count = IsWinograd(algorithm) ? WinogradWeightSize(s, m)
-                        : transposed          ? s.group * PackedGemmBSize<T>(k, s.out_channels)
-                                              : s.group * size;
-  const auto buffer = Buffer::Allocate(static_cast<size_t>(count) * sizeof(T));
+  const auto buffer =
+      Buffer::Allocate(static_cast<size_t>(PackedConvSize<T>(s, algorithm)) * sizeof(T));
   T* packed = reinterpret_cast<T*>(buffer->data());
+  if (algorithm == ConvAlgorithm::kPhases) {
+    PackPhases(s, w, packed);
+    return buffer;
+  }
   if constexpr (sizeof(T) == sizeof(float)) {
     if (algorithm == ConvAlgorithm::kDirect) DirectWeights(s, adjoint, w, packed);
-    if (IsWinograd(algorithm)) WinogradWeights(s, m, adjoint, w, packed);
+    if (IsWinograd(algorithm)) WinogradWeights(s, TileOf(algorithm), adjoint, w, packed);
     if (algorithm == ConvAlgorithm::kDirect || IsWinograd(algorithm)) return buffer;
   }
   if (algorithm == ConvAlgorithm::kDisjoint) {
@@ -278,6 +289,7 @@ void ConvWeightGradient(const ConvShape& s, ConvChoice choice, const T* x, const
 
 #define TK_CONV(T)                                                                           \
   template class PackedConvWeights<T>;                                                       \
+  template int64_t PackedConvSize<T>(const ConvShape&, ConvAlgorithm);                       \
   template std::shared_ptr<Buffer> PackConvWeights<T>(const ConvShape&, ConvAlgorithm, bool, \
                                                       const T*);                             \
   template void RunConv<T>(const ConvShape&, ConvAlgorithm, const T*, const T*, const T*,    \

@@ -30,8 +30,9 @@ enum class ConvAlgorithm {
   kWinograd4,
   kDisjoint,    // Of an input gradient: taps as far apart as the stride, none meets another.
   kTransposed,  // 1 x 1: positions are the rows of the product, channels its columns.
+  kPhases,      // Of an input gradient with a stride: a convolution for each residue.
 };
-constexpr int kConvAlgorithms = 8;
+constexpr int kConvAlgorithms = 9;
 enum class ConvPass { kForward, kInputGradient, kWeightGradient };
 
 // What a node's attribute "algorithm" asks for; tests set it, files never have it. "plain" is what
@@ -41,8 +42,8 @@ ConvChoice ParseConvChoice(const Attributes& attributes);
 
 // The algorithm for a pass; an input gradient is asked for by its adjoint shape. conv_choice.cc
 ConvAlgorithm ChooseConv(const ConvShape& shape, ConvPass pass, DType dtype, ConvChoice choice);
-// Whether an input gradient takes kDisjoint.
-bool ChooseDisjoint(const ConvShape& shape, ConvChoice choice);
+// The algorithm of an input gradient without an adjoint shape: kDisjoint, kPhases or kIm2Col.
+ConvAlgorithm ChooseInputGradient(const ConvShape& shape, ConvChoice choice);
 const char* ConvAlgorithmName(ConvAlgorithm algorithm);
 std::string DescribeConvInputGradient(const ConvShape& shape, DType dtype, ConvChoice choice);
 
@@ -79,10 +80,22 @@ void ConvWeightGradient(const ConvShape& shape, ConvChoice choice, const T* x, c
 template <class T>
 std::shared_ptr<Buffer> PackConvWeights(const ConvShape& s, ConvAlgorithm algorithm, bool adjoint,
                                         const T* w);
+// Elements that it takes.
+template <class T>
+int64_t PackedConvSize(const ConvShape& s, ConvAlgorithm algorithm);
 // `packed`: from PackConvWeights; `w` may stand in for it with the plain algorithms, else be null.
 template <class T>
 void RunConv(const ConvShape& s, ConvAlgorithm algorithm, const T* x, const T* w, const T* packed,
              const ConvEpilogue<T>& epilogue, T* y);
+
+// kPhases; conv_input_phases.cc. `s`: the convolution whose input gradient it is.
+bool PhasesApply(const ConvShape& s);
+template <class T>
+int64_t PackedPhasesSize(const ConvShape& s);
+template <class T>
+void PackPhases(const ConvShape& s, const T* w, T* packed);
+template <class T>
+void InputGradientPhases(const ConvShape& s, const T* dy, const T* packed, const T* bias, T* dx);
 
 // With weights of one call.
 template <class T>

@@ -135,9 +135,9 @@ ConvChoice ParseConvChoice(const Attributes& attributes) {
 }
 
 const char* ConvAlgorithmName(ConvAlgorithm algorithm) {
-  constexpr const char* kNames[kConvAlgorithms] = {"pointwise", "depthwise", "im2col",
-                                                   "direct",    "winograd2", "winograd4",
-                                                   "disjoint",  "transposed"};
+  constexpr const char* kNames[kConvAlgorithms] = {"pointwise", "depthwise",  "im2col",
+                                                   "direct",    "winograd2",  "winograd4",
+                                                   "disjoint",  "transposed", "phases"};
   return kNames[static_cast<int>(algorithm)];
 }
 
@@ -172,13 +172,19 @@ ConvAlgorithm ChooseConv(const ConvShape& s, ConvPass pass, DType dtype, ConvCho
 }
 
 // Every element of dx is under one tap of one position.
-bool ChooseDisjoint(const ConvShape& s, ConvChoice choice) {
+static bool IsDisjoint(const ConvShape& s) {
   const Window& w = s.window;
   for (int d = 0; d < w.rank; ++d)
     if (w.kernel[d] != w.stride[d] || w.dilation[d] != 1 || w.pad_begin[d] != 0 ||
         w.in[d] != w.out[d] * w.stride[d])
       return false;
-  return w.rank <= 2 && s.out_count() > 0 && choice != ConvChoice::kPlain && !OptimisationOff();
+  return w.rank <= 2 && s.out_count() > 0;
+}
+
+ConvAlgorithm ChooseInputGradient(const ConvShape& s, ConvChoice choice) {
+  if (choice == ConvChoice::kPlain || OptimisationOff()) return ConvAlgorithm::kIm2Col;
+  if (IsDisjoint(s)) return ConvAlgorithm::kDisjoint;
+  return PhasesApply(s) ? ConvAlgorithm::kPhases : ConvAlgorithm::kIm2Col;
 }
 
 }  // namespace toolkit

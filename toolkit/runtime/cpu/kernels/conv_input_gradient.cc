@@ -179,7 +179,7 @@ void InputGradientAdjoint(const ConvShape& adjoint, ConvChoice choice, const T* 
 std::string DescribeConvInputGradient(const ConvShape& s, DType dtype, ConvChoice choice) {
   ConvShape adjoint;
   if (s.out_count() == 0 || !AdjointShape(s, &adjoint))
-    return ChooseDisjoint(s, choice) ? ConvAlgorithmName(ConvAlgorithm::kDisjoint) : "gemm";
+    return ConvAlgorithmName(ChooseInputGradient(s, choice));
   return ConvAlgorithmName(ChooseConv(adjoint, ConvPass::kInputGradient, dtype, choice));
 }
 
@@ -190,13 +190,12 @@ void ConvInputGradient(const ConvShape& s, ConvChoice choice, const T* dy, const
   ConvShape adjoint;
   if (s.out_count() > 0 && AdjointShape(s, &adjoint))
     return InputGradientAdjoint(adjoint, choice, dy, w, cache, bias, dx);
-  if (ChooseDisjoint(s, choice)) {
-    const auto buffer = cache ? nullptr : PackConvWeights(s, ConvAlgorithm::kDisjoint, true, w);
-    const T* packed = cache ? cache->Get(s, ConvAlgorithm::kDisjoint)
-                            : reinterpret_cast<const T*>(buffer->data());
-    return InputGradientDisjoint(s, dy, packed, bias, dx);
-  }
-  InputGradientGemm(s, dy, w, bias, dx);
+  const ConvAlgorithm algorithm = ChooseInputGradient(s, choice);
+  if (algorithm == ConvAlgorithm::kIm2Col) return InputGradientGemm(s, dy, w, bias, dx);
+  const auto buffer = cache ? nullptr : PackConvWeights(s, algorithm, true, w);
+  const T* packed = cache ? cache->Get(s, algorithm) : reinterpret_cast<const T*>(buffer->data());
+  if (algorithm == ConvAlgorithm::kDisjoint) return InputGradientDisjoint(s, dy, packed, bias, dx);
+  InputGradientPhases(s, dy, packed, bias, dx);
 }
 
 #define TK_CONV(T)                                                                     \
