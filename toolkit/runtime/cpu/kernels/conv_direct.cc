@@ -1,16 +1,17 @@
-// Images are copied with their padding written out, a plane for each residue of the stride. In such
-// a plane, output position (i, j) is element i * pitch + j, and a tap is a constant distance: so a
-// row of im2col's matrix exists already, with the columns between two output rows as waste. The
-// micro-kernel reads it in place.
+// The rows under a chunk of output rows are copied with their padding written out, a plane for each
+// residue of the stride. In such a plane, output position (i, j) is element i * pitch + j, and a
+// tap is a constant distance: so a row of im2col's matrix exists already, with the columns between
+// two output rows as waste. The micro-kernel reads it in place. Each thread has its own copy: on
+// cores that share no cache, writing what another has read costs more than copying it twice.
 #include "kernels/conv_direct.h"
 
 #include <algorithm>
-#include <memory>
 #include <vector>
 
 #include "core/gemm.h"
 #include "core/thread_pool.h"
 #include "kernels/conv_tiles.h"
+#include "kernels/float_space.h"
 #include "kernels/window.h"
 
 namespace toolkit {
@@ -31,47 +32,29 @@ Axis AxisOf(const Window& w, int d) {
 }
 
 struct Plan {
-  explicit Plan(const ConvShape& shape)
+  Plan(const ConvShape& shape, int64_t threads)
       : s(shape),
         layout(shape),
         y(AxisOf(s.window, 0)),
         x(AxisOf(s.window, 1)),
         simd(ConvSimd()),
-        panels(s.out_channels, simd.max_rows),
-        image(s.group * s.in_channels * layout.channel + 2 * simd.lanes),
-        chunk_rows(std::clamp<int64_t>(kChunk / layout.pitch, 1, std::max<int64_t>(1, y.out))),
-        chunks(CeilDiv(y.out, chunk_rows)) {
+        panels(s.out_channels, simd.max_rows) {
+    const int64_t fitting =
+        std::clamp<int64_t>(kChunk / layout.pitch, 1, std::max<int64_t>(1, y.out));
+    chunks = std::min(y.out, RoundUp(CeilDiv(y.out, fitting), threads));
+    chunk_rows = CeilDiv(y.out, chunks);
+    chunks = CeilDiv(y.out, chunk_rows);
+    rows = chunk_rows + (y.kernel - 1) * y.dilation / y.stride;
+    channel = layout.phases[0] * layout.phases[1] * rows * layout.pitch;
     MakeOffsets();
-    MakeLoads();
   }
 
-  const ConvShape& s;
-  DirectLayout layout;
-  Axis y, x;
-  const ConvRows& simd;
-  Panels panels;
-  int64_t image;
-  int64_t chunk_rows, chunks;
-  std::vector<int32_t> offsets;  // Of each (channel, tap).
-  std::vector<RowCopy> loads;    // Rows of one channel.
-
- private:
-  void MakeOffsets() {
-    const int64_t plane = layout.rows * layout.pitch;
-    for (int64_t c = 0; c < s.in_channels; ++c)
-      for (int64_t i = 0; i < y.kernel; ++i)
-        for (int64_t j = 0; j < x.kernel; ++j) {
-          const int64_t dy = i * y.dilation, dx = j * x.dilation;
-          const int64_t phase = dy % y.stride * layout.phases[1] + dx % x.stride;
-          offsets.push_back(static_cast<int32_t>(c * layout.channel + phase * plane +
-                                                 dy / y.stride * layout.pitch + dx / x.stride));
-        }
-  }
-
-  void MakeLoads() {
+  // The rows of one channel of x under chunk `chunk`.
+  void Loads(int64_t chunk, std::vector<RowCopy>* loads) const {
+    loads->clear();
     for (int64_t py = 0; py < layout.phases[0]; ++py)
-      for (int64_t row = 0; row < layout.rows; ++row) {
-        const int64_t at = row * y.stride + py - y.pad;
+      for (int64_t row = 0; row < rows; ++row) {
+        const int64_t at = (chunk * chunk_rows + row) * y.stride + py - y.pad;
         if (at < 0 || at >= y.in) continue;
         for (int64_t px = 0; px < layout.phases[1]; ++px) {
           const int64_t skip = std::max<int64_t>(0, CeilDiv(x.pad - px, x.stride));
@@ -80,60 +63,87 @@ struct Plan {
           const int64_t n = std::min(CeilDiv(x.in - first, x.stride), used - skip);
           if (n <= 0) continue;
           const int64_t plane = py * layout.phases[1] + px;
-          loads.push_back(
-              {at * x.in + first, (plane * layout.rows + row) * layout.pitch + skip, n});
+          loads->push_back({at * x.in + first, (plane * rows + row) * layout.pitch + skip, n});
         }
       }
   }
+
+  const ConvShape& s;
+  DirectLayout layout;
+  Axis y, x;
+  const ConvRows& simd;
+  Panels panels;
+  int64_t chunk_rows, chunks;
+  int64_t rows, channel;         // Of a plane under a chunk; elements of a channel there.
+  std::vector<int32_t> offsets;  // Of each (channel, tap).
+
+ private:
+  void MakeOffsets() {
+    const int64_t plane = rows * layout.pitch;
+    for (int64_t c = 0; c < s.in_channels; ++c)
+      for (int64_t i = 0; i < y.kernel; ++i)
+        for (int64_t j = 0; j < x.kernel; ++j) {
+          const int64_t dy = i * y.dilation, dx = j * x.dilation;
+          const int64_t phase = dy % y.stride * layout.phases[1] + dx % x.stride;
+          offsets.push_back(static_cast<int32_t>(c * channel + phase * plane +
+                                                 dy / y.stride * layout.pitch + dx / x.stride));
+        }
+  }
 };
 
-// Channels [c0, c1) of an image.
-void Load(const Plan& p, const float* x, int64_t c0, int64_t c1, float* out) {
-  std::fill(out + c0 * p.layout.channel, out + c1 * p.layout.channel, 0.0f);
-  for (int64_t c = c0; c < c1; ++c)
-    p.simd.load(p.loads.data(), static_cast<int64_t>(p.loads.size()), p.x.stride,
-                x + c * p.s.in_count(), 0, out + c * p.layout.channel);
-}
-
-// Panels [r0, r1) of one group's output channels over a chunk of rows of one image.
+// Panels of one group's output channels over a chunk of rows of one image.
 class ChunkWork {
  public:
   explicit ChunkWork(const Plan& plan)
       : p_(plan),
         ld_(RoundUp(plan.chunk_rows * plan.layout.pitch, plan.simd.lanes)),
-        sums_(Buffer::Allocate(static_cast<size_t>(plan.simd.max_rows * ld_) * sizeof(float))) {}
+        sums_(plan.simd.max_rows * ld_),
+        padded_(plan.s.in_channels * plan.channel + 2 * plan.simd.lanes) {}
 
-  void Run(int64_t g, int64_t chunk, int64_t r0, int64_t r1, const float* padded,
-           const float* packed, const ConvEpilogue<float>& epilogue, int64_t image, float* y) {
+  // Panels [r0, r1) of group `i` of all images.
+  void Run(int64_t i, int64_t chunk, int64_t r0, int64_t r1, const float* x, const float* packed,
+           const ConvEpilogue<float>& epilogue, float* y) {
+    Load(i, chunk, x);
     const int64_t row0 = chunk * p_.chunk_rows, rows = std::min(p_.chunk_rows, p_.y.out - row0);
     const int64_t k = p_.s.in_channels * p_.s.taps(), pitch = p_.layout.pitch;
     const int64_t lanes = p_.simd.lanes, columns = RoundUp((rows - 1) * pitch + p_.x.out, lanes);
-    const float* x = padded + g * p_.s.in_channels * p_.layout.channel + row0 * pitch;
-    float* sums = reinterpret_cast<float*>(sums_->data());
+    const int64_t o = p_.s.out_channels, first = i % p_.s.group * o;
     stores_.clear();
-    for (int64_t i = 0; i < rows; ++i)
-      stores_.push_back({i * pitch, (row0 + i) * p_.x.out, p_.x.out});
+    for (int64_t r = 0; r < rows; ++r)
+      stores_.push_back({r * pitch, (row0 + r) * p_.x.out, p_.x.out});
     for (int64_t r = r0; r < r1; ++r) {
       const int64_t m0 = p_.panels.begin(r), height = p_.panels.begin(r + 1) - m0;
-      const float* a = packed + (g * p_.s.out_channels + m0) * k;
+      const float* a = packed + (first + m0) * k;
       for (int64_t k0 = 0; k0 < k; k0 += kDepth)
         for (int64_t j = 0; j < columns; j += 2 * lanes)
           p_.simd.direct[columns - j > lanes][height](std::min(kDepth, k - k0), a + k0 * height,
-                                                      p_.offsets.data() + k0, x + j, k0 > 0,
-                                                      sums + j, ld_);
-      for (int64_t i = 0; i < height; ++i) {
-        const int64_t channel = g * p_.s.out_channels + m0 + i;
-        StoreChannel(stores_.data(), rows, sums + i * ld_, epilogue, channel,
-                     (image * p_.s.group * p_.s.out_channels + channel) * p_.s.out_count(), y);
-      }
+                                                      p_.offsets.data() + k0, padded_.data() + j,
+                                                      k0 > 0, sums_.data() + j, ld_);
+      for (int64_t c = 0; c < height; ++c)
+        StoreChannel(stores_.data(), rows, sums_.data() + c * ld_, epilogue, first + m0 + c,
+                     (i * o + m0 + c) * p_.s.out_count(), y);
     }
   }
 
  private:
+  void Load(int64_t i, int64_t chunk, const float* x) {
+    if (i == image_ && chunk == chunk_) return;
+    image_ = i, chunk_ = chunk;
+    p_.Loads(chunk, &loads_);
+    const int64_t channels = p_.s.in_channels;
+    x += i * channels * p_.s.in_count();
+    std::fill(padded_.data(), padded_.data() + channels * p_.channel, 0.0f);
+    for (int64_t c = 0; c < channels; ++c)
+      p_.simd.load(loads_.data(), static_cast<int64_t>(loads_.size()), p_.x.stride,
+                   x + c * p_.s.in_count(), c + 1 < channels ? p_.s.in_count() : 0,
+                   padded_.data() + c * p_.channel);
+  }
+
   const Plan& p_;
   int64_t ld_;
-  std::shared_ptr<Buffer> sums_;
-  std::vector<RowCopy> stores_;
+  FloatSpace sums_, padded_;
+  int64_t image_ = -1, chunk_ = -1;  // What `padded_` holds.
+  std::vector<RowCopy> loads_, stores_;
 };
 
 }  // namespace
@@ -177,49 +187,26 @@ void DirectWeights(const ConvShape& s, bool adjoint, const float* w, float* pack
 
 void DirectForward(const ConvShape& s, const float* x, const float* packed,
                    const ConvEpilogue<float>& epilogue, float* y) {
-  const Plan p(s);
-  const int64_t in_image = s.group * s.in_channels * s.in_count();
-  const int64_t channels = s.group * s.in_channels;
   ThreadPool& pool = ThreadPool::Global();
-  const int64_t work =
-      s.batch * s.group * s.out_channels * s.in_channels * s.taps() * s.out_count();
+  const int64_t images = s.batch * s.group;
+  const int64_t work = images * s.out_channels * s.in_channels * s.taps() * s.out_count();
   const int64_t threads = work <= kSmallWork ? 1 : pool.num_threads();
-  const auto allocate = [&](int64_t images) {
-    return Buffer::Allocate(static_cast<size_t>(images * p.image) * sizeof(float));
-  };
-  if (threads == 1 || s.batch >= 2 * threads) {
-    const auto images = [&](int64_t begin, int64_t end) {
-      const auto buffer = allocate(1);
-      float* padded = reinterpret_cast<float*>(buffer->data());
-      ChunkWork chunk(p);
-      for (int64_t n = begin; n < end; ++n) {
-        Load(p, x + n * in_image, 0, channels, padded);
-        for (int64_t i = 0; i < s.group * p.chunks; ++i)
-          chunk.Run(i / p.chunks, i % p.chunks, 0, p.panels.count, padded, packed, epilogue, n, y);
-      }
-    };
-    if (threads == 1) return images(0, s.batch);
-    return pool.ParallelFor(s.batch, 1, images);
-  }
-  const auto buffer = allocate(s.batch);
-  float* padded = reinterpret_cast<float*>(buffer->data());
-  pool.ParallelFor(s.batch * channels, 1 + 4096 / p.layout.channel,
-                   [&](int64_t begin, int64_t end) {
-                     for (int64_t i = begin; i < end; ++i)
-                       Load(p, x + i / channels * in_image, i % channels, i % channels + 1,
-                            padded + i / channels * p.image);
-                   });
-  // Output channels are split too where rows are too few for the threads.
-  const int64_t tasks = s.batch * s.group * p.chunks;
-  const int64_t parts = std::clamp<int64_t>(CeilDiv(4 * threads, tasks), 1, p.panels.count);
-  pool.ParallelFor(tasks * parts, 1, [&](int64_t begin, int64_t end) {
+  const Plan p(s, images % threads == 0 ? 1 : threads);
+  // Output channels are split too where the threads cannot share out chunks evenly.
+  const int64_t tasks = images * p.chunks;
+  const int64_t parts = tasks % threads == 0 || tasks > 8 * threads
+                            ? 1
+                            : std::clamp<int64_t>(CeilDiv(4 * threads, tasks), 1, p.panels.count);
+  const auto run = [&](int64_t begin, int64_t end) {
     ChunkWork chunk(p);
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t part = i % parts, task = i / parts, n = task / (s.group * p.chunks);
-      chunk.Run(task / p.chunks % s.group, task % p.chunks, p.panels.count * part / parts,
-                p.panels.count * (part + 1) / parts, padded + n * p.image, packed, epilogue, n, y);
+      const int64_t part = i % parts, task = i / parts;
+      chunk.Run(task / p.chunks, task % p.chunks, p.panels.count * part / parts,
+                p.panels.count * (part + 1) / parts, x, packed, epilogue, y);
     }
-  });
+  };
+  if (threads == 1) return run(0, tasks * parts);
+  pool.ParallelFor(tasks * parts, 1, run);
 }
 
 }  // namespace toolkit

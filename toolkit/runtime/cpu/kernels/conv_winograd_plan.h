@@ -1,11 +1,10 @@
 // How a Winograd convolution is laid out: what its ways of running share.
 #pragma once
 
-#include <memory>
-
 #include "core/gemm.h"
 #include "kernels/conv_algorithms.h"
 #include "kernels/conv_tiles.h"
+#include "kernels/float_space.h"
 #include "simd/gemm.h"
 #include "simd/winograd.h"
 
@@ -13,13 +12,6 @@ namespace toolkit {
 
 constexpr int64_t kWinogradSkew = 16;  // Keeps the points' streams out of one set of L1.
 constexpr int64_t kPlanesAhead = 2;    // Planes between a prefetch and its use.
-
-struct FloatSpace {
-  explicit FloatSpace(int64_t count)
-      : buffer(Buffer::Allocate(static_cast<size_t>(count) * sizeof(float))) {}
-  float* data() const { return reinterpret_cast<float*>(buffer->data()); }
-  std::shared_ptr<Buffer> buffer;
-};
 
 struct WinogradPlan {
   WinogradPlan(const ConvShape& shape, int m)
