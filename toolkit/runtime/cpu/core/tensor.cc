@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/strings.h"
+#include "core/thread_pool.h"
 
 namespace toolkit {
 
@@ -87,7 +88,9 @@ void UseHugePages(void* p, size_t bytes) {
 #endif
 }
 
-// Freed blocks are kept by size so that repeated runs do not pay mmap and page faults.
+// Freed blocks are kept by size so that repeated runs do not pay mmap and page faults. A thread
+// gets back what it gave, if it can: that lies in its core's cache, and what lies in another's is
+// slow to write.
 class BlockCache {
  public:
   static constexpr size_t kAlign = 64;
@@ -98,10 +101,8 @@ class BlockCache {
       std::lock_guard<std::mutex> lock(mutex_);
       auto it = free_.find(bytes);
       if (it != free_.end() && !it->second.empty()) {
-        void* p = it->second.back();
-        it->second.pop_back();
         held_ -= bytes;
-        return p;
+        return TakeFrom(&it->second);
       }
     }
     void* p = nullptr;
@@ -118,7 +119,7 @@ class BlockCache {
     {
       std::lock_guard<std::mutex> lock(mutex_);
       if (held_ + bytes <= kLimit) {
-        free_[bytes].push_back(p);
+        free_[bytes].push_back({p, ThreadPool::thread()});
         held_ += bytes;
         return;
       }
@@ -129,14 +130,33 @@ class BlockCache {
   void Clear() {
     std::lock_guard<std::mutex> lock(mutex_);
     for (auto& entry : free_)
-      for (void* p : entry.second) std::free(p);
+      for (const Block& block : entry.second) std::free(block.data);
     free_.clear();
     held_ = 0;
   }
 
  private:
+  struct Block {
+    void* data;
+    int thread;  // That gave it.
+  };
+
+  static void* TakeFrom(std::vector<Block>* blocks) {
+    const size_t last = blocks->size() - 1;
+    size_t at = last;
+    for (size_t i = 0; i <= last && i < kSearched; ++i)
+      if ((*blocks)[last - i].thread == ThreadPool::thread()) {
+        at = last - i;
+        break;
+      }
+    void* p = (*blocks)[at].data;
+    blocks->erase(blocks->begin() + static_cast<ptrdiff_t>(at));
+    return p;
+  }
+
+  static constexpr size_t kSearched = 64;
   std::mutex mutex_;
-  std::unordered_map<size_t, std::vector<void*>> free_;
+  std::unordered_map<size_t, std::vector<Block>> free_;
   size_t held_ = 0;
 };
 

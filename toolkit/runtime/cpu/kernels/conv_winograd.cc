@@ -1,6 +1,8 @@
 // One matrix product a point of the transform: tiles are its rows and output channels its columns,
 // so that no vector is left half empty, and the transformed weights, which fit no cache, are read
-// in order, once for each block of tiles.
+// in order, once for each block of tiles. Threads share no workspace: on cores without a common
+// cache, writing what another has read costs more than doing the work of both. Each has blocks of
+// its own or, of too few tiles, a share of the output channels over transforms of its own.
 #include "kernels/conv_winograd.h"
 
 #include <algorithm>
@@ -16,26 +18,32 @@ constexpr int64_t kWeightDepth = 16;      // Channels of weights transformed at 
 constexpr int64_t kOnceBytes = 16 << 20;  // Beyond it transformed weights leave L3.
 constexpr int64_t kDepth = 512;           // Channels of a product whose panels stay in L1 and L2.
 
-// Transformed weights of a group: [point][panel of nr output channels][input channel][nr].
+// Transformed weights of a group: [panel of nr output channels][point][input channel][nr].
 struct WeightLayout {
   explicit WeightLayout(const WinogradPlan& p)
       : panels(CeilDiv(p.s.out_channels, p.nr)),
-        columns(panels * p.nr),
-        step(columns * p.s.in_channels + kWinogradSkew),
-        group(p.points * step) {}
-  int64_t panels, columns, step, group;
+        step(p.nr * p.s.in_channels + kWinogradSkew),
+        panel(p.points * step),
+        group(panels * panel) {}
+  int64_t panels, step, panel, group;
 };
 
 // Tiles of a block: their transforms stay in L2, or weigh as much as the weights that they share.
-// Several blocks are a number that threads can share out.
+// Several blocks are a number that threads can share out. A thread with kFewTiles or more has
+// enough work under each weight to read all of them itself.
 int64_t BlockTiles(const WinogradPlan& p) {
-  constexpr int64_t kBytes = 1 << 19, kShares = 4;
+  constexpr int64_t kBytes = 1 << 19, kShares = 4, kFewTiles = 14;
+  const int64_t threads = ThreadPool::Global().num_threads(), tiles = p.in.count();
   const int64_t channels = p.s.in_channels + p.s.out_channels;
   const int64_t tile = p.points * channels * 4;
   const int64_t weights = p.points * p.s.in_channels * p.s.out_channels * 4;
   const int64_t limit = std::max<int64_t>(p.gemm.mr, std::max(kBytes, weights) / tile);
-  const int64_t blocks = CeilDiv(p.in.count(), limit);
-  return CeilDiv(p.in.count(), blocks == 1 ? 1 : RoundUp(blocks, kShares));
+  int64_t blocks = CeilDiv(tiles, limit);
+  if (blocks > 1)
+    blocks = RoundUp(blocks, std::max(kShares, threads));
+  else if (tiles >= kFewTiles * threads && p.s.group % threads != 0)
+    blocks = threads;
+  return CeilDiv(tiles, blocks);
 }
 
 // taps[(k * 9 + tap) * lanes + l] of output channels [o, o + rows) and input channels [k0, k0 +
@@ -89,50 +97,38 @@ class BlockWork {
         lanes_.push_back(*in_.offsets(std::min(rows_.begin(r) + i, rows_.begin(r + 1) - 1)));
   }
 
-  void Run(const float* x, const float* weights, int64_t first, const ConvEpilogue<float>& epilogue,
-           float* y) {
-    ThreadPool& pool = ThreadPool::Global();
-    TransformAll(x);
-    const int64_t m_step = tiles_ * w_.columns + kWinogradSkew;
-    const FloatSpace m(p_.points * m_step);
-    const int64_t parts = std::clamp<int64_t>(4 * pool.num_threads() / p_.points, 1, w_.panels);
-    pool.ParallelFor(p_.points * parts, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t point = i / parts, part = i % parts;
-        for (int64_t j = w_.panels * part / parts; j < w_.panels * (part + 1) / parts; ++j)
-          Multiply(point, weights + point * w_.step + j * p_.nr * p_.s.in_channels,
-                   m.data() + point * m_step + j * p_.nr, w_.columns);
-      }
-    });
-    pool.ParallelFor(CeilDiv(p_.s.out_channels, p_.lanes), 1, [&](int64_t begin, int64_t end) {
-      for (int64_t o = begin * p_.lanes; o < std::min(end * p_.lanes, p_.s.out_channels);
-           o += p_.lanes)
-        Finish(m.data() + o, w_.columns, m_step, o, first, epilogue, y);
+  // v = B^T x B of all channels: points x [panel of tiles][channel][ld].
+  void Transform(const float* x) {
+    constexpr int64_t kChannels = 8;
+    ThreadPool::Global().ParallelFor(p_.s.in_channels, kChannels, [&](int64_t begin, int64_t end) {
+      TransformChannels(x, begin, end);
     });
   }
 
-  // With weights of this call alone: a panel of output channels at a time, transformed, used and
-  // never written to memory.
-  void RunOnce(const float* x, bool adjoint, const float* w, int64_t first,
-               const ConvEpilogue<float>& epilogue, float* y) {
-    TransformAll(x);
-    const int64_t step = p_.nr * p_.s.in_channels + kWinogradSkew;
-    const int64_t m_step = tiles_ * p_.nr + kWinogradSkew;
+  // Panels [begin, end) of output channels.
+  void Run(int64_t begin, int64_t end, const float* weights, int64_t first,
+           const ConvEpilogue<float>& epilogue, float* y) const {
+    const FloatSpace m(p_.points * PanelStep());
+    for (int64_t j = begin; j < end; ++j)
+      RunPanel(j, weights + j * w_.panel, m.data(), first, epilogue, y);
+  }
+
+  // With weights of this call alone: a panel's are transformed, used and never written to memory.
+  void RunOnce(bool adjoint, const float* w, int64_t first, const ConvEpilogue<float>& epilogue,
+               float* y) const {
     ThreadPool::Global().ParallelFor(w_.panels, 1, [&](int64_t begin, int64_t end) {
-      const FloatSpace panel(p_.points * step), m(p_.points * m_step);
+      const FloatSpace panel(w_.panel), m(p_.points * PanelStep());
       for (int64_t j = begin; j < end; ++j) {
-        TransformPanel(p_, adjoint, w, j, 0, p_.s.in_channels, panel.data(), step);
-        for (int64_t point = 0; point < p_.points; ++point)
-          Multiply(point, panel.data() + point * step, m.data() + point * m_step, p_.nr);
-        for (int64_t i = 0; i < p_.nr && j * p_.nr + i < p_.s.out_channels; i += p_.lanes)
-          Finish(m.data() + i, p_.nr, m_step, j * p_.nr + i, first, epilogue, y);
+        TransformPanel(p_, adjoint, w, j, 0, p_.s.in_channels, panel.data(), w_.step);
+        RunPanel(j, panel.data(), m.data(), first, epilogue, y);
       }
     });
   }
 
  private:
-  // v = B^T x B of channels [c0, c1): points x [panel of tiles][channel][ld].
-  void Transform(const float* x, int64_t c0, int64_t c1) {
+  int64_t PanelStep() const { return tiles_ * p_.nr + kWinogradSkew; }
+
+  void TransformChannels(const float* x, int64_t c0, int64_t c1) {
     std::vector<float> scratch(in_.size(), 0.0f);
     for (int64_t c = c0; c < c1; ++c) {
       ConvSimd().load(in_.rows(), in_.row_count(), 1, x + c * p_.s.in_count(),
@@ -144,38 +140,42 @@ class BlockWork {
     }
   }
 
-  void TransformAll(const float* x) {
-    constexpr int64_t kChannels = 8;
-    ThreadPool::Global().ParallelFor(p_.s.in_channels, kChannels,
-                                     [&](int64_t begin, int64_t end) { Transform(x, begin, end); });
+  // The products of panel j at every point, then its share of y. `m`: their space.
+  void RunPanel(int64_t j, const float* panel, float* m, int64_t first,
+                const ConvEpilogue<float>& epilogue, float* y) const {
+    for (int64_t point = 0; point < p_.points; ++point)
+      Multiply(point, panel + point * w_.step, m + point * PanelStep());
+    for (int64_t i = 0; i < p_.nr && j * p_.nr + i < p_.s.out_channels; i += p_.lanes)
+      Finish(m + i, j * p_.nr + i, first, epilogue, y);
   }
 
-  // m (tiles, nr), rows `ld` apart, of a point and one panel of its weights.
-  void Multiply(int64_t point, const float* weights, float* m, int64_t ld) const {
-    const int64_t channels = p_.s.in_channels;
+  // m (tiles, nr) of a point and one panel of its weights.
+  void Multiply(int64_t point, const float* weights, float* m) const {
+    const int64_t channels = p_.s.in_channels, nr = p_.nr;
     const float* v = v_.data() + point * v_step_;
     for (int64_t k0 = 0; k0 < channels; k0 += kDepth) {
       const int64_t depth = std::min(kDepth, channels - k0);
-      const float* panel = weights + k0 * p_.nr;
+      const float* panel = weights + k0 * nr;
       // What comes next, a share with each product of this panel.
-      const char* next = reinterpret_cast<const char*>(panel + depth * p_.nr);
-      const int64_t share = p_.nr * 4 / rows_.count;
+      const char* next = reinterpret_cast<const char*>(panel + depth * nr);
+      const int64_t share = nr * 4 / rows_.count;
       for (int64_t r = 0; r < rows_.count; ++r)
         p_.gemm.ukernel[0][0][rows_.begin(r + 1) - rows_.begin(r)](
-            depth, v + r * v_panel_ + k0 * ld_, ld_, panel, p_.nr, m + rows_.begin(r) * ld, ld,
-            p_.nr, {1.0f, k0 > 0 ? 1.0f : 0.0f, nullptr, nullptr, next + r * depth * share, share});
+            depth, v + r * v_panel_ + k0 * ld_, ld_, panel, nr, m + rows_.begin(r) * nr, nr, nr,
+            {1.0f, k0 > 0 ? 1.0f : 0.0f, nullptr, nullptr, next + r * depth * share, share});
     }
   }
 
   // y = A^T m A of a vector of output channels from o on; m: where they begin.
-  void Finish(const float* m, int64_t ld, int64_t step, int64_t o, int64_t first,
-              const ConvEpilogue<float>& epilogue, float* y) const {
+  void Finish(const float* m, int64_t o, int64_t first, const ConvEpilogue<float>& epilogue,
+              float* y) const {
     const int64_t size = out_.size();
     std::vector<int32_t> planes(p_.lanes);
     for (int64_t l = 0; l < p_.lanes; ++l) planes[l] = static_cast<int32_t>(l * size);
     std::vector<float> scratch(p_.lanes * size);
     for (int64_t t = 0; t < tiles_; ++t)
-      p_.f.output(m + t * ld, step, planes.data(), out_.pitch(), scratch.data() + *out_.offsets(t));
+      p_.f.output(m + t * p_.nr, PanelStep(), planes.data(), out_.pitch(),
+                  scratch.data() + *out_.offsets(t));
     for (int64_t l = 0; l < std::min(p_.lanes, p_.s.out_channels - o); ++l) {
       const int64_t channel = first + o + l;
       StoreChannel(out_.rows(), out_.row_count(), scratch.data() + l * size, epilogue, channel,
@@ -208,7 +208,7 @@ void WinogradWeights(const ConvShape& s, int m, bool adjoint, const float* w, fl
       const int64_t panel = task / parts % to.panels, g = task / parts / to.panels;
       const int64_t k0 = task % parts * kWeightDepth;
       TransformPanel(p, adjoint, w + g * s.out_channels * k * 9, panel, k0,
-                     std::min(k0 + kWeightDepth, k), packed + g * to.group + panel * p.nr * k,
+                     std::min(k0 + kWeightDepth, k), packed + g * to.group + panel * to.panel,
                      to.step);
     }
   });
@@ -217,20 +217,26 @@ void WinogradWeights(const ConvShape& s, int m, bool adjoint, const float* w, fl
 void WinogradForward(const ConvShape& s, int m, const float* x, const float* packed,
                      const ConvEpilogue<float>& epilogue, float* y) {
   const WinogradPlan p(s, m);
+  const WeightLayout layout(p);
   const int64_t tiles = p.in.count(), size = BlockTiles(p), blocks = CeilDiv(tiles, size);
   ThreadPool& pool = ThreadPool::Global();
-  const auto run = [&](int64_t begin, int64_t end) {
-    BlockWork work(p, std::min(size, tiles));
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t g = i / blocks, t0 = i % blocks * size;
-      work.Set(t0, std::min(size, tiles - t0));
-      work.Run(x + g * s.in_channels * s.in_count(), packed + g * WeightLayout(p).group,
-               g * s.out_channels, epilogue, y);
-    }
+  const auto run = [&](BlockWork* work, int64_t i, int64_t begin, int64_t end) {
+    const int64_t g = i / blocks, t0 = i % blocks * size;
+    work->Set(t0, std::min(size, tiles - t0));
+    work->Transform(x + g * s.in_channels * s.in_count());
+    work->Run(begin, end, packed + g * layout.group, g * s.out_channels, epilogue, y);
   };
-  // Enough blocks: each thread carries its own through, else all share each.
-  if (s.group * blocks < 2 * pool.num_threads()) return run(0, s.group * blocks);
-  pool.ParallelFor(s.group * blocks, 1, run);
+  if (s.group * blocks >= pool.num_threads())
+    return pool.ParallelFor(s.group * blocks, 1, [&](int64_t begin, int64_t end) {
+      BlockWork work(p, size);
+      for (int64_t i = begin; i < end; ++i) run(&work, i, 0, layout.panels);
+    });
+  for (int64_t i = 0; i < s.group * blocks; ++i)
+    pool.ParallelFor(layout.panels, CeilDiv(layout.panels, pool.num_threads()),
+                     [&](int64_t begin, int64_t end) {
+                       BlockWork work(p, size);
+                       run(&work, i, begin, end);
+                     });
 }
 
 bool WinogradOnce(const ConvShape& s, int m) {
@@ -243,9 +249,11 @@ void WinogradForwardOnce(const ConvShape& s, int m, bool adjoint, const float* x
   const WinogradPlan p(s, m);
   BlockWork work(p, p.in.count());
   work.Set(0, p.in.count());
-  for (int64_t g = 0; g < s.group; ++g)
-    work.RunOnce(x + g * s.in_channels * s.in_count(), adjoint,
-                 w + g * s.out_channels * s.in_channels * 9, g * s.out_channels, epilogue, y);
+  for (int64_t g = 0; g < s.group; ++g) {
+    work.Transform(x + g * s.in_channels * s.in_count());
+    work.RunOnce(adjoint, w + g * s.out_channels * s.in_channels * 9, g * s.out_channels, epilogue,
+                 y);
+  }
 }
 
 }  // namespace toolkit
