@@ -212,28 +212,45 @@ int64_t RowBlock(const GemmArgs<T>& g, int64_t panels) {
   return g.packed_b && !g.packed_a && bytes <= kRowBytes && panels <= kMaxRowBlock ? panels : 1;
 }
 
-// The threads' workspace and the tiles that they take in turn.
+// Tiles of C in the order in which threads take them: a thread has neighbours.
+struct Tiles {
+  int64_t m, n;
+  bool rows_first;  // A thread has all columns of some rows; else all rows of some columns.
+};
+
+// Splitting the rows of a packed B's product reads B once for each thread, but leaves the rows of A
+// and C, which are most often images or words, to the thread that has them; kFewRows or more are
+// enough work under each weight. Else N is split first (a tile of more rows reuses its B), then M
+// when B needs no packing or N is too narrow.
+template <class T>
+Tiles ChooseTiles(const Plan<T>& plan, int64_t threads) {
+  constexpr int64_t kFewRows = 28;
+  const GemmArgs<T>& g = plan.args;
+  const int64_t n = CeilDiv(plan.n_panels, plan.kernels.nc / plan.kernels.nr);
+  if (threads == 1) return {1, n, false};
+  if (g.packed_b && g.m >= kFewRows * threads)
+    return {threads, std::max(n, std::min<int64_t>(plan.n_panels, 4)), true};
+  // Splitting N reads A again for each tile, splitting M packs B for all: whichever moves less.
+  const bool split_m =
+      !g.packed_b && g.m * (2 * threads - 1) > 2 * g.n && plan.rows.count >= 4 * threads;
+  Tiles tiles = {1, n, false};
+  if (!g.a_source && !split_m)
+    tiles.n = std::max(n, std::min(plan.n_panels, (plan.direct_b ? 4 : 2) * threads));
+  const int64_t wanted = (plan.direct_b ? 8 : 2) * threads;
+  if (tiles.n < wanted) tiles.m = std::min(plan.rows.count, CeilDiv(wanted, tiles.n));
+  return tiles;
+}
+
+// The tiles that the threads share out, each with its workspace.
 template <class T>
 void RunTiles(const Plan<T>& plan) {
   const GemmArgs<T>& g = plan.args;
   const GemmKernels<T>& kernels = plan.kernels;
-  const int64_t panels_per_nc = kernels.nc / kernels.nr;
   ThreadPool& pool = ThreadPool::Global();
   const bool small = g.m * g.n * std::max<int64_t>(g.k, 1) <= kSmallWork;
   const int64_t threads = small ? 1 : pool.num_threads();
-
-  // Tiles: at most nc columns; a few for each thread, split along N first (a tile of more rows
-  // reuses its B), then along M when B needs no packing or N is too narrow.
-  int64_t n_tiles = CeilDiv(plan.n_panels, panels_per_nc);
-  // Splitting N reads A again for each tile, splitting M packs B for all: whichever moves less.
-  const bool split_m =
-      !g.packed_b && g.m * (2 * threads - 1) > 2 * g.n && plan.rows.count >= 4 * threads;
-  if (threads > 1 && !g.a_source && !split_m)
-    n_tiles = std::max(n_tiles, std::min(plan.n_panels, 2 * threads));
-  int64_t m_tiles = 1;
-  if (n_tiles < 2 * threads && threads > 1)
-    m_tiles = std::min(plan.rows.count, CeilDiv(2 * threads, n_tiles));
-  if (m_tiles > 1 && !g.packed_b && !plan.direct_b) {
+  const Tiles tiles = ChooseTiles(plan, threads);
+  if (tiles.m > 1 && !g.packed_b && !plan.direct_b) {
     const auto size = static_cast<size_t>(plan.n_panels * kernels.nr * g.k);
     const std::shared_ptr<Buffer> packed = Buffer::Allocate(size * sizeof(T));
     GemmArgs<T> shared = g;
@@ -242,31 +259,28 @@ void RunTiles(const Plan<T>& plan) {
     return RunTiles(Plan<T>{shared, kernels, plan.rows, plan.n_panels, false, plan.pack_a,
                             RowBlock(shared, plan.rows.count)});
   }
-  const int64_t tiles = n_tiles * m_tiles;
   const int64_t kc = std::min<int64_t>(kernels.kc, g.k);
-  const int64_t b_columns = g.packed_b ? 0 : CeilDiv(plan.n_panels, n_tiles) * kernels.nr;
+  const int64_t b_columns = g.packed_b ? 0 : CeilDiv(plan.n_panels, tiles.n) * kernels.nr;
   const int64_t b_count = RoundUp(b_columns * kc, 16);
   const int64_t a_count =
       plan.pack_a || g.a_source ? RoundUp(plan.row_block * kernels.mr * kc, 16) : 0;
-  std::shared_ptr<Buffer> space;
-  if (a_count + b_count > 0)
-    space = Buffer::Allocate(static_cast<size_t>((a_count + b_count) * pool.num_threads()) *
-                             sizeof(T));
   const auto work = [&](int64_t begin, int64_t end) {
-    T* b_space = space ? reinterpret_cast<T*>(space->data()) +
-                             ThreadPool::thread() * (a_count + b_count)
-                       : nullptr;
+    std::shared_ptr<Buffer> space;
+    if (a_count + b_count > 0)
+      space = Buffer::Allocate(static_cast<size_t>(a_count + b_count) * sizeof(T));
+    T* b_space = space ? reinterpret_cast<T*>(space->data()) : nullptr;
     for (int64_t t = begin; t < end; ++t) {
-      const int64_t tn = t / m_tiles, tm = t % m_tiles;
-      RunTile(plan, plan.rows.count * tm / m_tiles, plan.rows.count * (tm + 1) / m_tiles,
-              plan.n_panels * tn / n_tiles, plan.n_panels * (tn + 1) / n_tiles, b_space,
+      const int64_t tn = tiles.rows_first ? t % tiles.n : t / tiles.m;
+      const int64_t tm = tiles.rows_first ? t / tiles.n : t % tiles.m;
+      RunTile(plan, plan.rows.count * tm / tiles.m, plan.rows.count * (tm + 1) / tiles.m,
+              plan.n_panels * tn / tiles.n, plan.n_panels * (tn + 1) / tiles.n, b_space,
               b_space + b_count);
     }
   };
   if (threads == 1)
-    work(0, tiles);
+    work(0, tiles.m * tiles.n);
   else
-    pool.ParallelFor(tiles, 1, work);
+    pool.ParallelFor(tiles.m * tiles.n, 1, work);
 }
 
 template <class T>

@@ -8,7 +8,6 @@
 // read K and V as they lie, and many keys are then split over tasks, to be merged in order.
 #include "kernels/attention.h"
 
-#include <atomic>
 #include <cmath>
 #include <cstring>
 
@@ -369,11 +368,10 @@ class AttentionKernel : public Kernel {
   static void Compute(KernelContext& c, const Call<T>& call, const Cut& cut) {
     const AttentionShape& s = call.shape;
     const Space<T> space(s, cut);
-    const int64_t workers = Workers(c.pool(), cut.tasks());
-    T* memory = c.Scratch<T>(workers * space.size);
+    T* memory = c.Scratch<T>(c.pool().num_threads() * space.size);
     const int64_t part = cut.rows * (s.v_head + 2);
     T* parts = cut.key_cuts > 1 ? c.Scratch<T>(cut.tasks() * part) : nullptr;
-    ForTasks(c.pool(), cut.tasks(), workers, [&](int64_t index, int64_t worker) {
+    ForTasks(c.pool(), cut.tasks(), [&](int64_t index, int64_t worker) {
       const Task task(s, cut, index);
       TaskRunner<T> runner(call, task, space, memory + worker * space.size);
       runner.Run();

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <limits>
 
 #include "core/kernel.h"
@@ -146,16 +145,11 @@ int64_t PanelSize(int64_t k, int64_t n) {
   return k * RoundUp(n, GemmKernelsOf<T>().nr);
 }
 
-// Calls fn(task, worker) for each task; a worker's number is below Workers(pool, tasks).
-inline int64_t Workers(const ThreadPool& pool, int64_t tasks) {
-  return std::max<int64_t>(1, std::min<int64_t>(pool.num_threads(), tasks));
-}
+// Calls fn(task, worker) for each task; a worker's number is below the pool's threads.
 template <class Fn>
-void ForTasks(ThreadPool& pool, int64_t tasks, int64_t workers, Fn fn) {
-  std::atomic<int64_t> next{0};
-  pool.ParallelFor(workers, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t w = begin; w < end; ++w)
-      for (int64_t t; (t = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) fn(t, w);
+void ForTasks(ThreadPool& pool, int64_t tasks, Fn fn) {
+  pool.ParallelFor(tasks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) fn(t, ThreadPool::thread());
   });
 }
 

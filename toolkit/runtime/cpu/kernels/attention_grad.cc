@@ -265,12 +265,12 @@ class AttentionGradKernel : public Kernel {
     const int64_t most = std::max<int64_t>(1, s.rows / (2 * RowBlock<T>()));
     const int64_t parts = std::min(CeilDiv(kWantedTasks, heads), most);
     const Space<T> space(s);
-    const int64_t tasks = heads * parts, workers = Workers(c.pool(), tasks);
+    const int64_t tasks = heads * parts, workers = c.pool().num_threads();
     const int64_t sums = s.keys * (s.head + s.v_head);
     T* memory = c.Scratch<T>(workers * space.size);
     // With one part a worker's sums are written as soon as they are complete.
     T* totals = c.Scratch<T>((parts > 1 ? tasks : workers) * sums);
-    ForTasks(c.pool(), tasks, workers, [&](int64_t task, int64_t worker) {
+    ForTasks(c.pool(), tasks, [&](int64_t task, int64_t worker) {
       const int64_t head = task / parts, part = task % parts;
       T* total = totals + (parts > 1 ? task : worker) * sums;
       const int64_t b = head / s.kv_heads, h = head % s.kv_heads;
