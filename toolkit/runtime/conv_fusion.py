@@ -5,7 +5,6 @@ The graph of a session is the runtime's own: these nodes never reach a file.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,16 +56,9 @@ class FuseConvPass(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, changed)
 
 
-def fuse_convolutions(model: ir.Model) -> ir.Model:
-    """Runs `FuseConvPass` in place, unless TOOLKIT_OPT=0 asks for every operator on its own."""
-    if os.environ.get("TOOLKIT_OPT") != "0":
-        FuseConvPass()(model)
-    return model
-
-
 def _fuse(graph: ir.Graph, conv: ir.Node) -> bool:
     changed = False
-    while (after := _only_reader(conv)) is not None and (
+    while (after := only_reader(conv)) is not None and (
         _fold_batch_norm(graph, conv, after) or _fold_bias(graph, conv, after)
     ):
         changed = True
@@ -74,7 +66,7 @@ def _fuse(graph: ir.Graph, conv: ir.Node) -> bool:
     if after is not None and (residual := _residual(conv, after)) is not None:
         operands = [*conv.inputs, *[None] * (3 - len(conv.inputs)), residual]
         fused = _replace(graph, conv, after, operands, {})
-        after = _only_reader(fused)
+        after = only_reader(fused)
     if after is not None and (activation := _activation(after)) is not None:
         fused = _replace(graph, fused, after, fused.inputs, activation)
     elif (product := _swish(fused)) is not None:
@@ -87,7 +79,7 @@ def _fuse(graph: ir.Graph, conv: ir.Node) -> bool:
     return changed or fused is not conv
 
 
-def _only_reader(node: ir.Node) -> ir.Node | None:
+def only_reader(node: ir.Node) -> ir.Node | None:
     """The node that alone reads the only output, if it is one of the same graph."""
     y = node.outputs[0]
     uses = list(y.uses())
@@ -96,14 +88,15 @@ def _only_reader(node: ir.Node) -> ir.Node | None:
     return uses[0].node
 
 
-def _constant(value: ir.Value | None) -> Array | None:
+def constant(value: ir.Value | None) -> Array | None:
     """The numbers of an initializer, unless it may be fed."""
     if value is None or value.is_graph_input():
         return None
     return constant_of(value)
 
 
-def _input(node: ir.Node, index: int) -> ir.Value | None:
+def operand(node: ir.Node, index: int) -> ir.Value | None:
+    """An input, None where it is absent."""
     return node.inputs[index] if index < len(node.inputs) else None
 
 
@@ -144,9 +137,9 @@ def _fold_batch_norm(graph: ir.Graph, conv: ir.Node, after: ir.Node) -> bool:
         return False
     if any(v.uses() or v.is_graph_output() for v in after.outputs[1:]):
         return False
-    w, given = _constant(conv.inputs[1]), _input(conv, 2)
-    scale, bias, mean, var = (_constant(v) for v in after.inputs[1:])
-    b = _constant(given)
+    w, given = constant(conv.inputs[1]), operand(conv, 2)
+    scale, bias, mean, var = (constant(v) for v in after.inputs[1:])
+    b = constant(given)
     if w is None or scale is None or bias is None or mean is None or var is None:
         return False
     if w.dtype not in (np.float32, np.float64) or (given is not None and b is None):
@@ -173,9 +166,9 @@ def _other(after: ir.Node, value: ir.Value) -> ir.Value | None:
 
 def _fold_bias(graph: ir.Graph, conv: ir.Node, after: ir.Node) -> bool:
     other = _other(after, conv.outputs[0])
-    c, w = _constant(other), _constant(conv.inputs[1])
-    given = _input(conv, 2)
-    b = _constant(given)
+    c, w = constant(other), constant(conv.inputs[1])
+    given = operand(conv, 2)
+    b = constant(given)
     if c is None or w is None or (given is not None and b is None) or c.dtype != w.dtype:
         return False
     if w.dtype not in (np.float32, np.float64) or c.ndim > w.ndim or c.ndim < w.ndim - 1:
@@ -216,8 +209,8 @@ def _activation(after: ir.Node) -> dict[str, ir.Attr] | None:
     if after.op_type == "Clip":
         bounds = []
         for index, missing in ((1, -np.inf), (2, np.inf)):
-            value = _input(after, index)
-            number = _constant(value)
+            value = operand(after, index)
+            number = constant(value)
             if value is not None and (number is None or number.size != 1):
                 return None
             bounds.append(missing if number is None else float(number.reshape(())))
@@ -242,7 +235,7 @@ def _swish(conv: ir.Node) -> tuple[ir.Node, ir.Node] | None:
         return None
     sigmoid = next((n for n in nodes if n.op_type == "Sigmoid" and not n.domain), None)
     multiply = next((n for n in nodes if n.op_type == "Mul" and not n.domain), None)
-    if sigmoid is None or multiply is None or _only_reader(sigmoid) is not multiply:
+    if sigmoid is None or multiply is None or only_reader(sigmoid) is not multiply:
         return None
     return sigmoid, multiply
 

@@ -21,7 +21,7 @@ from toolkit.graph import map_types
 from toolkit.graph.io import load_model
 from toolkit.graph.passes import optimize
 from toolkit.runtime import _core
-from toolkit.runtime.conv_fusion import fuse_convolutions
+from toolkit.runtime.conv_chains import fuse_convolutions
 from toolkit.runtime.lowering import CompiledProgram, lower
 from toolkit.runtime.values import (
     maps_to_native,

@@ -237,7 +237,10 @@ Tiles ChooseTiles(const Plan<T>& plan, int64_t threads) {
   if (!g.a_source && !split_m)
     tiles.n = std::max(n, std::min(plan.n_panels, (plan.direct_b ? 4 : 2) * threads));
   const int64_t wanted = (plan.direct_b ? 8 : 2) * threads;
-  if (tiles.n < wanted) tiles.m = std::min(plan.rows.count, CeilDiv(wanted, tiles.n));
+  if (tiles.n >= wanted) return tiles;
+  tiles.m = CeilDiv(wanted, tiles.n);
+  if (tiles.n % threads != 0) tiles.m = RoundUp(tiles.m, threads);
+  tiles.m = std::min(plan.rows.count, tiles.m);
   return tiles;
 }
 

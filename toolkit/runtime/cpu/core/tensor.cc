@@ -9,10 +9,10 @@
 #include <cstdlib>
 #include <mutex>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "core/strings.h"
-#include "core/thread_pool.h"
 
 namespace toolkit {
 
@@ -88,9 +88,7 @@ void UseHugePages(void* p, size_t bytes) {
 #endif
 }
 
-// Freed blocks are kept by size so that repeated runs do not pay mmap and page faults. A thread
-// gets back what it gave, if it can: that lies in its core's cache, and what lies in another's is
-// slow to write.
+// Freed blocks are kept by size so that repeated runs do not pay mmap and page faults.
 class BlockCache {
  public:
   static constexpr size_t kAlign = 64;
@@ -101,8 +99,10 @@ class BlockCache {
       std::lock_guard<std::mutex> lock(mutex_);
       auto it = free_.find(bytes);
       if (it != free_.end() && !it->second.empty()) {
+        void* p = it->second.back();
+        it->second.pop_back();
         held_ -= bytes;
-        return TakeFrom(&it->second);
+        return p;
       }
     }
     void* p = nullptr;
@@ -119,7 +119,7 @@ class BlockCache {
     {
       std::lock_guard<std::mutex> lock(mutex_);
       if (held_ + bytes <= kLimit) {
-        free_[bytes].push_back({p, ThreadPool::thread()});
+        free_[bytes].push_back(p);
         held_ += bytes;
         return;
       }
@@ -130,39 +130,69 @@ class BlockCache {
   void Clear() {
     std::lock_guard<std::mutex> lock(mutex_);
     for (auto& entry : free_)
-      for (const Block& block : entry.second) std::free(block.data);
+      for (void* p : entry.second) std::free(p);
     free_.clear();
     held_ = 0;
   }
 
  private:
-  struct Block {
-    void* data;
-    int thread;  // That gave it.
-  };
-
-  static void* TakeFrom(std::vector<Block>* blocks) {
-    const size_t last = blocks->size() - 1;
-    size_t at = last;
-    for (size_t i = 0; i <= last && i < kSearched; ++i)
-      if ((*blocks)[last - i].thread == ThreadPool::thread()) {
-        at = last - i;
-        break;
-      }
-    void* p = (*blocks)[at].data;
-    blocks->erase(blocks->begin() + static_cast<ptrdiff_t>(at));
-    return p;
-  }
-
-  static constexpr size_t kSearched = 64;
   std::mutex mutex_;
-  std::unordered_map<size_t, std::vector<Block>> free_;
+  std::unordered_map<size_t, std::vector<void*>> free_;
   size_t held_ = 0;
 };
 
 BlockCache& Blocks() {
   static BlockCache* cache = new BlockCache;  // Outlives every tensor that Python still holds.
   return *cache;
+}
+
+// The workspaces that a thread gave last, for it alone: no lock, and what lies in the cache of its
+// core. Memory that another core has in its cache is slow to write.
+class OwnBlocks {
+ public:
+  ~OwnBlocks() {
+    Clear();
+    gone = true;
+  }
+  static thread_local bool gone;  // What a thread frees after its end goes to all.
+
+  void* Take(size_t bytes) {
+    for (Block& block : blocks_)
+      if (block.data && block.bytes == bytes) return std::exchange(block.data, nullptr);
+    return Blocks().Take(bytes);
+  }
+
+  void Give(void* p, size_t bytes) {
+    if (bytes > kMostBytes) return Blocks().Give(p, bytes);
+    Block& block = blocks_[next_++ % kCount];
+    if (block.data) Blocks().Give(block.data, block.bytes);
+    block = {p, bytes};
+  }
+
+  void Clear() {
+    for (Block& block : blocks_)
+      if (void* p = std::exchange(block.data, nullptr)) Blocks().Give(p, block.bytes);
+  }
+
+ private:
+  struct Block {
+    void* data = nullptr;
+    size_t bytes = 0;
+  };
+  static constexpr size_t kCount = 16, kMostBytes = size_t{4} << 20;
+  Block blocks_[kCount];
+  size_t next_ = 0;
+};
+
+thread_local bool OwnBlocks::gone = false;
+thread_local OwnBlocks own_blocks;
+
+void* TakeBlock(size_t bytes) {
+  return OwnBlocks::gone ? Blocks().Take(bytes) : own_blocks.Take(bytes);
+}
+
+void GiveBlock(void* p, size_t bytes) {
+  OwnBlocks::gone ? Blocks().Give(p, bytes) : own_blocks.Give(p, bytes);
 }
 
 // Rounding to 1/8 of the power of two lets near sizes share blocks.
@@ -176,7 +206,7 @@ size_t RoundUp(size_t bytes) {
 
 std::shared_ptr<Buffer> Buffer::Allocate(size_t bytes) {
   const size_t rounded = RoundUp(bytes ? bytes : 1);
-  void* p = Blocks().Take(rounded);
+  void* p = TakeBlock(rounded);
   return std::shared_ptr<Buffer>(new Buffer(p, rounded, nullptr));
 }
 
@@ -186,6 +216,7 @@ std::shared_ptr<Buffer> Buffer::Borrow(void* data, size_t bytes, std::function<v
 }
 
 void Buffer::Trim() {
+  if (!OwnBlocks::gone) own_blocks.Clear();
   Blocks().Clear();
 #ifdef __GLIBC__
   malloc_trim(0);
@@ -209,7 +240,7 @@ Buffer::~Buffer() {
   if (release_)
     release_();
   else
-    Blocks().Give(data_, bytes_);
+    GiveBlock(data_, bytes_);
 }
 
 size_t CheckedBytes(DType dtype, const Shape& shape) {

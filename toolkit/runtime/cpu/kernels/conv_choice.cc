@@ -81,7 +81,7 @@ struct Cost {
     const bool short_rows = static_cast<double>(s.window.out[s.window.rank - 1]) < lanes;
     const double columns = s.batch > 1 ? p : Whole(p);  // Several images share vectors.
     return std::max(FirstRead(o * k * 4), images * 1.1 * Products(o, k, columns)) +
-           images * k * p / lanes * (short_rows ? 4 : 3);
+           images * k * p / lanes * (short_rows ? 4 : 3) * (strided() ? 3 : 1);
   }
 
   double Transposed() const {
@@ -98,8 +98,8 @@ struct Cost {
     const double columns = Whole(rows * static_cast<double>(layout.pitch));
     const double load = c * static_cast<double>(layout.channel) / lanes * 4;
     const double spill = k > 1500 ? 1.05 : 1.0;  // Panels of A leave L1.
-    return 1500 + FirstRead(o * k * 4) +
-           images * (800 + Products(o, k, columns) * spill + load + o * columns / lanes * 3);
+    return 1500 + std::max(FirstRead(o * k * 4), images * Products(o, k, columns) * spill) +
+           images * (800 + load + o * columns / lanes * 3);
   }
 
   // Weights are read once for each block of tiles, under the products; but for a forward pass they
@@ -115,6 +115,8 @@ struct Cost {
     return 1500 + std::max(Products(tiles, c * points, Whole(o)), reads) +
            tiles / lanes * (c * in + o * out) + once;
   }
+
+  bool strided() const { return s.window.stride[s.window.rank - 1] > 1; }
 
   const ConvShape& s;
   double lanes, o, c, images;
