@@ -190,7 +190,7 @@ def test_threads_do_not_change_a_bit(case, batch):
     try:
         for algorithm in ALGORITHMS:
             results = set()
-            for threads in (1, 2, 3):
+            for threads in (1, 2, 3, 4):
                 _core.set_num_threads(threads)
                 arrays = three(*values, attributes, algorithm)
                 results.add(b"".join(a.tobytes() for a in arrays))
