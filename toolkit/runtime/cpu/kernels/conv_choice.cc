@@ -49,8 +49,12 @@ bool TransposedPays(const ConvShape& s) {
   return s.batch == 1 && waste && positions >= 4 && s.in_channels >= 64 && s.out_channels >= 64;
 }
 
+bool IsDepthwise(const ConvShape& s) {
+  return s.in_channels == 1 && s.group > 1 && s.out_channels <= 4;
+}
+
+// One product an image and group.
 ConvAlgorithm Plain(const ConvShape& s) {
-  if (s.in_channels == 1 && s.group > 1 && s.out_channels <= 4) return ConvAlgorithm::kDepthwise;
   return IsUnit(s.window) ? ConvAlgorithm::kPointwise : ConvAlgorithm::kIm2Col;
 }
 
@@ -142,15 +146,17 @@ const char* ConvAlgorithmName(ConvAlgorithm algorithm) {
 }
 
 ConvAlgorithm ChooseConv(const ConvShape& s, ConvPass pass, DType dtype, ConvChoice choice) {
-  const ConvAlgorithm plain = Plain(s);
-  if (dtype != DType::kFloat || choice == ConvChoice::kPlain) return plain;
+  if (choice == ConvChoice::kPlain) return Plain(s);
+  const bool off = choice == ConvChoice::kAuto && OptimisationOff();
+  const ConvAlgorithm plain = IsDepthwise(s) && !off ? ConvAlgorithm::kDepthwise : Plain(s);
+  if (dtype != DType::kFloat || off) return plain;
   const bool winograd = WinogradApplies(s), gradient = pass == ConvPass::kWeightGradient;
   const bool direct = !gradient && DirectApplies(s);
   if (choice == ConvChoice::kWinograd2) return winograd ? ConvAlgorithm::kWinograd2 : plain;
   if (choice == ConvChoice::kWinograd4) return winograd ? ConvAlgorithm::kWinograd4 : plain;
   if (choice == ConvChoice::kDirect) return direct ? ConvAlgorithm::kDirect : plain;
   if (choice == ConvChoice::kTransposed) return gradient ? plain : ConvAlgorithm::kTransposed;
-  if (OptimisationOff() || plain == ConvAlgorithm::kDepthwise) return plain;
+  if (plain == ConvAlgorithm::kDepthwise) return plain;
   const bool transposed = !gradient && TransposedPays(s);
   if (plain == ConvAlgorithm::kPointwise) return transposed ? ConvAlgorithm::kTransposed : plain;
 
