@@ -8,7 +8,7 @@ convolutions in `test_conv_algorithms.py`.
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -316,3 +316,30 @@ def test_recurrences_and_gradients(case):
     row = ROWS[f"toolkit.grad.{op_type}Grad"]
     for gradient in recurrent.grad_calls(d, op_type, lambda *_: [sample]):
         check(row, gradient)
+
+
+@settings(max_examples=30)
+@given(
+    st.sampled_from(["Conv", "ConvTranspose"]),
+    st.tuples(st.sampled_from([1, 8, 64]), st.sampled_from([1, 8, 64])),
+    st.tuples(st.integers(1, 6), st.integers(1, 3)),
+    st.sampled_from(["NOTSET", "SAME_UPPER", "VALID"]),
+    st.lists(st.tuples(st.integers(1, 4), st.integers(6, 40)), min_size=2, max_size=4),
+)
+@example("ConvTranspose", (64, 64), (6, 2), "NOTSET", [(1, 1), (4, 40), (1, 3)])
+def test_one_session_of_many_sizes(op_type, channels, how, auto_pad, sizes):
+    """Weights packed for one size serve another, which other algorithms may run."""
+    k, stride = how
+    rng = np.random.default_rng(0)
+    w = rng.standard_normal((*channels, k, k)).astype(np.float32)
+    attributes = {"strides": [stride] * 2, "auto_pad": auto_pad}
+    node = helper.make_node(op_type, ["x", "w"], ["y"], **attributes)
+    inner = channels[0 if op_type == "ConvTranspose" else 1]
+    model = model_of([node], {"x": np.zeros((1, inner, 6, 6), np.float32)}, {"w": w})
+    for i in (0, 2, 3):
+        model.graph.input[0].type.tensor_type.shape.dim[i].dim_param = f"d{i}"
+    session = InferenceSession(model)
+    for batch, side in sizes:
+        x = rng.standard_normal((batch, inner, side, side)).astype(np.float32)
+        want = run(op_type, [x.astype(np.float64), w.astype(np.float64)], attributes)[0]
+        assert error(session.run(None, {"x": x})[0], want.astype(np.float32)) <= BOUND

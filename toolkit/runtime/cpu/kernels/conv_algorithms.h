@@ -2,8 +2,10 @@
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <string>
 
 #include "core/kernel.h"
 #include "kernels/conv_epilogue.h"
@@ -61,6 +63,8 @@ class PackedConvWeights {
   bool adjoint_;
   std::once_flag once_[kConvAlgorithms];
   std::shared_ptr<Buffer> packed_[kConvAlgorithms];
+  std::mutex mutex_;                                       // Guards what follows.
+  std::map<std::string, std::shared_ptr<Buffer>> phases_;  // By layout.
   std::atomic<size_t> bytes_{0};
 };
 
@@ -92,6 +96,10 @@ void RunConv(const ConvShape& s, ConvAlgorithm algorithm, const T* x, const T* w
 bool PhasesApply(const ConvShape& s);
 template <class T>
 int64_t PackedPhasesSize(const ConvShape& s);
+// What the packed weights depend on besides the weights: sizes of images choose each phase's
+// algorithm, and with auto_pad its taps.
+template <class T>
+std::string PhasesLayout(const ConvShape& s);
 template <class T>
 void PackPhases(const ConvShape& s, const T* w, T* packed);
 template <class T>
