@@ -35,11 +35,22 @@ enum class ConvAlgorithm {
   kPhases,      // Of an input gradient with a stride: a convolution for each residue.
 };
 constexpr int kConvAlgorithms = 9;
-enum class ConvPass { kForward, kInputGradient, kWeightGradient };
+// kForward: with packed weights; kForwardOnce: with weights of one call.
+enum class ConvPass { kForward, kForwardOnce, kInputGradient, kWeightGradient };
 
-// What a node's attribute "algorithm" asks for; tests set it, files never have it. "plain" is what
-// TOOLKIT_OPT=0 runs; one that cannot do a shape falls back to it.
-enum class ConvChoice { kAuto, kPlain, kDirect, kWinograd2, kWinograd4, kTransposed };
+// What a node's attribute "algorithm" asks for; sessions that measure and tests set it, files never
+// have it. "plain" is what TOOLKIT_OPT=0 runs; one that cannot do a shape falls back to it. kModel:
+// never measured, for a convolution inside another.
+enum class ConvChoice {
+  kAuto,
+  kMeasured,
+  kModel,
+  kPlain,
+  kDirect,
+  kWinograd2,
+  kWinograd4,
+  kTransposed
+};
 ConvChoice ParseConvChoice(const Attributes& attributes);
 
 // The algorithm for a pass; an input gradient is asked for by its adjoint shape. conv_choice.cc

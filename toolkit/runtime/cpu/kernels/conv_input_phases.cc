@@ -107,7 +107,7 @@ class Phases {
     }
     if (phase.shape.taps() > 0) {
       phase.algorithm =
-          ChooseConv(phase.shape, ConvPass::kInputGradient, DTypeOf<T>::kValue, ConvChoice::kAuto);
+          ChooseConv(phase.shape, ConvPass::kInputGradient, DTypeOf<T>::kValue, ConvChoice::kModel);
       weights_ += RoundUp(PackedConvSize<T>(phase.shape, phase.algorithm), 16);
     }
     phases_.push_back(phase);
