@@ -85,7 +85,8 @@ void ForEachRow(const Window& w, int64_t row_begin, int64_t row_end, Fn&& fn) {
 // One tap, stride 1, no padding.
 inline bool IsUnit(const Window& w) {
   for (int d = 0; d < w.rank; ++d)
-    if (w.kernel[d] != 1 || w.stride[d] != 1 || w.pad_begin[d] != 0 || w.pad_end[d] != 0)
+    if (w.kernel[d] != 1 || w.stride[d] != 1 || w.pad_begin[d] != 0 || w.pad_end[d] != 0 ||
+        w.in[d] != w.out[d])
       return false;
   return true;
 }
