@@ -36,8 +36,9 @@ bench: setup
 mutation: setup
 	$(BIN)/python -m tests.mutation
 
-# Kernels and malformed calls on cores built with the sanitizers, in build/undefined, build/address.
-sanitize: sanitize-undefined sanitize-address
+# Kernels and malformed calls on cores built with the sanitizers, in build/undefined, build/address,
+# and many threads at once on build/thread. CMAKE_CXX_COMPILER_LAUNCHER=ccache helps.
+sanitize: sanitize-undefined sanitize-address sanitize-thread
 
 sanitize-%: setup
 	PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S . -B build/$* -G Ninja \

@@ -61,7 +61,7 @@ def test_results_do_not_depend_on_threads(op):
     for dtype in op.dtypes:
         for sample in op.big(op.draw(dtype, "big")):
             results = []
-            for threads in (1, 2, 3):
+            for threads in (1, 2, 3, 4):
                 _core.set_num_threads(threads)
                 results.append(opcheck.run(op, sample))
             for other in results[1:]:

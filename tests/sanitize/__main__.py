@@ -12,13 +12,23 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-TESTS = ("tests/test_ops.py", "tests/test_fuzz.py", "tests/runtime")
+EVERYTHING = ("tests/test_ops.py", "tests/test_fuzz.py", "tests/runtime")
+# Every kernel's parallel loop, whole networks, and what many threads do at once.
+PARALLEL = (
+    "tests/test_ops.py::test_results_do_not_depend_on_threads",
+    "tests/runtime/test_threads.py",
+    "tests/runtime/test_concurrency.py",
+    "tests/runtime/test_control_flow.py",
+    "tests/runtime/test_session.py",
+    "tests/runtime/test_profile.py",
+)
+TESTS = {"address": EVERYTHING, "undefined": EVERYTHING, "thread": PARALLEL}
 LIBRARIES = {"address": "libasan.so", "undefined": "libubsan.so", "thread": "libtsan.so"}
 OPTIONS = {
     "address": "detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=700:"
     "verify_asan_link_order=0:alloc_dealloc_mismatch=0",  # For new.cc, which allocates by malloc.
     "undefined": "print_stacktrace=1",
-    "thread": "halt_on_error=0",
+    "thread": f"halt_on_error=0:suppressions={Path(__file__).parent / 'thread.supp'}",
 }
 VARIABLES = {"address": "ASAN_OPTIONS", "undefined": "UBSAN_OPTIONS", "thread": "TSAN_OPTIONS"}
 FOUND = ("runtime error", "ERROR: ", "CHECK failed", "WARNING: ThreadSanitizer")
@@ -47,7 +57,7 @@ def main(kind: str, build: str, *tests: str) -> int:
     }
     if kind != "undefined":  # Shadow memory is address space; the sanitizer has a limit of its own.
         environment["TOOLKIT_FUZZ_MEMORY"] = "0"
-    chosen = [*(tests or TESTS), *LEFT_OUT.get(kind, [])]
+    chosen = [*(tests or TESTS[kind]), *LEFT_OUT.get(kind, [])]
     command = [sys.executable, "-m", "pytest", "-n", "2", *chosen]
     status = subprocess.run(command, cwd=ROOT, env=environment).returncode
     lines = [line for path in reports.iterdir() for line in path.read_text().splitlines()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from toolkit.runtime import python_kernels
@@ -45,3 +46,7 @@ def __getattr__(name: str) -> Any:
 
 
 python_kernels.register()
+if os.environ.get("TOOLKIT_AUTOTUNE") == "1":
+    from toolkit.runtime import autotune
+
+    autotune.enable()

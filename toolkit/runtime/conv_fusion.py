@@ -56,6 +56,14 @@ class FuseConvPass(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, changed)
 
 
+def measure_convolutions(model: ir.Model) -> None:
+    """Lets the first run of every convolution time its algorithms (`runtime.autotune`)."""
+    for graph in (model.graph, *model.graph.subgraphs()):
+        for node in graph:
+            if (node.domain, node.op_type) in (("", "Conv"), (DOMAIN, "FusedConv")):
+                node.attributes["algorithm"] = ir.AttrString("algorithm", "measured")
+
+
 def _fuse(graph: ir.Graph, conv: ir.Node) -> bool:
     changed = False
     while (after := only_reader(conv)) is not None and (

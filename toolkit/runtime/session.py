@@ -20,8 +20,9 @@ from toolkit.errors import DTypeError, InvalidArgumentError, ShapeError, Toolkit
 from toolkit.graph import map_types
 from toolkit.graph.io import load_model
 from toolkit.graph.passes import optimize
-from toolkit.runtime import _core
+from toolkit.runtime import _core, autotune
 from toolkit.runtime.conv_chains import fuse_convolutions
+from toolkit.runtime.conv_fusion import measure_convolutions
 from toolkit.runtime.lowering import CompiledProgram, lower
 from toolkit.runtime.values import (
     maps_to_native,
@@ -63,6 +64,7 @@ class SessionOptions:
     execution_mode: int = 0
     log_severity_level: int = 2
     logid: str = ""
+    autotune: bool = False  # Not onnxruntime's: see `toolkit.runtime.autotune`.
     _config: dict[str, str] = field(default_factory=dict)
 
     def add_session_config_entry(self, key: str, value: str) -> None:
@@ -206,6 +208,9 @@ class InferenceSession:
         if self._options.graph_optimization_level:
             optimize(self._model)
             fuse_convolutions(self._model)
+        if self._options.autotune:
+            autotune.prepare()
+            measure_convolutions(self._model)
         graph = self._model.graph
         self._outputs = {v.name or "": v for v in graph.outputs}
         self._output_names = [v.name or "" for v in graph.outputs]  # A file may name one twice.
@@ -327,6 +332,8 @@ class InferenceSession:
         results = self._compile(names, outputs).run([feed[n] for n in names])
         if not self._ran:
             self._ran = True
+            if self._options.autotune:
+                autotune.save()
             _warn_of_shapes([self._outputs[n] for n in outputs], results)
         return results
 

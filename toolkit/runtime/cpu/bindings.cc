@@ -1,6 +1,7 @@
 // The native core as Python sees it. Only this and bindings_call.cc know Python.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/map.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
@@ -12,6 +13,7 @@
 #include "core/peak.h"
 #include "core/program.h"
 #include "core/strings.h"
+#include "kernels/conv_autotune.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -492,6 +494,14 @@ NB_MODULE(_core, m) {
       },
       "float32 operations and bytes read from memory a second, with the present threads.");
   m.def("isa", [] { return IsaName(ActiveIsa()); });
+  m.def("autotune", [](bool on) { ConvAutotune::Global().Enable(on); }, "on"_a);
+  m.def("autotuned", [] { return ConvAutotune::Global().Choices(); }, "Algorithms by layer.");
+  m.def(
+      "add_autotuned",
+      [](const std::string& layer, const std::string& algorithm) {
+        return ConvAutotune::Global().Add(layer, algorithm);
+      },
+      "layer"_a, "algorithm"_a, "False: there is no such algorithm.");
   m.def("get_num_threads", [] { return ThreadPool::Global().num_threads(); });
   m.def("set_num_threads", [](int n) {
     TK_REQUIRE(n >= 1 && n <= 1024, ErrorKind::kInvalidArgument,

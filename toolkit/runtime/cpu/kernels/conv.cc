@@ -87,6 +87,7 @@ class ConstantWeights {
   PackedConvWeights<float>* Get(float) const { return float_.get(); }
   PackedConvWeights<double>* Get(double) const { return double_.get(); }
   size_t bytes() const { return (float_ ? float_->bytes() : 0) + (double_ ? double_->bytes() : 0); }
+  ConvPass pass() const { return float_ || double_ ? ConvPass::kForward : ConvPass::kForwardOnce; }
 
  private:
   std::unique_ptr<PackedConvWeights<float>> float_;
@@ -105,7 +106,7 @@ class Conv : public Kernel {
   size_t PackedBytes() const override { return packed_.bytes(); }
   std::string Describe(const KernelContext& c) const override {
     const ConvShape s = attributes_.Resolve(c.input(0).shape(), c.input(1).shape());
-    return ConvAlgorithmName(ChooseConv(s, ConvPass::kForward, c.input(0).dtype(), choice_));
+    return ConvAlgorithmName(ChooseConv(s, packed_.pass(), c.input(0).dtype(), choice_));
   }
 
   void Run(KernelContext& c) const override {
@@ -119,7 +120,7 @@ class Conv : public Kernel {
                "residual must have the output's shape ", OutputShape(s).ToString(), ", got ",
                residual->shape().ToString());
     Tensor& y = c.Output(0, x.dtype(), OutputShape(s));
-    const ConvAlgorithm algorithm = ChooseConv(s, ConvPass::kForward, x.dtype(), choice_);
+    const ConvAlgorithm algorithm = ChooseConv(s, packed_.pass(), x.dtype(), choice_);
     DispatchFloats(x.dtype(), [&](auto tag) {
       using T = typename decltype(tag)::type;
       ConvEpilogue<T> epilogue;

@@ -254,6 +254,16 @@ void RunConvOnce(const ConvShape& s, ConvAlgorithm algorithm, bool adjoint, cons
 
 template <class T>
 const T* PackedConvWeights<T>::Get(const ConvShape& shape, ConvAlgorithm algorithm) {
+  if (algorithm == ConvAlgorithm::kPhases) {
+    const std::string layout = PhasesLayout<T>(shape);
+    std::lock_guard<std::mutex> lock(mutex_);
+    std::shared_ptr<Buffer>& packed = phases_[layout];
+    if (!packed) {
+      packed = PackConvWeights(shape, algorithm, adjoint_, w_.data<T>());
+      bytes_ += packed->bytes();
+    }
+    return reinterpret_cast<const T*>(packed->data());
+  }
   const int i = static_cast<int>(algorithm);
   std::call_once(once_[i], [&] {
     packed_[i] = PackConvWeights(shape, algorithm, adjoint_, w_.data<T>());

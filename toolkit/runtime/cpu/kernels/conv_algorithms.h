@@ -2,8 +2,10 @@
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <string>
 
 #include "core/kernel.h"
 #include "kernels/conv_epilogue.h"
@@ -33,11 +35,22 @@ enum class ConvAlgorithm {
   kPhases,      // Of an input gradient with a stride: a convolution for each residue.
 };
 constexpr int kConvAlgorithms = 9;
-enum class ConvPass { kForward, kInputGradient, kWeightGradient };
+// kForward: with packed weights; kForwardOnce: with weights of one call.
+enum class ConvPass { kForward, kForwardOnce, kInputGradient, kWeightGradient };
 
-// What a node's attribute "algorithm" asks for; tests set it, files never have it. "plain" is what
-// TOOLKIT_OPT=0 runs; one that cannot do a shape falls back to it.
-enum class ConvChoice { kAuto, kPlain, kDirect, kWinograd2, kWinograd4, kTransposed };
+// What a node's attribute "algorithm" asks for; sessions that measure and tests set it, files never
+// have it. "plain" is what TOOLKIT_OPT=0 runs; one that cannot do a shape falls back to it. kModel:
+// never measured, for a convolution inside another.
+enum class ConvChoice {
+  kAuto,
+  kMeasured,
+  kModel,
+  kPlain,
+  kDirect,
+  kWinograd2,
+  kWinograd4,
+  kTransposed
+};
 ConvChoice ParseConvChoice(const Attributes& attributes);
 
 // The algorithm for a pass; an input gradient is asked for by its adjoint shape. conv_choice.cc
@@ -61,6 +74,8 @@ class PackedConvWeights {
   bool adjoint_;
   std::once_flag once_[kConvAlgorithms];
   std::shared_ptr<Buffer> packed_[kConvAlgorithms];
+  std::mutex mutex_;                                       // Guards what follows.
+  std::map<std::string, std::shared_ptr<Buffer>> phases_;  // By layout.
   std::atomic<size_t> bytes_{0};
 };
 
@@ -92,6 +107,10 @@ void RunConv(const ConvShape& s, ConvAlgorithm algorithm, const T* x, const T* w
 bool PhasesApply(const ConvShape& s);
 template <class T>
 int64_t PackedPhasesSize(const ConvShape& s);
+// What the packed weights depend on besides the weights: sizes of images choose each phase's
+// algorithm, and with auto_pad its taps.
+template <class T>
+std::string PhasesLayout(const ConvShape& s);
 template <class T>
 void PackPhases(const ConvShape& s, const T* w, T* packed);
 template <class T>

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "kernels/conv_algorithms.h"
+#include "kernels/conv_autotune.h"
 #include "kernels/conv_direct.h"
 #include "kernels/conv_tiles.h"
 #include "kernels/window.h"
@@ -49,8 +50,12 @@ bool TransposedPays(const ConvShape& s) {
   return s.batch == 1 && waste && positions >= 4 && s.in_channels >= 64 && s.out_channels >= 64;
 }
 
+bool IsDepthwise(const ConvShape& s) {
+  return s.in_channels == 1 && s.group > 1 && s.out_channels <= 4;
+}
+
+// One product an image and group.
 ConvAlgorithm Plain(const ConvShape& s) {
-  if (s.in_channels == 1 && s.group > 1 && s.out_channels <= 4) return ConvAlgorithm::kDepthwise;
   return IsUnit(s.window) ? ConvAlgorithm::kPointwise : ConvAlgorithm::kIm2Col;
 }
 
@@ -111,7 +116,8 @@ struct Cost {
     const double in = m == 4 ? 320 : 110,
                  out = m == 4 ? 340 : 100;  // Operations a vector of tiles.
     const double reads = FirstRead(points * o * c * 4);
-    const double once = pass == ConvPass::kForward ? 0 : o * c * points / 4;
+    const bool forward = pass == ConvPass::kForward || pass == ConvPass::kForwardOnce;
+    const double once = forward ? 0 : o * c * points / 4;
     return 1500 + std::max(Products(tiles, c * points, Whole(o)), reads) +
            tiles / lanes * (c * in + o * out) + once;
   }
@@ -127,13 +133,15 @@ struct Cost {
 ConvChoice ParseConvChoice(const Attributes& attributes) {
   const std::string name = attributes.String("algorithm", "auto");
   if (name == "auto") return ConvChoice::kAuto;
+  if (name == "measured") return ConvChoice::kMeasured;
   if (name == "plain") return ConvChoice::kPlain;
   if (name == "direct") return ConvChoice::kDirect;
   if (name == "winograd2") return ConvChoice::kWinograd2;
   if (name == "winograd4") return ConvChoice::kWinograd4;
   if (name == "transposed") return ConvChoice::kTransposed;
   Fail(ErrorKind::kInvalidArgument,
-       "algorithm must be auto, plain, direct, winograd2, winograd4 or transposed, got ", name);
+       "algorithm must be auto, measured, plain, direct, winograd2, winograd4 or transposed, got ",
+       name);
 }
 
 const char* ConvAlgorithmName(ConvAlgorithm algorithm) {
@@ -144,33 +152,34 @@ const char* ConvAlgorithmName(ConvAlgorithm algorithm) {
 }
 
 ConvAlgorithm ChooseConv(const ConvShape& s, ConvPass pass, DType dtype, ConvChoice choice) {
-  const ConvAlgorithm plain = Plain(s);
-  if (dtype != DType::kFloat || choice == ConvChoice::kPlain) return plain;
+  if (choice == ConvChoice::kPlain) return Plain(s);
+  const bool off = choice <= ConvChoice::kModel && OptimisationOff();
+  const ConvAlgorithm plain = IsDepthwise(s) && !off ? ConvAlgorithm::kDepthwise : Plain(s);
+  if (dtype != DType::kFloat || off) return plain;
   const bool winograd = WinogradApplies(s), gradient = pass == ConvPass::kWeightGradient;
   const bool direct = !gradient && DirectApplies(s);
   if (choice == ConvChoice::kWinograd2) return winograd ? ConvAlgorithm::kWinograd2 : plain;
   if (choice == ConvChoice::kWinograd4) return winograd ? ConvAlgorithm::kWinograd4 : plain;
   if (choice == ConvChoice::kDirect) return direct ? ConvAlgorithm::kDirect : plain;
   if (choice == ConvChoice::kTransposed) return gradient ? plain : ConvAlgorithm::kTransposed;
-  if (OptimisationOff() || plain == ConvAlgorithm::kDepthwise) return plain;
+  if (plain == ConvAlgorithm::kDepthwise) return plain;
   const bool transposed = !gradient && TransposedPays(s);
-  if (plain == ConvAlgorithm::kPointwise) return transposed ? ConvAlgorithm::kTransposed : plain;
-
   const Cost cost(s);
-  ConvAlgorithm best = plain;
-  double least = cost.Im2Col();
-  const auto offer = [&](ConvAlgorithm algorithm, double cycles) {
-    if (cycles >= least) return;
-    best = algorithm;
-    least = cycles;
-  };
-  if (transposed) offer(ConvAlgorithm::kTransposed, cost.Transposed());
-  if (direct) offer(ConvAlgorithm::kDirect, cost.Direct());
-  if (winograd && !WinogradOff()) {
-    offer(ConvAlgorithm::kWinograd2, cost.Winograd(2, pass));
-    offer(ConvAlgorithm::kWinograd4, cost.Winograd(4, pass));
+  ConvOffers offers(plain, cost.Im2Col());
+  if (plain == ConvAlgorithm::kPointwise) {
+    if (transposed) offers.Add(ConvAlgorithm::kTransposed, 0);  // Wherever it pays.
+  } else {
+    if (transposed) offers.Add(ConvAlgorithm::kTransposed, cost.Transposed());
+    if (direct) offers.Add(ConvAlgorithm::kDirect, cost.Direct());
+    if (winograd && !WinogradOff()) {
+      offers.Add(ConvAlgorithm::kWinograd2, cost.Winograd(2, pass));
+      offers.Add(ConvAlgorithm::kWinograd4, cost.Winograd(4, pass));
+    }
   }
-  return best;
+  const bool measured = choice == ConvChoice::kMeasured ||
+                        (choice == ConvChoice::kAuto && ConvAutotune::Global().enabled());
+  if (!measured || offers.count == 1) return offers.best;
+  return ConvAutotune::Global().Choose(s, pass, offers);
 }
 
 // Every element of dx is under one tap of one position.

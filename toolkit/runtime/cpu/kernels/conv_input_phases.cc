@@ -3,6 +3,7 @@
 // No product is wasted and no matrix of columns is written; the phases are then interleaved.
 #include <algorithm>
 #include <cstring>
+#include <string>
 #include <vector>
 
 #include "core/thread_pool.h"
@@ -29,9 +30,9 @@ struct PhaseAxis {
 
 struct Phase {
   ConvShape shape;  // dy -> the phase of dx.
-  ConvAlgorithm algorithm;
-  int64_t residue[2];
-  int64_t weights;  // Where its packed weights begin.
+  ConvAlgorithm algorithm = ConvAlgorithm::kIm2Col;
+  int64_t residue[2] = {0, 0};
+  int64_t weights = 0;  // Where its packed weights begin.
 };
 
 // All phases have the extents of the largest: what is beyond dx is dropped.
@@ -46,6 +47,14 @@ class Phases {
   }
 
   int64_t weights() const { return weights_; }
+
+  std::string Layout() const {
+    std::string layout;
+    for (const Phase& p : phases_)
+      for (int64_t v : {static_cast<int64_t>(p.algorithm), p.residue[0], p.residue[1]})
+        layout += std::to_string(v) + ",";
+    return layout;
+  }
 
   void Pack(const T* w, T* packed) const {
     for (const Phase& phase : phases_) {
@@ -84,7 +93,9 @@ class Phases {
  private:
   void MakePhase(const std::vector<int64_t>& first) {
     const Window& w = s_.window;
-    Phase phase = {{w, s_.batch, s_.group, s_.out_channels, s_.in_channels}, {}, {}, weights_};
+    Phase phase;
+    phase.shape = {w, s_.batch, s_.group, s_.out_channels, s_.in_channels};
+    phase.weights = weights_;
     for (int d = 0; d < w.rank; ++d) {
       const PhaseAxis axis(w, d, first[d]);
       Window& to = phase.shape.window;
@@ -96,7 +107,7 @@ class Phases {
     }
     if (phase.shape.taps() > 0) {
       phase.algorithm =
-          ChooseConv(phase.shape, ConvPass::kInputGradient, DTypeOf<T>::kValue, ConvChoice::kAuto);
+          ChooseConv(phase.shape, ConvPass::kInputGradient, DTypeOf<T>::kValue, ConvChoice::kModel);
       weights_ += RoundUp(PackedConvSize<T>(phase.shape, phase.algorithm), 16);
     }
     phases_.push_back(phase);
@@ -169,6 +180,11 @@ int64_t PackedPhasesSize(const ConvShape& s) {
 }
 
 template <class T>
+std::string PhasesLayout(const ConvShape& s) {
+  return Phases<T>(s).Layout();
+}
+
+template <class T>
 void PackPhases(const ConvShape& s, const T* w, T* packed) {
   Phases<T>(s).Pack(w, packed);
 }
@@ -180,6 +196,7 @@ void InputGradientPhases(const ConvShape& s, const T* dy, const T* packed, const
 
 #define TK_CONV(T)                                             \
   template int64_t PackedPhasesSize<T>(const ConvShape&);      \
+  template std::string PhasesLayout<T>(const ConvShape&);      \
   template void PackPhases<T>(const ConvShape&, const T*, T*); \
   template void InputGradientPhases<T>(const ConvShape&, const T*, const T*, const T*, T*);
 TK_CONV(float)

@@ -57,13 +57,8 @@ void SlideBy(const F& tile, const float* x, int64_t pitch, int64_t rows, int64_t
   }
 }
 
-// Sides of images are often multiples of seven. Tiles of seven rows need the registers for it, and
-// take the compilers' sanitizers minutes.
-#if defined(__SANITIZE_ADDRESS__)
-constexpr bool kTallTiles = false;
-#else
+// Sides of images are often multiples of seven. Tiles of seven rows need the registers for it.
 constexpr bool kTallTiles = kVectorRegisters >= 32;
-#endif
 
 template <int Stride, int W, class F>
 void SlideAny(const F& tile, const float* x, int64_t pitch, int64_t rows, int64_t columns,
