@@ -50,6 +50,7 @@ class Region:
         self._slots: list[Node | None] = list(nodes)
         self.wanted = frozenset(wanted)
         self.fed = fed
+        self.sizes: dict[ir.Value, Any] = {}  # What `dims` found.
         self._constant: dict[ir.Value, bool] = {}
         self._place = {id(n): i for i, n in enumerate(self._slots)}
         self._producers: dict[ir.Value, Node] = {}
