@@ -9,17 +9,20 @@
 5. `Q`, `K` and `V` that come from (B, L, H D) by Reshape and Transpose, and a result that goes back
    the same way -> the operator on three dimensions.
 
+6. A past that is a cache of the program (`Region.caches`) is appended to in place, if the operator
+   and `Shape` alone read it and what it becomes; they get the past's length.
+
 Nothing else may read the scores. Sizes that cannot be proven to fit leave the nodes as they are.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from toolkit.runtime.passes.attention_layout import fused, keep, pack, take_past, tell_shapes
 from toolkit.runtime.passes.dims import Size, items, size, sizes
 from toolkit.runtime.passes.match import is_closed, made_by
 from toolkit.runtime.passes.region import FusedNode, Node, Region, attribute
@@ -48,11 +51,22 @@ class _Found:
 
 def run(region: Region) -> None:
     """Runs the pass."""
+    written = []
     for node in region.nodes:
         if node in region and node.domain == "" and node.op_type == "MatMul":
             found = _match(region, node)
             if found is not None and is_closed(region, found.nodes):
-                _replace(region, found)
+                written.append(_replace(region, found))
+        elif node in region and node.domain == "" and node.op_type == "Attention":
+            plain = len(node.inputs) < 5 and not any(v.name for v in node.outputs[1:])
+            written += [fused(region, node, node.inputs, node.outputs[:1])] if plain else []
+    if region.caches is not None:
+        tell_shapes(region, region.caches)
+    for node in written:
+        pack(region, take_past(region, node))
+    for node in region.nodes:
+        if region.caches is not None and node.op_type == "Attention" and node in region:
+            keep(region, region.caches, node)
 
 
 def _match(region: Region, last: Node) -> _Found | None:
@@ -281,9 +295,9 @@ def _causal_position(region: Region, value: ir.Value, found: _Found) -> Size | N
     less = made_by(region, where.inputs[0], "Less")
     if less is None or scalar(region, where.inputs[2]) != 0.0:
         return None
-    rows, position = less.inputs[0], 0
+    rows = less.inputs[0]
+    offset: list[Size] | None = [0]
     add = made_by(region, rows, "Add")
-    offset: list[Size] | None = [position]
     if add is not None:
         rows, offset = add.inputs[0], items(region, add.inputs[1])
     if offset is None or len(offset) != 1:
@@ -291,7 +305,20 @@ def _causal_position(region: Region, value: ir.Value, found: _Found) -> Size | N
     if not _counts(region, rows, 1, size(region, found.q, 2)):
         return None
     keys = _length_behind(region, found.k)
-    return offset[0] if _counts(region, less.inputs[1], 0, keys) else None
+    if not _counts(region, less.inputs[1], 0, keys):
+        return None
+    return offset[0] if offset[0] == 0 or _is_past(region, offset[0], found) else None
+
+
+def _is_past(region: Region, position: Size, found: _Found) -> bool:
+    """Whether the queries are the last of the keys: those behind the first `position`."""
+    join = made_by(region, found.k, "Concat")
+    if join is None or len(join.inputs) != 2 or attribute(join, "axis", 0) not in (2, -2):
+        return False
+    past, new = join.inputs
+    if past is None or past.shape is None or new is None or new.shape is None:
+        return False
+    return size(region, past, 2) == position and size(region, new, 2) == size(region, found.q, 2)
 
 
 def _counts(region: Region, value: ir.Value | None, axis: int, length: Size) -> bool:
@@ -317,122 +344,14 @@ def _bias_fits(region: Region, found: _Found) -> bool:
     return all(s in (1, f) for s, f in zip(reversed(shape[:-1]), reversed(full), strict=False))
 
 
-def _replace(region: Region, found: _Found) -> None:
-    join = made_by(region, found.k, "Concat")
-    past = join.inputs[0] if join is not None else None
-    after_past = (
-        past is not None and past.shape is not None and found.causal == size(region, past, 2)
-    )
-    if found.causal not in (None, 0) and not (after_past and _pasts(region, [found.k, found.v])):
-        return  # The kernel counts from the past that it is given.
+def _replace(region: Region, found: _Found) -> FusedNode:
     attributes: dict[str, float] = {"scale": found.scale, "spread_mask": 1}
     attributes["nan_rows"] = int(not found.guarded)
     if found.causal is not None:
         attributes["is_causal"] = 1
+        attributes["last_rows"] = int(found.causal != 0)
     name = max(found.nodes, key=region.place).name or "Attention"
     inputs = [found.q, found.k, found.v, found.bias]
     node = FusedNode("Attention", inputs, [found.output], attributes, name)
     region.replace(found.nodes, node)
-    if found.causal is None or after_past:
-        node = _take_past(region, node)
-    _pack(region, node)
-
-
-def _pasts(region: Region, values: Sequence[ir.Value | None]) -> list[Node]:
-    """The concatenations of two along the keys that make K and V, or none."""
-    joins = [made_by(region, v, "Concat") for v in values]
-    found = [
-        j
-        for j in joins
-        if j is not None
-        and len(j.inputs) == 2
-        and attribute(j, "axis", 0) in (2, -2)
-        and not region.is_constant(j.inputs[1])
-    ]
-    return found if len(found) == 2 else []
-
-
-def _take_past(region: Region, node: FusedNode) -> FusedNode:
-    """Rule 4. Who reads the whole keys must come later."""
-    q, k, v, bias = node.inputs
-    joins = _pasts(region, [k, v])
-    here = region.place(node)
-    if (
-        not joins
-        or joins[0] is joins[1]
-        or any(
-            reader is not node and region.place(reader) < here
-            for join in joins
-            for reader in region.readers(join.outputs[0])
-        )
-    ):
-        return node
-    inputs = [q, *(j.inputs[1] for j in joins), bias, *(j.inputs[0] for j in joins)]
-    outputs = [node.outputs[0], *(j.outputs[0] for j in joins)]
-    new = FusedNode("Attention", inputs, outputs, node.attributes, node.name)
-    region.replace([node, *joins], new)
-    return new
-
-
-def _pack(region: Region, node: FusedNode) -> None:
-    """Rule 5."""
-    q, k, v = node.inputs[:3]
-    flat = [_unsplit(region, x) for x in (q, k, v)]
-    output = node.outputs[0]
-    if any(x is None for x in flat) or not region.is_private(output):
-        return
-    assert q is not None and k is not None and v is not None
-    (transpose,) = region.readers(output)
-    if transpose.domain or transpose.op_type != "Transpose" or not _swaps(transpose):
-        return
-    if not region.is_private(transpose.outputs[0]):
-        return
-    (reshape,) = region.readers(transpose.outputs[0])
-    result = reshape.outputs[0]
-    if reshape.domain or reshape.op_type != "Reshape" or attribute(reshape, "allowzero", 0):
-        return
-    heads, width = size(region, q, 1), size(region, v, 3)
-    target = items(region, reshape.inputs[1])
-    if target is None or not isinstance(heads, int) or not isinstance(width, int):
-        return
-    if not _is(target, size(region, q, 0), size(region, q, 2), heads * width):
-        return
-    if any(
-        region.place(r) < region.place(reshape) for x in node.outputs[1:] for r in region.readers(x)
-    ):
-        return
-    attributes = {**node.attributes, "q_num_heads": heads, "kv_num_heads": size(region, k, 1)}
-    inputs, outputs = [*flat, *node.inputs[3:]], [result, *node.outputs[1:]]
-    new = FusedNode("Attention", inputs, outputs, attributes, node.name)
-    region.replace([node, transpose, reshape], new)
-
-
-def _swaps(transpose: Node) -> bool:
-    return list(attribute(transpose, "perm", [])) == [0, 2, 1, 3]
-
-
-def _is(target: Sequence[Size], batch: Size, length: Size, *rest: int) -> bool:
-    """Whether Reshape's target is (batch, length, *rest); 0 keeps a size, one -1 is derived."""
-    allowed = [(0, -1, batch), (0, -1, length), *((-1, r) for r in rest)]
-    if len(target) != len(allowed) or list(target).count(-1) > 1:
-        return False
-    return all(t in a for t, a in zip(target, allowed, strict=True))
-
-
-def _unsplit(region: Region, value: ir.Value | None) -> ir.Value | None:
-    """(B, L, H D) where `value` is `Transpose(Reshape(x, (B, L, H, D)), (0, 2, 1, 3))`."""
-    transpose = made_by(region, value, "Transpose")
-    reshape = made_by(region, transpose.inputs[0], "Reshape") if transpose is not None else None
-    x = reshape.inputs[0] if reshape is not None else None
-    if transpose is None or not _swaps(transpose) or x is None or x.shape is None:
-        return None
-    if reshape is None or len(x.shape) != 3 or attribute(reshape, "allowzero", 0):
-        return None
-    heads, width = size(region, reshape.outputs[0], 2), size(region, reshape.outputs[0], 3)
-    target = items(region, reshape.inputs[1])
-    if target is None or not isinstance(heads, int) or not isinstance(width, int):
-        return None
-    fits = size(region, x, 2) == heads * width and _is(
-        target, size(region, x, 0), size(region, x, 1), heads, width
-    )
-    return x if fits else None
+    return node

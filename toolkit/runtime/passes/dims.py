@@ -16,12 +16,17 @@ from toolkit.runtime.passes.region import Node, Region, attribute
 
 Size = int | str | tuple[ir.Value, int]
 
-_BROADCAST = frozenset({"Add", "Sub", "Mul", "Div", "Pow", "Where", "And", "Or"})
+_BROADCAST = frozenset(
+    {"Add", "Sub", "Mul", "Div", "Pow", "Where", "And", "Or", "Equal", "Less", "LessOrEqual"}
+    | {"Greater", "GreaterOrEqual"}
+)
 _AS_FIRST = frozenset(
     {"Cast", "CastLike", "Identity", "Not", "Softmax", "LayerNormalization", "Gelu", "Relu", "Tanh"}
     | {"Erf", "Sigmoid", "RMSNormalization", "Sqrt", "Reciprocal", "Neg", "Swish"}
 )
-_OTHERS = frozenset({"Pad", "Slice", "Transpose", "Reshape", "MatMul", "Concat", "Attention"})
+_OTHERS = frozenset(
+    {"Pad", "Slice", "Transpose", "Reshape", "MatMul", "Concat", "Attention", "Range", "Unsqueeze"}
+)
 
 
 def size(region: Region, value: ir.Value, axis: int) -> Size:
@@ -71,6 +76,13 @@ def _derived(region: Region, node: Node) -> Sequence[Size | None] | None:
     if op == "Reshape":
         target = items(region, node.inputs[1])
         return None if target is None else _reshaped(first, target, attribute(node, "allowzero", 0))
+    if op == "Range":
+        end = items(region, node.inputs[1])
+        from_0 = region.number(node.inputs[0]) == 0 and region.number(node.inputs[2]) == 1
+        return end if from_0 else None
+    if op == "Unsqueeze":
+        axes = _whole(region, node.inputs[1])
+        return None if axes is None else _unsqueezed(first, axes)
     if op == "Attention":
         return [*first[:-1], None]
     if op == "MatMul":
@@ -79,15 +91,19 @@ def _derived(region: Region, node: Node) -> Sequence[Size | None] | None:
             return None
         return [*first[:-1], right[0 if attribute(node, "transB", 0) else 1]]
     if op == "Concat":
-        axes: list[int] | None = [attribute(node, "axis", 0)]
-    else:
-        at = 3 if len(node.inputs) > 3 else None  # Slice and Pad have their axes there.
-        array = region.array(node.inputs[at]) if at is not None else None
-        axes = None if array is None else [int(a) for a in array.reshape(-1)]
+        axes = [attribute(node, "axis", 0)]
+    else:  # Slice and Pad.
+        axes = _whole(region, node.inputs[3]) if len(node.inputs) > 3 else None
     if axes is None:
         return None
     changed = {a % len(first) for a in axes}
     return [None if i in changed else s for i, s in enumerate(first)]
+
+
+def _unsqueezed(first: Sequence[Size], axes: Sequence[int]) -> list[Size | None]:
+    rank, rest = len(first) + len(axes), iter(first)
+    ones = {a % rank for a in axes}
+    return [1 if i in ones else next(rest, None) for i in range(rank)]
 
 
 def _broadcast(shapes: Sequence[list[Size] | None]) -> list[Size | None] | None:

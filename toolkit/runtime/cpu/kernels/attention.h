@@ -36,8 +36,8 @@ struct AttentionAttributes {
   int64_t left, right;  // -1: unbounded.
   int64_t qk_mode;
   // Of toolkit.fused, as a softmax written out does it: a mask of one key is one for all of them; a
-  // row without a key that counts is NaN.
-  bool spread_mask, nan_rows;
+  // row without a key that counts is NaN; causality counts rows from the end of the keys.
+  bool spread_mask, nan_rows, last_rows;
   // Of toolkit.fused: input 7 is the past's length, and past_key and past_value are caches with
   // room, which the new keys and values are written into.
   bool in_place;
@@ -85,7 +85,7 @@ struct AttentionShape {
   double scale;
 
  private:
-  bool causal_;
+  bool causal_, last_rows_;
   int64_t left_, right_;
   const int64_t* nonpad_ = nullptr;
 };

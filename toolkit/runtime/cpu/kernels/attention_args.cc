@@ -53,6 +53,7 @@ AttentionAttributes::AttentionAttributes(const Attributes& a)
       qk_mode(a.Int("qk_matmul_output_mode", 0)),
       spread_mask(a.Int("spread_mask", 0) != 0),
       nan_rows(a.Int("nan_rows", 0) != 0),
+      last_rows(a.Int("last_rows", 0) != 0),
       in_place(a.Int("in_place", 0) != 0) {
   TK_REQUIRE(qk_mode >= 0 && qk_mode <= 3, ErrorKind::kInvalidArgument,
              "qk_matmul_output_mode must be 0, 1, 2 or 3, got ", qk_mode);
@@ -61,7 +62,7 @@ AttentionAttributes::AttentionAttributes(const Attributes& a)
 }
 
 AttentionShape::AttentionShape(const AttentionAttributes& a, const KernelContext& c)
-    : causal_(a.causal), left_(a.left), right_(a.right) {
+    : causal_(a.causal), last_rows_(a.last_rows), left_(a.left), right_(a.right) {
   const Tensor &tq = c.input(0), &tk = c.input(1), &tv = c.input(2);
   const Shape &sq = tq.shape(), &sk = tk.shape(), &sv = tv.shape();
   const int rank = sq.rank();
@@ -152,7 +153,7 @@ Shape AttentionShape::Output() const {
 
 KeyRange AttentionShape::Keys(int64_t b, int64_t i) const {
   KeyRange r = {0, mask_keys};
-  int64_t position = past + i;
+  int64_t position = last_rows_ ? keys - rows + i : past + i;
   if (nonpad_) {
     const int64_t valid = std::clamp<int64_t>(nonpad_[b], -kFar, kFar);
     position = valid - rows + i;
