@@ -240,15 +240,14 @@ class TaskRunner {
   }
 
   void OneRow(int64_t r, KeyRange block) {
-    const GemmKernels<T>& g = GemmKernelsOf<T>();
     const KeyRange scored = Intersect(call_.Scored(task_.b, task_.RowOf(r)), block);
     if (scored.empty()) return;
     const int64_t n = scored.end - scored.begin;
     const T* k = call_.k + call_.k_strides.at(task_.b, task_.kv_head, scored.begin);
     const T* v = call_.v + call_.v_strides.at(task_.b, task_.kv_head, scored.begin);
-    g.dot_rows(s_.head, n, q_ + r * s_.head, k, call_.k_strides.row, scores_);
+    fn_.scores(scores_, q_ + r * s_.head, k, call_.k_strides.row, s_.head, n);
     Softmax(r, scored.begin, {0, n}, scores_);
-    g.axpy_rows(n, s_.v_head, scores_, v, call_.v_strides.row, y_ + r * s_.v_head);
+    fn_.weigh(y_ + r * s_.v_head, scores_, v, call_.v_strides.row, s_.v_head, n);
   }
 
   // One row's step: scores of the keys first + [range) become exp(score - maximum), 0 for those it
