@@ -135,37 +135,92 @@ TK_VNNI void VnniUkernel(int64_t groups, const void* a, const uint8_t* b, const 
 }
 #endif
 
+typedef uint8_t Bytes16V __attribute__((vector_size(16)));
+typedef uint16_t Words8V __attribute__((vector_size(16)));
+typedef uint32_t Quads4V __attribute__((vector_size(16)));
+
+// The sum of the signed bytes x[p] ^ flip.
+TK_INLINE int32_t SumOfRow(int64_t k, const uint8_t* x, uint8_t flip) {
+  int64_t p = 0;
+  uint32_t sum = 0;
+#if defined(__x86_64__)
+  const __m128i move = _mm_set1_epi8(static_cast<char>(flip ^ 0x80)), none = _mm_setzero_si128();
+  __m128i sums = none;
+  for (; p + 16 <= k; p += 16) {
+    const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x + p));
+    sums = _mm_add_epi64(sums, _mm_sad_epu8(_mm_xor_si128(v, move), none));
+  }
+  sum = static_cast<uint32_t>(_mm_cvtsi128_si64(sums) +
+                              _mm_cvtsi128_si64(_mm_unpackhi_epi64(sums, sums))) -
+        128u * static_cast<uint32_t>(p);
+#endif
+  auto rest = static_cast<int32_t>(sum);
+  for (; p < k; ++p) rest += static_cast<int8_t>(x[p] ^ flip);
+  return rest;
+}
+
+// Groups of 4 bytes of four rows: a square of four by four of them is transposed in registers.
+TK_INLINE void PackQuads(int64_t rows, int64_t groups, const uint8_t* x, int64_t ld, uint8_t flip,
+                         int8_t* out) {
+  const uint32_t flips = flip * 0x01010101u;
+  int64_t i = 0;
+  for (; i + 4 <= rows; i += 4) {
+    int64_t g = 0;
+    for (; g + 4 <= groups; g += 4) {
+      Quads4V r[4];
+      TK_UNROLL
+      for (int u = 0; u < 4; ++u) {
+        memcpy(&r[u], x + (i + u) * ld + 4 * g, 16);
+        r[u] ^= flips;
+      }
+      const Quads4V a = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5);
+      const Quads4V b = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
+      const Quads4V c = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5);
+      const Quads4V d = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
+      const Quads4V t[4] = {
+          __builtin_shufflevector(a, c, 0, 1, 4, 5), __builtin_shufflevector(a, c, 2, 3, 6, 7),
+          __builtin_shufflevector(b, d, 0, 1, 4, 5), __builtin_shufflevector(b, d, 2, 3, 6, 7)};
+      TK_UNROLL
+      for (int u = 0; u < 4; ++u) memcpy(out + ((g + u) * rows + i) * 4, &t[u], 16);
+    }
+    for (; g < groups; ++g)
+      for (int u = 0; u < 4; ++u) {
+        uint32_t quad;
+        memcpy(&quad, x + (i + u) * ld + 4 * g, 4);
+        quad ^= flips;
+        memcpy(out + (g * rows + i + u) * 4, &quad, 4);
+      }
+  }
+  for (; i < rows; ++i)
+    for (int64_t g = 0; g < groups; ++g) {
+      uint32_t quad;
+      memcpy(&quad, x + i * ld + 4 * g, 4);
+      quad ^= flips;
+      memcpy(out + (g * rows + i) * 4, &quad, 4);
+    }
+}
+
 template <class T, int kGroup>
 void PackA(int64_t rows, int64_t k, const uint8_t* x, int64_t ld, uint8_t flip, void* out,
            int32_t* sums) {
   T* to = static_cast<T*>(out);
-  const int64_t whole = k / kGroup * kGroup;
+  const int64_t groups = k / kGroup, whole = groups * kGroup;
+  if constexpr (sizeof(T) == 1) PackQuads(rows, groups, x, ld, flip, to);
   for (int64_t i = 0; i < rows; ++i) {
     const uint8_t* row = x + i * ld;
-    int32_t sum = 0;
-    for (int64_t p = 0; p < k; ++p) sum += static_cast<int8_t>(row[p] ^ flip);
-    sums[i] = sum;
+    sums[i] = SumOfRow(k, row, flip);
     T* at = to + i * kGroup;
-    int64_t p = 0;
-    if constexpr (sizeof(T) == 1) {
-      const uint32_t flips = flip * 0x01010101u;
-      for (; p < whole; p += kGroup, at += rows * kGroup) {
-        uint32_t quad;
-        memcpy(&quad, row + p, 4);
-        quad ^= flips;
-        memcpy(at, &quad, 4);
-      }
+    if constexpr (sizeof(T) != 1) {
+      for (int64_t p = 0; p < whole; p += kGroup, at += rows * kGroup)
+        for (int s = 0; s < kGroup; ++s) at[s] = static_cast<int8_t>(row[p + s] ^ flip);
+    } else {
+      at += groups * rows * kGroup;
     }
-    for (; p < whole; p += kGroup, at += rows * kGroup)
-      for (int s = 0; s < kGroup; ++s) at[s] = static_cast<int8_t>(row[p + s] ^ flip);
-    if (p < k)
+    if (whole < k)
       for (int s = 0; s < kGroup; ++s)
-        at[s] = p + s < k ? static_cast<int8_t>(row[p + s] ^ flip) : 0;
+        at[s] = whole + s < k ? static_cast<int8_t>(row[whole + s] ^ flip) : 0;
   }
 }
-
-typedef uint8_t Bytes16V __attribute__((vector_size(16)));
-typedef uint16_t Words8V __attribute__((vector_size(16)));
 
 TK_INLINE Bytes16V LoadBytes(const uint8_t* x, uint8_t flip) {
   Bytes16V v;
@@ -178,6 +233,29 @@ template <int kGroup>
 TK_INLINE void PackGroup(int64_t steps, int64_t n, const uint8_t* x, int64_t ld, uint8_t flip,
                          uint8_t* out) {
   int64_t j = 0;
+#if defined(__AVX512BW__)
+  if constexpr (kGroup == 4) {
+    const __m512i move = _mm512_set1_epi8(static_cast<char>(flip));
+    for (; j + 64 <= n; j += 64, out += 256) {
+      __m512i r[4];
+      TK_UNROLL
+      for (int s = 0; s < 4; ++s)
+        r[s] = s < steps ? _mm512_xor_si512(_mm512_loadu_si512(x + s * ld + j), move)
+                         : _mm512_setzero_si512();
+      const __m512i a = _mm512_unpacklo_epi8(r[0], r[1]), b = _mm512_unpackhi_epi8(r[0], r[1]);
+      const __m512i c = _mm512_unpacklo_epi8(r[2], r[3]), d = _mm512_unpackhi_epi8(r[2], r[3]);
+      // Of each 16 columns: the first to the last four.
+      const __m512i q0 = _mm512_unpacklo_epi16(a, c), q1 = _mm512_unpackhi_epi16(a, c);
+      const __m512i q2 = _mm512_unpacklo_epi16(b, d), q3 = _mm512_unpackhi_epi16(b, d);
+      const __m512i e = _mm512_shuffle_i32x4(q0, q1, 0x44), f = _mm512_shuffle_i32x4(q2, q3, 0x44);
+      const __m512i g = _mm512_shuffle_i32x4(q0, q1, 0xee), h = _mm512_shuffle_i32x4(q2, q3, 0xee);
+      _mm512_storeu_si512(out, _mm512_shuffle_i32x4(e, f, 0x88));
+      _mm512_storeu_si512(out + 64, _mm512_shuffle_i32x4(e, f, 0xdd));
+      _mm512_storeu_si512(out + 128, _mm512_shuffle_i32x4(g, h, 0x88));
+      _mm512_storeu_si512(out + 192, _mm512_shuffle_i32x4(g, h, 0xdd));
+    }
+  }
+#endif
   for (; j + 16 <= n; j += 16, out += 16 * kGroup) {
     Bytes16V r[kGroup];
     TK_UNROLL
@@ -218,22 +296,119 @@ void PackB(int64_t k, int64_t n, int64_t width, const uint8_t* x, int64_t ld, ui
   }
 }
 
-void TakeZeros(int64_t n, const int32_t* x, int32_t a_zero, const int32_t* columns,
-               const int32_t* b_zero, int b_step, int32_t rest, int32_t* y) {
-  const auto az = static_cast<uint32_t>(a_zero), r = static_cast<uint32_t>(rest);
-  if (b_step == 0) {
-    const uint32_t both = static_cast<uint32_t>(b_zero[0]) * r;
-    TK_IVDEP
-    for (int64_t j = 0; j < n; ++j)
-      y[j] = static_cast<int32_t>(static_cast<uint32_t>(x[j]) -
-                                  (az * static_cast<uint32_t>(columns[j]) + both));
-    return;
+// Tiles of sums to outputs: a row is a few vectors, all of them in registers.
+using Ints = Vec<int32_t>;
+using Words = Vec<uint32_t>;
+using Floats = Vec<float>;
+constexpr int kL = kLanes<int32_t>;
+
+// The low byte of each lane.
+TK_INLINE void StoreBytes(uint8_t* out, Ints v) {
+#if defined(__AVX512BW__)
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm512_cvtepi32_epi8((__m512i)v));
+#else
+  typedef uint8_t Bytes __attribute__((vector_size(sizeof(v))));
+  Bytes b;
+  memcpy(&b, &v, sizeof(b));
+  for (int j = 0; j < kL; ++j) out[j] = b[4 * j];
+#endif
+}
+
+TK_INLINE bool AnyAbove(Floats v, float limit) {
+#if defined(__AVX512BW__)
+  return _mm512_cmp_ps_mask((__m512)v, _mm512_set1_ps(limit), _CMP_GT_OQ) != 0;
+#else
+  bool any = false;
+  for (int j = 0; j < kL; ++j) any |= v[j] > limit;
+  return any;
+#endif
+}
+
+TK_INLINE Ints Corrected(const TileFinish& f, int i, const int32_t* x, int j) {
+  Words v = (Words)Load(x + j);
+  if (f.columns) v -= (Words)Load(f.columns + j) * Set1(static_cast<uint32_t>(f.a_zero[i]));
+  if (f.b_zero) v -= (Words)Load(f.b_zero + j) * Set1(static_cast<uint32_t>(f.rest[i]));
+  if (f.bias) v += Set1(static_cast<uint32_t>(f.bias[i]));
+  return (Ints)v;
+}
+
+TK_INLINE const float* MultiplierOf(const TileFinish& f, int i, int ld) {
+  return f.multiplier + static_cast<int64_t>(i) * f.row_step * (f.column_step ? ld : 1);
+}
+
+// In float64, where nothing but the multiplier is inexact.
+template <class T>
+__attribute__((noinline)) void RequantizeExactly(const TileFinish& f, int i, const int32_t* x,
+                                                 int ld, T* out) {
+  const double low = (static_cast<T>(-1) < 0 ? -128.0 : 0.0) - f.zero, high = low + 255;
+  const float* multiplier = MultiplierOf(f, i, ld);
+  for (int j = 0; j < ld; j += kL) {
+    const Ints v = Corrected(f, i, x, j);
+    for (int l = 0; l < kL; ++l) {
+      const double q = v[l] * static_cast<double>(multiplier[f.column_step ? j + l : 0]);
+      const double least = q > low ? q : low, most = least < high ? least : high;
+      out[j + l] = static_cast<T>(static_cast<int32_t>(__builtin_rint(most)) + f.zero);
+    }
   }
-  TK_IVDEP
-  for (int64_t j = 0; j < n; ++j)
-    y[j] =
-        static_cast<int32_t>(static_cast<uint32_t>(x[j]) - (az * static_cast<uint32_t>(columns[j]) +
-                                                            static_cast<uint32_t>(b_zero[j]) * r));
+}
+
+// In float32, whose result within the bounds is at most 511 * 2^-24 off; where that leaves doubt
+// about the rounding, again in float64.
+template <class T>
+TK_INLINE void FinishRow(const TileFinish& f, int i, const int32_t* x, int ld, T* out) {
+  const float low = static_cast<float>((static_cast<T>(-1) < 0 ? -128 : 0) - f.zero);
+  const Floats least = Set1(low), most = Set1(low + 255);
+  const Floats magic = Set1(0x1.8p23f);  // Adding it rounds: the whole number is in the low bits.
+  const Ints zero = Set1(f.zero) - (Ints)magic;
+  const float* multiplier = MultiplierOf(f, i, ld);
+  Floats factor = Set1(multiplier[0]), worst = {};
+  for (int j = 0; j < ld; j += kL) {
+    if (f.column_step) factor = Load(multiplier + j);
+    const Floats q = __builtin_convertvector(Corrected(f, i, x, j), Floats) * factor;
+    Floats v = q > least ? q : least;
+    v = v < most ? v : most;
+    const Floats moved = v + magic, rest = v - (moved - magic);
+    const Floats size = (Floats)((Ints)rest & 0x7fffffff);
+    worst = size > worst ? size : worst;
+    StoreBytes(reinterpret_cast<uint8_t*>(out) + j, (Ints)moved + zero);
+  }
+  if (__builtin_expect(AnyAbove(worst, 0.4999f), 0)) RequantizeExactly(f, i, x, ld, out);
+}
+template <>
+TK_INLINE void FinishRow(const TileFinish& f, int i, const int32_t* x, int ld, int32_t* out) {
+  for (int j = 0; j < ld; j += kL) Store(out + j, Corrected(f, i, x, j));
+}
+
+// A few bytes, by pieces that may overlap.
+TK_INLINE void CopyShort(char* to, const char* from, int64_t bytes) {
+  const auto pieces = [&](auto piece) __attribute__((always_inline)) {
+    constexpr int64_t kSize = sizeof(piece);
+    for (int64_t at = 0; at + kSize <= bytes; at += kSize) memcpy(to + at, from + at, kSize);
+    memcpy(to + bytes - kSize, from + bytes - kSize, kSize);
+  };
+  typedef uint8_t Sixteen __attribute__((vector_size(16)));
+  if (bytes >= 16) return pieces(Sixteen());
+  if (bytes >= 8) return pieces(uint64_t());
+  if (bytes >= 4) return pieces(uint32_t());
+  for (int64_t j = 0; j < bytes; ++j) to[j] = from[j];
+}
+
+template <class T>
+void Finish(const TileFinish& f, int rows, const int32_t* tile, int ld, const TileRun* begin,
+            const TileRun* end, void* out, int64_t out_ld) {
+  T* to = static_cast<T*>(out);
+  const bool whole = begin != end && begin->count == ld;
+  T row[kMaxInt8Columns];
+  for (int i = 0; i < rows; ++i, tile += ld, to += out_ld) {
+    if (whole) {
+      FinishRow<T>(f, i, tile, ld, to + begin->position);
+      continue;
+    }
+    FinishRow<T>(f, i, tile, ld, row);
+    for (const TileRun* r = begin; r != end; ++r)
+      CopyShort(reinterpret_cast<char*>(to + r->position), reinterpret_cast<char*>(row + r->at),
+                r->count * static_cast<int64_t>(sizeof(T)));
+  }
 }
 
 template <class T>
@@ -286,7 +461,8 @@ constexpr Int8Kernels Vnni() { return {}; }
 
 }  // namespace
 
-extern const Int8Table int8_table = {Plain(), Vnni(), TakeZeros, Gather<uint16_t>,
+extern const Int8Table int8_table = {Plain(),         Vnni(),          Finish<int32_t>,
+                                     Finish<int8_t>,  Finish<uint8_t>, Gather<uint16_t>,
                                      Gather<uint32_t>};
 
 }  // namespace toolkit::TOOLKIT_ISA_NS
