@@ -109,8 +109,7 @@ class Positions {
         const int64_t at = flat_ ? source + x : p;
         const int64_t n = std::min(w.out[last] - x, nr - at % nr);
         while (panels() < at / nr) firsts_.push_back(static_cast<int64_t>(runs_.size()));
-        runs_.push_back({static_cast<int>(at % nr), n, p});
-        sources_.push_back(source + x * w.stride[last]);
+        Add({static_cast<int>(at % nr), n, p}, source + x * w.stride[last], w.stride[last]);
         x += n, p += n;
       }
     }
@@ -146,6 +145,19 @@ class Positions {
 
  private:
   static size_t Index(int64_t i) { return static_cast<size_t>(i); }
+  // A run that goes on where the panel's last one ends joins it.
+  void Add(const TileRun& run, int64_t source, int64_t step) {
+    if (static_cast<int64_t>(runs_.size()) > firsts_.back()) {
+      TileRun& before = runs_.back();
+      if (before.at + before.count == run.at && before.position + before.count == run.position &&
+          sources_.back() + before.count * step == source) {
+        before.count += run.count;
+        return;
+      }
+    }
+    runs_.push_back(run);
+    sources_.push_back(source);
+  }
   // Flat index in the padded image under the first output position of a row.
   static int64_t Source(const Window& w, int64_t row) {
     int64_t offset = 0, stride = w.in[w.rank - 1];

@@ -114,7 +114,7 @@ class ConvInteger : public IntegerConv {
              [&](int64_t image, int64_t channel, int rows, const int32_t* tile, TileFinish& f,
                  const TileRun* run, const TileRun* end) {
                int32_t* out = y.data<int32_t>() + (image * channels + channel) * plane;
-               Int8Functions().to_int32(f, rows, tile, ActiveInt8().nr, run, end, out, plane);
+               Int8Functions().to_int32(f, rows, tile, run, end, out, plane);
              });
   }
 };
@@ -161,7 +161,7 @@ class QLinearConv : public IntegerConv {
                f.multiplier = &multipliers[static_cast<size_t>(channel)];
                f.row_step = 1, f.zero = zero;
                uint8_t* out = y.data<uint8_t>() + (image * channels + channel) * plane;
-               finish(f, rows, tile, ActiveInt8().nr, run, end, out, plane);
+               finish(f, rows, tile, run, end, out, plane);
              });
   }
 };

@@ -116,12 +116,11 @@ class MatMulInteger : public IntegerProduct {
     const Tensor& y = c.Output(0, DType::kInt32, s.out);
     if (y.size() == 0) return;
     int32_t* out = y.data<int32_t>();
-    const int nr = ActiveInt8().nr;
     Multiply(c, a, b, s, packed_, c.optional_input(2), c.optional_input(3),
              [&](int64_t matrix, int64_t row, int rows, int64_t j, int64_t n, const int32_t* tile,
                  TileFinish& f) {
                const TileRun run = {0, n, 0};
-               Int8Functions().to_int32(f, rows, tile, nr, &run, &run + 1,
+               Int8Functions().to_int32(f, rows, tile, &run, &run + 1,
                                         out + (matrix * s.m + row) * s.n + j, s.n);
              });
   }
@@ -165,7 +164,7 @@ class QLinearMatMul : public IntegerProduct {
                f.zero = zero, f.multiplier = multipliers;
                scales.Fill(matrix, row, rows, j, n, nr, multipliers, f);
                const TileRun run = {0, n, 0};
-               finish(f, rows, tile, nr, &run, &run + 1, out + (matrix * s.m + row) * s.n + j, s.n);
+               finish(f, rows, tile, &run, &run + 1, out + (matrix * s.m + row) * s.n + j, s.n);
              });
   }
 

@@ -300,7 +300,8 @@ void PackB(int64_t k, int64_t n, int64_t width, const uint8_t* x, int64_t ld, ui
 using Ints = Vec<int32_t>;
 using Words = Vec<uint32_t>;
 using Floats = Vec<float>;
-constexpr int kL = kLanes<int32_t>;
+constexpr int kL = kLanes<int32_t>, kTileColumns = 2 * kL;
+static_assert(kTileColumns == 2 * kPlainLanes, "tiles of both kinds have two vectors of columns");
 
 // The low byte of each lane.
 TK_INLINE void StoreBytes(uint8_t* out, Ints v) {
@@ -324,26 +325,30 @@ TK_INLINE bool AnyAbove(Floats v, float limit) {
 #endif
 }
 
-TK_INLINE Ints Corrected(const TileFinish& f, int i, const int32_t* x, int j) {
+// Sums without what zero points added. Zeros: whether there may be any.
+template <bool Zeros>
+TK_INLINE Ints Corrected(const TileFinish& f, int i, const int32_t* x, int j, Words bias) {
   Words v = (Words)Load(x + j);
-  if (f.columns) v -= (Words)Load(f.columns + j) * Set1(static_cast<uint32_t>(f.a_zero[i]));
-  if (f.b_zero) v -= (Words)Load(f.b_zero + j) * Set1(static_cast<uint32_t>(f.rest[i]));
-  if (f.bias) v += Set1(static_cast<uint32_t>(f.bias[i]));
-  return (Ints)v;
+  if (Zeros && f.columns)
+    v -= (Words)Load(f.columns + j) * Set1(static_cast<uint32_t>(f.a_zero[i]));
+  if (Zeros && f.b_zero) v -= (Words)Load(f.b_zero + j) * Set1(static_cast<uint32_t>(f.rest[i]));
+  return (Ints)(v + bias);
 }
-
-TK_INLINE const float* MultiplierOf(const TileFinish& f, int i, int ld) {
-  return f.multiplier + static_cast<int64_t>(i) * f.row_step * (f.column_step ? ld : 1);
+TK_INLINE Words BiasOf(const TileFinish& f, int i) {
+  return Set1(f.bias ? static_cast<uint32_t>(f.bias[i]) : 0u);
+}
+TK_INLINE const float* MultiplierOf(const TileFinish& f, int i) {
+  return f.multiplier + i * f.row_step * (f.column_step ? kTileColumns : 1);
 }
 
 // In float64, where nothing but the multiplier is inexact.
 template <class T>
 __attribute__((noinline)) void RequantizeExactly(const TileFinish& f, int i, const int32_t* x,
-                                                 int ld, T* out) {
+                                                 T* out) {
   const double low = (static_cast<T>(-1) < 0 ? -128.0 : 0.0) - f.zero, high = low + 255;
-  const float* multiplier = MultiplierOf(f, i, ld);
-  for (int j = 0; j < ld; j += kL) {
-    const Ints v = Corrected(f, i, x, j);
+  const float* multiplier = MultiplierOf(f, i);
+  for (int j = 0; j < kTileColumns; j += kL) {
+    const Ints v = Corrected<true>(f, i, x, j, BiasOf(f, i));
     for (int l = 0; l < kL; ++l) {
       const double q = v[l] * static_cast<double>(multiplier[f.column_step ? j + l : 0]);
       const double least = q > low ? q : low, most = least < high ? least : high;
@@ -354,61 +359,97 @@ __attribute__((noinline)) void RequantizeExactly(const TileFinish& f, int i, con
 
 // In float32, whose result within the bounds is at most 511 * 2^-24 off; where that leaves doubt
 // about the rounding, again in float64.
-template <class T>
-TK_INLINE void FinishRow(const TileFinish& f, int i, const int32_t* x, int ld, T* out) {
-  const float low = static_cast<float>((static_cast<T>(-1) < 0 ? -128 : 0) - f.zero);
-  const Floats least = Set1(low), most = Set1(low + 255);
-  const Floats magic = Set1(0x1.8p23f);  // Adding it rounds: the whole number is in the low bits.
-  const Ints zero = Set1(f.zero) - (Ints)magic;
-  const float* multiplier = MultiplierOf(f, i, ld);
-  Floats factor = Set1(multiplier[0]), worst = {};
-  for (int j = 0; j < ld; j += kL) {
-    if (f.column_step) factor = Load(multiplier + j);
-    const Floats q = __builtin_convertvector(Corrected(f, i, x, j), Floats) * factor;
-    Floats v = q > least ? q : least;
-    v = v < most ? v : most;
-    const Floats moved = v + magic, rest = v - (moved - magic);
-    const Floats size = (Floats)((Ints)rest & 0x7fffffff);
-    worst = size > worst ? size : worst;
-    StoreBytes(reinterpret_cast<uint8_t*>(out) + j, (Ints)moved + zero);
+template <class T, bool Zeros>
+struct RowFinish {
+  explicit RowFinish(const TileFinish& finish) : f(finish) {
+    const float low = static_cast<float>((static_cast<T>(-1) < 0 ? -128 : 0) - f.zero);
+    least = Set1(low), most = Set1(low + 255);
+    zero = Set1(f.zero) - (Ints)Set1(kMagic);
   }
-  if (__builtin_expect(AnyAbove(worst, 0.4999f), 0)) RequantizeExactly(f, i, x, ld, out);
-}
-template <>
-TK_INLINE void FinishRow(const TileFinish& f, int i, const int32_t* x, int ld, int32_t* out) {
-  for (int j = 0; j < ld; j += kL) Store(out + j, Corrected(f, i, x, j));
-}
-
-// A few bytes, by pieces that may overlap.
-TK_INLINE void CopyShort(char* to, const char* from, int64_t bytes) {
-  const auto pieces = [&](auto piece) __attribute__((always_inline)) {
-    constexpr int64_t kSize = sizeof(piece);
-    for (int64_t at = 0; at + kSize <= bytes; at += kSize) memcpy(to + at, from + at, kSize);
-    memcpy(to + bytes - kSize, from + bytes - kSize, kSize);
-  };
-  typedef uint8_t Sixteen __attribute__((vector_size(16)));
-  if (bytes >= 16) return pieces(Sixteen());
-  if (bytes >= 8) return pieces(uint64_t());
-  if (bytes >= 4) return pieces(uint32_t());
-  for (int64_t j = 0; j < bytes; ++j) to[j] = from[j];
-}
-
-template <class T>
-void Finish(const TileFinish& f, int rows, const int32_t* tile, int ld, const TileRun* begin,
-            const TileRun* end, void* out, int64_t out_ld) {
-  T* to = static_cast<T*>(out);
-  const bool whole = begin != end && begin->count == ld;
-  T row[kMaxInt8Columns];
-  for (int i = 0; i < rows; ++i, tile += ld, to += out_ld) {
-    if (whole) {
-      FinishRow<T>(f, i, tile, ld, to + begin->position);
-      continue;
+  TK_INLINE void operator()(int i, const int32_t* x, T* out) const {
+    const float* multiplier = MultiplierOf(f, i);
+    const Words bias = BiasOf(f, i);
+    Floats factor[2] = {Set1(multiplier[0]), Set1(multiplier[0])}, rest[2];
+    if (f.column_step) factor[0] = Load(multiplier), factor[1] = Load(multiplier + kL);
+    TK_UNROLL
+    for (int u = 0; u < 2; ++u) {
+      const Ints sum = Corrected<Zeros>(f, i, x, u * kL, bias);
+      Floats v = __builtin_convertvector(sum, Floats) * factor[u];
+      v = v > least ? v : least;
+      v = v < most ? v : most;
+      const Floats moved = v + Set1(kMagic), off = v - (moved - Set1(kMagic));
+      rest[u] = (Floats)((Ints)off & 0x7fffffff);
+      StoreBytes(reinterpret_cast<uint8_t*>(out) + u * kL, (Ints)moved + zero);
     }
-    FinishRow<T>(f, i, tile, ld, row);
+    const Floats worst = rest[0] > rest[1] ? rest[0] : rest[1];
+    if (__builtin_expect(AnyAbove(worst, 0.4999f), 0)) RequantizeExactly(f, i, x, out);
+  }
+  static constexpr float kMagic = 0x1.8p23f;  // Adding it rounds to a whole number, the low bits.
+  const TileFinish f;
+  Floats least, most;
+  Ints zero;
+};
+template <bool Zeros>
+struct RowFinish<int32_t, Zeros> {
+  explicit RowFinish(const TileFinish& finish) : f(finish) {}
+  TK_INLINE void operator()(int i, const int32_t* x, int32_t* out) const {
+    for (int j = 0; j < kTileColumns; j += kL)
+      Store(out + j, Corrected<Zeros>(f, i, x, j, BiasOf(f, i)));
+  }
+  const TileFinish f;
+};
+
+// At most 128 bytes, by two pieces that may overlap.
+TK_INLINE void CopyShort(char* to, const char* from, int64_t bytes) {
+  const auto ends = [&](auto piece) __attribute__((always_inline)) {
+    constexpr int64_t kSize = sizeof(piece);
+    decltype(piece) last;
+    memcpy(&piece, from, kSize);
+    memcpy(&last, from + bytes - kSize, kSize);
+    memcpy(to, &piece, kSize);
+    memcpy(to + bytes - kSize, &last, kSize);
+  };
+  typedef uint8_t B16 __attribute__((vector_size(16)));
+  struct B32 {
+    B16 v[2];
+  };
+  struct B64 {
+    B16 v[4];
+  };
+  if (bytes >= 64) return ends(B64());
+  if (bytes >= 32) return ends(B32());
+  if (bytes >= 16) return ends(B16());
+  if (bytes >= 8) return ends(uint64_t());
+  if (bytes >= 4) return ends(uint32_t());
+  if (bytes >= 2) return ends(uint16_t());
+  if (bytes == 1) *to = *from;
+}
+
+template <class T, bool Zeros>
+void FinishRows(const TileFinish& f, int rows, const int32_t* tile, const TileRun* begin,
+                const TileRun* end, T* out, int64_t out_ld) {
+  const RowFinish<T, Zeros> finish(f);
+  if (begin != end && begin->count == kTileColumns) {
+    out += begin->position;
+    for (int i = 0; i < rows; ++i, tile += kTileColumns, out += out_ld) finish(i, tile, out);
+    return;
+  }
+  T row[kTileColumns];
+  for (int i = 0; i < rows; ++i, tile += kTileColumns, out += out_ld) {
+    finish(i, tile, row);
     for (const TileRun* r = begin; r != end; ++r)
-      CopyShort(reinterpret_cast<char*>(to + r->position), reinterpret_cast<char*>(row + r->at),
+      CopyShort(reinterpret_cast<char*>(out + r->position), reinterpret_cast<char*>(row + r->at),
                 r->count * static_cast<int64_t>(sizeof(T)));
   }
+}
+
+template <class T>
+void Finish(const TileFinish& f, int rows, const int32_t* tile, const TileRun* begin,
+            const TileRun* end, void* out, int64_t out_ld) {
+  if (f.columns || f.b_zero)
+    FinishRows<T, true>(f, rows, tile, begin, end, static_cast<T*>(out), out_ld);
+  else
+    FinishRows<T, false>(f, rows, tile, begin, end, static_cast<T*>(out), out_ld);
 }
 
 template <class T>

@@ -41,9 +41,9 @@ struct TileFinish {
   int32_t zero = 0;
 };
 
-// Rows `ld` apart in the tile, `out_ld` in the output.
-using FinishFn = void (*)(const TileFinish& f, int rows, const int32_t* tile, int ld,
-                          const TileRun* begin, const TileRun* end, void* out, int64_t out_ld);
+// Rows are nr apart in the tile, `out_ld` in the output.
+using FinishFn = void (*)(const TileFinish& f, int rows, const int32_t* tile, const TileRun* begin,
+                          const TileRun* end, void* out, int64_t out_ld);
 
 struct Int8Kernels {
   int mr, nr, group;
