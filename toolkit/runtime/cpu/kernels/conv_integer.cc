@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/conv_int8.h"
+#include "kernels/conv_int8_depthwise.h"
 #include "kernels/quantize.h"
 #include "kernels/window.h"
 
@@ -60,7 +61,7 @@ class IntegerConv : public Kernel {
 
   void Convolve(KernelContext& c, const ConvShape& s, const Tensor& x, const Tensor& w,
                 const Tensor* x_zero, const Tensor* w_zero, const Tensor* bias,
-                const PlaneSink& sink) const {
+                const DepthwiseOutput& depthwise, const PlaneSink& sink) const {
     const int move = x.dtype() == DType::kInt8 ? 128 : 0;
     int32_t x_value = move;
     if (x_zero) {
@@ -78,8 +79,10 @@ class IntegerConv : public Kernel {
       for (int64_t i = 0; i < w_zero->size(); ++i)
         w_values[static_cast<size_t>(i)] += ValueOf(*w_zero, i);
     }
+    const int32_t* biases = bias ? bias->data<int32_t>() : nullptr;
+    if (DepthwiseInt8(c, s, x, w, x_value, w_values, biases, depthwise)) return;
     const PackedConvInt8 packed = packed_.defined() ? packed_ : PackedConvInt8(w, group_);
-    ConvInt8(c, s, x, packed, x_value, w_values, bias ? bias->data<int32_t>() : nullptr, sink);
+    ConvInt8(c, s, x, packed, x_value, w_values, biases, sink);
   }
 
   static void CheckChannels(const Tensor& t, const Tensor& w, const char* name) {
@@ -110,7 +113,7 @@ class ConvInteger : public IntegerConv {
     const Tensor& y = c.Output(0, DType::kInt32, OutputShape(s));
     if (y.size() == 0) return;
     const int64_t plane = OutCount(s.window), channels = s.group * s.out_channels;
-    Convolve(c, s, x, w, c.optional_input(2), c.optional_input(3), nullptr,
+    Convolve(c, s, x, w, c.optional_input(2), c.optional_input(3), nullptr, {y, nullptr, 0},
              [&](int64_t image, int64_t channel, int rows, const int32_t* tile, TileFinish& f,
                  const TileRun* run, const TileRun* end) {
                int32_t* out = y.data<int32_t>() + (image * channels + channel) * plane;
@@ -155,7 +158,7 @@ class QLinearConv : public IntegerConv {
     const bool is_signed = y.dtype() == DType::kInt8;
     const FinishFn finish = is_signed ? Int8Functions().to_int8 : Int8Functions().to_uint8;
     const int32_t zero = ValueOf(y_zero, 0);
-    Convolve(c, s, x, w, &c.input(2), &c.input(5), bias,
+    Convolve(c, s, x, w, &c.input(2), &c.input(5), bias, {y, multipliers.data(), zero},
              [&](int64_t image, int64_t channel, int rows, const int32_t* tile, TileFinish& f,
                  const TileRun* run, const TileRun* end) {
                f.multiplier = &multipliers[static_cast<size_t>(channel)];

@@ -452,6 +452,149 @@ void Finish(const TileFinish& f, int rows, const int32_t* tile, const TileRun* b
     FinishRows<T, false>(f, rows, tile, begin, end, static_cast<T*>(out), out_ld);
 }
 
+// Depthwise taps by the compiler's vectors.
+template <class T>
+void Taps(const Int8Taps& t, const uint8_t* x, int64_t n, void* out) {
+  T* to = static_cast<T*>(out);
+  const auto* w = reinterpret_cast<const int8_t*>(t.weights);
+  const Int8Taps taps = t;
+  for (int64_t i = 0; i < n; i += kTapBlock, to += kTapBlock) {
+    uint32_t sum[kTapBlock];
+    for (int64_t j = 0; j < kTapBlock; ++j) sum[j] = static_cast<uint32_t>(taps.bias);
+    for (int64_t k = 0; k < 4 * taps.quads; ++k) {
+      if (w[k] == 0) continue;
+      const auto weight = static_cast<uint32_t>(w[k]);
+      const uint8_t* from = x + taps.offsets[k] + i * taps.step;
+      if (taps.step == 1)
+        for (int64_t j = 0; j < kTapBlock; ++j) sum[j] += weight * from[j];
+      else
+        for (int64_t j = 0; j < kTapBlock; ++j) sum[j] += weight * from[2 * j];
+    }
+    if constexpr (sizeof(T) == 4) {
+      memcpy(to, sum, sizeof(sum));
+    } else {
+      TileFinish f;
+      f.multiplier = &taps.multiplier, f.zero = taps.zero;
+      const RowFinish<T, false> finish(f);
+      for (int64_t j = 0; j < kTapBlock; j += kTileColumns)
+        finish(0, reinterpret_cast<const int32_t*>(sum) + j, to + j);
+    }
+  }
+}
+
+// By dot products: a byte of each of four taps is interleaved to a lane. Lanes of sums[r] then are
+// positions 4 r to 4 r + 3 of each 16, which packing to bytes brings back to order.
+#if defined(__AVX512BW__)
+TK_VNNI TK_INLINE __m512i EvenBytes(const uint8_t* x) {
+  const __m512i low = _mm512_set1_epi16(255);
+  return _mm512_packus_epi16(_mm512_and_si512(_mm512_loadu_si512(x), low),
+                             _mm512_and_si512(_mm512_loadu_si512(x + 64), low));
+}
+
+template <int kStep>
+TK_VNNI TK_INLINE void SumTaps(const Int8Taps& t, const uint8_t* x, __m512i (&sums)[4]) {
+  TK_UNROLL
+  for (int r = 0; r < 4; ++r) sums[r] = _mm512_set1_epi32(t.bias);
+  for (int64_t q = 0; q < t.quads; ++q) {
+    __m512i v[4];
+    TK_UNROLL
+    for (int s = 0; s < 4; ++s) {
+      const uint8_t* at = x + t.offsets[4 * q + s];
+      v[s] = kStep == 1 ? _mm512_loadu_si512(at) : EvenBytes(at);
+    }
+    const __m512i a = _mm512_unpacklo_epi8(v[0], v[1]), b = _mm512_unpackhi_epi8(v[0], v[1]);
+    const __m512i c = _mm512_unpacklo_epi8(v[2], v[3]), d = _mm512_unpackhi_epi8(v[2], v[3]);
+    const __m512i w = _mm512_set1_epi32(t.weights[q]);
+    sums[0] = _mm512_dpbusd_epi32(sums[0], _mm512_unpacklo_epi16(a, c), w);
+    sums[1] = _mm512_dpbusd_epi32(sums[1], _mm512_unpackhi_epi16(a, c), w);
+    sums[2] = _mm512_dpbusd_epi32(sums[2], _mm512_unpacklo_epi16(b, d), w);
+    sums[3] = _mm512_dpbusd_epi32(sums[3], _mm512_unpackhi_epi16(b, d), w);
+  }
+}
+
+// Packing even bytes left pieces of eight positions of the two halves in turns.
+template <int kStep>
+TK_VNNI TK_INLINE __m512i InOrder(__m512i bytes) {
+  if (kStep == 1) return bytes;
+  return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), bytes);
+}
+
+template <class T, int kStep>
+TK_VNNI void VnniTaps(const Int8Taps& t, const uint8_t* x, int64_t n, T* out) {
+  const Int8Taps taps = t;
+  const __m512 factor = _mm512_set1_ps(t.multiplier), magic = _mm512_set1_ps(0x1.8p23f);
+  const __m512 low = _mm512_set1_ps(t.low), high = _mm512_set1_ps(t.high);
+  const __m512i zero = _mm512_set1_epi32(t.zero);
+  const __m512i whole = _mm512_sub_epi32(zero, _mm512_castps_si512(magic));
+  for (int64_t i = 0; i < n; i += kTapBlock, x += kTapBlock * kStep, out += kTapBlock) {
+    __m512i sums[4];
+    SumTaps<kStep>(taps, x, sums);
+    __m512i ints[4];
+    __mmask16 doubt = 0;
+    TK_UNROLL
+    for (int r = 0; r < 4; ++r) {
+      __m512 v = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[r]), factor);
+      v = _mm512_min_ps(_mm512_max_ps(v, low), high);
+      const __m512 moved = _mm512_add_ps(v, magic);
+      const __m512 rest = _mm512_sub_ps(v, _mm512_sub_ps(moved, magic));
+      doubt |= _mm512_cmp_ps_mask(_mm512_abs_ps(rest), _mm512_set1_ps(0.4999f), _CMP_GT_OQ);
+      ints[r] = _mm512_add_epi32(_mm512_castps_si512(moved), whole);
+    }
+    if (__builtin_expect(doubt != 0, 0)) {  // As RequantizeExactly.
+      alignas(64) int32_t all[64];
+      for (int r = 0; r < 4; ++r) _mm512_store_si512(all + 16 * r, sums[r]);
+      for (int j = 0; j < 64; ++j) {
+        const double q = all[j] * static_cast<double>(taps.multiplier);
+        const double least = q > taps.low ? q : taps.low;
+        const double most = least < taps.high ? least : taps.high;
+        all[j] = static_cast<int32_t>(__builtin_rint(most)) + taps.zero;
+      }
+      for (int r = 0; r < 4; ++r) ints[r] = _mm512_load_si512(all + 16 * r);
+    }
+    const __m512i a = _mm512_packs_epi32(ints[0], ints[1]);
+    const __m512i b = _mm512_packs_epi32(ints[2], ints[3]);
+    const bool is_signed = static_cast<T>(-1) < 0;
+    const __m512i bytes = is_signed ? _mm512_packs_epi16(a, b) : _mm512_packus_epi16(a, b);
+    _mm512_storeu_si512(out, InOrder<kStep>(bytes));
+  }
+}
+
+template <class T>
+TK_VNNI void VnniTapsTo(const Int8Taps& t, const uint8_t* x, int64_t n, void* out) {
+  if (t.step == 1)
+    VnniTaps<T, 1>(t, x, n, static_cast<T*>(out));
+  else
+    VnniTaps<T, 2>(t, x, n, static_cast<T*>(out));
+}
+
+template <int kStep>
+TK_VNNI void VnniSums(const Int8Taps& t, const uint8_t* x, int64_t n, int32_t* out) {
+  const Int8Taps taps = t;
+  for (int64_t i = 0; i < n; i += kTapBlock, x += kTapBlock * kStep, out += kTapBlock) {
+    __m512i s[4];
+    SumTaps<kStep>(taps, x, s);
+    // Four sums of each 16 positions, whose places are those of the bytes they come from.
+    for (int r = 0; r < 4; ++r)
+      for (int l = 0; l < 4; ++l) {
+        const int piece = 2 * l + r / 2;  // Of eight positions.
+        const int place = kStep == 1 ? piece : piece % 2 * 4 + piece / 2;
+        const __m128i four = l == 0   ? _mm512_extracti32x4_epi32(s[r], 0)
+                             : l == 1 ? _mm512_extracti32x4_epi32(s[r], 1)
+                             : l == 2 ? _mm512_extracti32x4_epi32(s[r], 2)
+                                      : _mm512_extracti32x4_epi32(s[r], 3);
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 8 * place + r % 2 * 4), four);
+      }
+  }
+}
+
+TK_VNNI void VnniTapsToInt32(const Int8Taps& t, const uint8_t* x, int64_t n, void* out) {
+  if (t.step == 1)
+    VnniSums<1>(t, x, n, static_cast<int32_t*>(out));
+  else
+    VnniSums<2>(t, x, n, static_cast<int32_t*>(out));
+}
+#endif
+
 template <class T>
 void Gather(int64_t n, const void* x, int64_t stride, void* out) {
   const T* from = static_cast<const T*>(x);
@@ -477,6 +620,8 @@ constexpr Int8Kernels Plain() {
   FillPlain<kPlainRows>(table);
   table.pack_a = PackA<int16_t, 2>;
   table.pack_b = PackB<2>;
+  table.taps_to_int32 = Taps<int32_t>;
+  table.taps_to_int8 = Taps<int8_t>, table.taps_to_uint8 = Taps<uint8_t>;
   return table;
 }
 
@@ -494,6 +639,8 @@ constexpr Int8Kernels Vnni() {
   FillVnni<kMaxInt8Rows>(table);
   table.pack_a = PackA<int8_t, 4>;
   table.pack_b = PackB<4>;
+  table.taps_to_int32 = VnniTapsToInt32;
+  table.taps_to_int8 = VnniTapsTo<int8_t>, table.taps_to_uint8 = VnniTapsTo<uint8_t>;
   return table;
 }
 #else

@@ -45,6 +45,20 @@ struct TileFinish {
 using FinishFn = void (*)(const TileFinish& f, int rows, const int32_t* tile, const TileRun* begin,
                           const TileRun* end, void* out, int64_t out_ld);
 
+// One channel of a depthwise convolution: v[i] = sum over taps t of w[t] x[offsets[t] + i step].
+struct Int8Taps {
+  const int64_t* offsets;  // Of 4 * quads taps; weights beyond the last are 0.
+  const int32_t* weights;  // Four signed bytes a number.
+  int64_t quads;
+  int step;                     // 1 or 2.
+  int32_t bias;                 // Added to each sum.
+  float multiplier, low, high;  // For 8-bit outputs, bounds less the zero point.
+  int32_t zero;
+};
+constexpr int64_t kTapBlock = 64;
+// n outputs, written by blocks of kTapBlock; as much may be read beyond the last of each tap.
+using Int8TapsFn = void (*)(const Int8Taps& t, const uint8_t* x, int64_t n, void* out);
+
 struct Int8Kernels {
   int mr, nr, group;
   int a_item;                             // Bytes of an element of a packed panel of A.
@@ -57,6 +71,7 @@ struct Int8Kernels {
   // columns up to `width` and the steps beyond k.
   void (*pack_b)(int64_t k, int64_t n, int64_t width, const uint8_t* x, int64_t ld, uint8_t flip,
                  uint8_t* out);
+  Int8TapsFn taps_to_int32, taps_to_int8, taps_to_uint8;
 };
 
 struct Int8Table {
