@@ -53,6 +53,7 @@ def lower(
     constants: Mapping[ir.Value, _core.Tensor] | None = None,
     functions: Functions | None = None,
     fuse: bool = True,
+    caches: passes.Caches | None = None,
 ) -> CompiledProgram:
     """Compiles what `outputs` and the new values in `updates` need.
 
@@ -64,13 +65,15 @@ def lower(
         constants: values known now, besides the graph's initializers.
         functions: model-local functions.
         fuse: run `runtime/passes`; `TOOLKIT_OPT=0` has the last word.
+        caches: inputs that are memory to append to; their presents are no outputs.
 
     Raises:
-        UnsupportedOperatorError: a node has neither a kernel nor a function body.
+        UnsupportedOperatorError: a node has neither a kernel nor a function body, or a cache cannot
+            be appended to in place.
         InvalidModelError: a value is needed that nothing produces.
     """
     states, updates = states or {}, updates or {}
-    lowering = Lowering(functions or {}, fuse=fuse and passes.enabled())
+    lowering = Lowering(functions or {}, fuse=fuse and passes.enabled(), caches=caches)
     for value in inputs:
         lowering.slots[value] = lowering.program.add_input(value.name or "")
     for value, tensor in states.items():
@@ -79,6 +82,11 @@ def lower(
         lowering.add_constant(value, tensor)
     wanted = [*outputs, *updates.values()]
     lowering.add_nodes(needed_nodes(wanted, lowering.slots), wanted)
+    if caches is not None and caches.taken != set(caches.presents):
+        left = sorted(v.name or "" for v in set(caches.presents) - caches.taken)
+        raise UnsupportedOperatorError(
+            f"lower: caches that only attention appends to are required, got {left}."
+        )
     for value in outputs:
         lowering.program.add_output(lowering.slot_of(value))
     for state, value in updates.items():
@@ -130,6 +138,7 @@ class Lowering:
     known: dict[int, _core.Tensor] = field(default_factory=dict)  # Constant slots.
     captures: list[int] = field(default_factory=list)  # The parent's slots that become inputs.
     fuse: bool = False
+    caches: passes.Caches | None = None
 
     def add_constant(self, value: ir.Value, tensor: _core.Tensor) -> None:
         """Gives `value` a slot that holds `tensor`."""
@@ -172,7 +181,7 @@ class Lowering:
         """Adds the nodes of a graph that compute `wanted`, fused where that is allowed."""
         todo: Sequence[passes.Node] = nodes
         if self.fuse and self.scope is None:  # In a function, attributes are references.
-            todo = passes.fuse(passes.Region(nodes, wanted, self._fed()))
+            todo = passes.fuse(passes.Region(nodes, wanted, self._fed(), self.caches))
         unread = _readers(todo, wanted)
         for node in todo:
             if isinstance(node, passes.FusedNode):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from toolkit.errors import DTypeError, InvalidArgumentError, ShapeError, Toolkit
 from toolkit.graph import map_types
 from toolkit.graph.io import load_model
 from toolkit.graph.passes import optimize
-from toolkit.runtime import _core, autotune
+from toolkit.runtime import _core, autotune, passes
 from toolkit.runtime.conv_chains import fuse_convolutions
 from toolkit.runtime.conv_fusion import measure_convolutions
 from toolkit.runtime.lowering import CompiledProgram, lower
@@ -32,6 +32,7 @@ from toolkit.runtime.values import (
 )
 
 if TYPE_CHECKING:
+    from toolkit.runtime.kv_cache import KVCache
     from toolkit.runtime.measure.memory import MemoryReport
 
 _CPU = "CPUExecutionProvider"
@@ -218,6 +219,7 @@ class InferenceSession:
         self._inputs = {v.name or "": v for v in graph.inputs if v.name not in graph.initializers}
         self._overridable = {v.name or "": v for v in graph.inputs if v.name in graph.initializers}
         self._programs: dict[tuple[tuple[str, ...], tuple[str, ...]], CompiledProgram] = {}
+        self._cached: dict[Any, tuple[CompiledProgram, passes.Caches]] = {}
         self._calls: dict[tuple[str, ...], _core.Call | None] = {}  # By the outputs.
         self._compile(tuple(self._inputs), tuple(self._outputs))
 
@@ -312,12 +314,7 @@ class InferenceSession:
                 raise InvalidArgumentError(
                     f"run: an output among {list(self._outputs)} is required, got '{name}'."
                 )
-        for name in self._inputs:
-            if name not in feed:
-                raise InvalidArgumentError(
-                    f"run: input '{name}' is required, got {sorted(feed)}. "
-                    "Add it to the input feed."
-                )
+        _require(self._inputs, feed)
         names = tuple(self._inputs)
         for name, tensor in feed.items():
             declared = self._inputs.get(name) or self._overridable.get(name)
@@ -336,6 +333,53 @@ class InferenceSession:
                 autotune.save()
             _warn_of_shapes([self._outputs[n] for n in outputs], results)
         return results
+
+    def kv_cache(self, pairs: Mapping[str, str] | None = None, capacity: int = 256) -> KVCache:
+        """Memory for the keys and values of a decoding, which `KVCache.run` appends to in place.
+
+        Args:
+            pairs: by input that is a past, the output that is the same with the new tokens behind
+                it; None: those that exporters name `past_key_values...` and `present...`.
+            capacity: tokens to make room for; it doubles when they do not suffice.
+        """
+        from toolkit.runtime.kv_cache import KVCache
+
+        return KVCache(self, pairs, capacity)
+
+    def _compile_cached(
+        self, rest: Sequence[str], pairs: Mapping[str, str], outputs: Sequence[str], length: str
+    ) -> tuple[CompiledProgram, passes.Caches]:
+        """A program that appends to its pasts, which are inputs after `rest`, as `length` is."""
+        key = tuple(rest), tuple(pairs.items()), tuple(outputs)
+        if key not in self._cached:
+            self._programs.clear()  # A program holds packed weights; the plain one is made again
+            self._calls.clear()  # when it is asked for.
+            caches = passes.Caches(
+                {self._inputs[a]: self._outputs[b] for a, b in pairs.items()},
+                ir.Value(name=length, type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape([])),
+            )
+            program = lower(
+                [*(self._inputs[n] for n in (*rest, *pairs)), caches.length],
+                [self._outputs[n] for n in outputs],
+                functions=self._model.functions,
+                fuse=bool(self._options.graph_optimization_level),
+                caches=caches,
+            )
+            self._cached[key] = program, caches
+        return self._cached[key]
+
+    def _checked(self, names: Sequence[str], feed: Mapping[str, Any]) -> dict[str, _core.Tensor]:
+        """The values of `names`, refused unless they are as declared."""
+        _require(names, feed)
+        found = {}
+        for name in feed:
+            if name not in names:
+                raise InvalidArgumentError(
+                    f"run: an input among {list(names)} is required, got '{name}'."
+                )
+            found[name] = value_to_native(feed[name])
+            _check(self._inputs[name], found[name])
+        return found
 
     def native_program(self) -> _core.Program:
         """The program that a run of all inputs and outputs executes, to profile it."""
@@ -433,6 +477,14 @@ def _node_arg(value: ir.Value) -> NodeArg:
         d if isinstance(d, int) else d.value for d in (value.shape or ())
     ]
     return NodeArg(value.name or "", _type_string(value.type), shape)
+
+
+def _require(names: Iterable[str], feed: Mapping[str, Any]) -> None:
+    for name in names:
+        if name not in feed:
+            raise InvalidArgumentError(
+                f"run: input '{name}' is required, got {sorted(feed)}. Add it to the input feed."
+            )
 
 
 def _check(declared: ir.Value, tensor: _core.Tensor) -> None:

@@ -13,9 +13,9 @@ import pkgutil
 from functools import cache
 from typing import Any
 
-from toolkit.runtime.passes.region import FusedNode, Node, Region
+from toolkit.runtime.passes.region import Caches, FusedNode, Node, Region
 
-__all__ = ["FusedNode", "Node", "Region", "enabled", "fuse"]
+__all__ = ["Caches", "FusedNode", "Node", "Region", "enabled", "fuse"]
 
 
 def enabled() -> bool:

@@ -35,6 +35,23 @@ class FusedNode:
 Node = ir.Node | FusedNode
 
 
+@dataclass
+class Caches:
+    """Keys and values that a program keeps in memory with room, and appends to.
+
+    Attributes:
+        presents: by the input that is a past, the value with the new keys behind it.
+        length: an input that is how much of the memory is past.
+        taken: pasts that are appended in place; who asks for caches wants all of them here.
+        step: how many keys a run appends: a number or the name of a dimension.
+    """
+
+    presents: Mapping[ir.Value, ir.Value]
+    length: ir.Value
+    taken: set[ir.Value] = field(default_factory=set)
+    step: int | str | None = None
+
+
 class Region:
     """Nodes in order, who reads a value, and what is known about values.
 
@@ -42,14 +59,21 @@ class Region:
         nodes: of one graph or function body, in an order in which they can run.
         wanted: values that are read from outside.
         fed: values whose contents are not known before the run, initializers among them.
+        caches: what the program may append to in place.
     """
 
     def __init__(
-        self, nodes: Iterable[ir.Node], wanted: Iterable[ir.Value], fed: Collection[ir.Value]
+        self,
+        nodes: Iterable[ir.Node],
+        wanted: Iterable[ir.Value],
+        fed: Collection[ir.Value],
+        caches: Caches | None = None,
     ) -> None:
         self._slots: list[Node | None] = list(nodes)
         self.wanted = frozenset(wanted)
         self.fed = fed
+        self.caches = caches
+        self.sizes: dict[ir.Value, Any] = {}  # What `dims` found.
         self._constant: dict[ir.Value, bool] = {}
         self._place = {id(n): i for i, n in enumerate(self._slots)}
         self._producers: dict[ir.Value, Node] = {}

@@ -6,6 +6,8 @@
 // scores = Q K^T, mask, exp against the largest score so far, Y = Y correction + P V. Key blocks
 // that causality or a window rules out for a panel of rows are skipped. Up to four rows (decoding)
 // read K and V as they lie, and many keys are then split over tasks, to be merged in order.
+//
+// The twin in toolkit.fused also appends to caches in place; see AttentionShape.
 #include "kernels/attention.h"
 
 #include <cmath>
@@ -36,6 +38,14 @@ struct Call {
     return shape.Keys(b, i);
   }
 };
+
+// What a row is multiplied by at the end; a sum of 0: every key is masked.
+template <class T>
+T Inverse(const Call<T>& call, T sum) {
+  if (sum != T(0)) return T(1) / sum;
+  const bool nan = call.attributes.nan_rows && call.shape.keys > 0;
+  return nan ? std::numeric_limits<T>::quiet_NaN() : T(0);
+}
 
 // How rows and keys are cut into tasks: by shapes alone.
 struct Cut {
@@ -141,7 +151,7 @@ class TaskRunner {
   void Finish() {
     for (int64_t r = 0; r < task_.count(); ++r) {
       const int64_t h = task_.HeadOf(r), i = task_.RowOf(r);
-      const T inverse = sum_[r] == T(0) ? T(0) : T(1) / sum_[r];  // 0: every key is masked.
+      const T inverse = Inverse(call_, sum_[r]);
       fn_.scale(call_.y + s_.y.at(task_.b, h, i), y_ + r * s_.v_head, s_.v_head, inverse);
       if (!call_.qk || call_.attributes.qk_mode != 3) continue;
       T* p = ScoreRow(r);
@@ -230,15 +240,14 @@ class TaskRunner {
   }
 
   void OneRow(int64_t r, KeyRange block) {
-    const GemmKernels<T>& g = GemmKernelsOf<T>();
     const KeyRange scored = Intersect(call_.Scored(task_.b, task_.RowOf(r)), block);
     if (scored.empty()) return;
     const int64_t n = scored.end - scored.begin;
     const T* k = call_.k + call_.k_strides.at(task_.b, task_.kv_head, scored.begin);
     const T* v = call_.v + call_.v_strides.at(task_.b, task_.kv_head, scored.begin);
-    g.dot_rows(s_.head, n, q_ + r * s_.head, k, call_.k_strides.row, scores_);
+    fn_.scores(scores_, q_ + r * s_.head, k, call_.k_strides.row, s_.head, n);
     Softmax(r, scored.begin, {0, n}, scores_);
-    g.axpy_rows(n, s_.v_head, scores_, v, call_.v_strides.row, y_ + r * s_.v_head);
+    fn_.weigh(y_ + r * s_.v_head, scores_, v, call_.v_strides.row, s_.v_head, n);
   }
 
   // One row's step: scores of the keys first + [range) become exp(score - maximum), 0 for those it
@@ -313,7 +322,7 @@ void Merge(const Call<T>& call, const Cut& cut, int64_t group, const T* parts, i
       sum += factor * part[1];
       for (int64_t j = 0; j < s.v_head; ++j) y[j] += factor * part[2 + j];
     }
-    fn.scale(y, y, s.v_head, sum == T(0) ? T(0) : T(1) / sum);
+    fn.scale(y, y, s.v_head, Inverse(call, sum));
   }
 }
 
@@ -331,9 +340,15 @@ class AttentionKernel : public Kernel {
     const Tensor &k = c.input(1), &v = c.input(2);
     const DType dtype = k.dtype();
     Tensor& y = c.Output(0, dtype, s.Output());
-    Call<T> call = {
-        s,   attributes_, AttentionMask<T>(c), c.input(0).data<T>(), k.data<T>(), v.data<T>(),
-        s.k, s.v,         y.data<T>()};
+    Call<T> call = {s,
+                    attributes_,
+                    AttentionMask<T>(c, s),
+                    c.input(0).data<T>(),
+                    k.data<T>(),
+                    v.data<T>(),
+                    s.k,
+                    s.v,
+                    y.data<T>()};
     const Tensor joined_k = Joined(c, s, 1, k, c.optional_input(4), s.k, s.head);
     const Tensor joined_v = Joined(c, s, 2, v, c.optional_input(5), s.v, s.v_head);
     if (joined_k.defined()) call.k = joined_k.data<T>(), call.k_strides = s.Cache(s.head);
@@ -348,7 +363,9 @@ class AttentionKernel : public Kernel {
                        const Tensor* past, const HeadStrides& strides, int64_t size) {
     const Shape shape = {s.batch, s.kv_heads, s.keys, size};
     Tensor joined;
-    if (c.has_output(output))
+    if (s.in_place)
+      joined = *past;
+    else if (c.has_output(output))
       joined = c.Output(output, fresh.dtype(), shape);
     else if (past)
       joined = Tensor(fresh.dtype(), shape,
@@ -390,6 +407,8 @@ class AttentionKernel : public Kernel {
 };
 
 static const bool kAttention = Register<AttentionKernel>("Attention").Types(kFloats).Widen();
+static const bool kFused =
+    Register<AttentionKernel>("Attention").Domain("toolkit.fused").Types(kFloats).Widen();
 
 }  // namespace
 }  // namespace toolkit

@@ -35,6 +35,12 @@ struct AttentionAttributes {
   bool causal;
   int64_t left, right;  // -1: unbounded.
   int64_t qk_mode;
+  // Of toolkit.fused, as a softmax written out does it: a mask of one key is one for all of them; a
+  // row without a key that counts is NaN; causality counts rows from the end of the keys.
+  bool spread_mask, nan_rows, last_rows;
+  // Of toolkit.fused: input 7 is the past's length, and past_key and past_value are caches with
+  // room, which the new keys and values are written into.
+  bool in_place;
 };
 
 // Where the rows of one head lie.
@@ -63,20 +69,23 @@ struct AttentionShape {
   AttentionShape(const AttentionAttributes& a, const KernelContext& c);
   int64_t group() const { return q_heads / kv_heads; }  // Query heads that share keys.
   KeyRange Keys(int64_t b, int64_t i) const;
-  HeadStrides Cache(int64_t size) const {  // (B, Hkv, S, size).
-    return {kv_heads * keys * size, keys * size, size};
+  HeadStrides Cache(int64_t size) const {  // (B, Hkv, room, size).
+    return {kv_heads * room * size, room * size, size};
   }
   Shape Output() const;  // Of Y.
   Shape Scores() const { return {batch, q_heads, rows, keys}; }
 
-  bool packed;  // Inputs are (B, L, H D).
+  bool packed;    // Inputs are (B, L, H D).
+  bool in_place;  // The past is a cache.
   int64_t batch, q_heads, kv_heads, rows, new_keys, past, keys, head, v_head;
+  int64_t room;       // Keys that joined memory holds.
   int64_t mask_keys;  // Keys that the mask covers; those beyond take no part.
+  bool mask_repeats;  // It holds one number for all keys of a row.
   HeadStrides q, k, v, y;
   double scale;
 
  private:
-  bool causal_;
+  bool causal_, last_rows_;
   int64_t left_, right_;
   const int64_t* nonpad_ = nullptr;
 };
@@ -84,14 +93,14 @@ struct AttentionShape {
 // attn_mask as the kernels read it: a bias to add or a byte for each key.
 template <class T>
 struct AttentionMask {
-  explicit AttentionMask(KernelContext& c);
+  AttentionMask(KernelContext& c, const AttentionShape& shape);
   const T* bias = nullptr;
   const uint8_t* keep = nullptr;
   int64_t at(int64_t b, int64_t h, int64_t i) const { return b * batch + h * head + i * row; }
   int64_t batch = 0, head = 0, row = 0;
 };
 
-// K or V with the past in front: (B, Hkv, S, size) in `out`.
+// K or V with the past in front: (B, Hkv, room, size) in `out`, which may be the past.
 void JoinPast(ThreadPool& pool, const AttentionShape& shape, const HeadStrides& strides,
               int64_t size, const Tensor* past, const Tensor& fresh, Tensor& out);
 

@@ -29,6 +29,17 @@ void Convert(const Tensor& x, T* out) {
   for (int64_t i = 0; i < x.size(); ++i) out[i] = static_cast<T>(in[i]);
 }
 
+// Each number of `x` (.., 1) n times: (.., n).
+Tensor Repeated(KernelContext& c, const Tensor& x, int64_t n) {
+  Shape shape = x.shape();
+  shape[shape.rank() - 1] = n;
+  const auto item = static_cast<int64_t>(ItemSize(x.dtype()));
+  char* out = c.Scratch<char>(static_cast<int64_t>(CheckedBytes(x.dtype(), shape)));
+  const char* from = static_cast<const char*>(x.raw());
+  for (int64_t i = 0; i < x.size() * n; ++i) std::memcpy(out + i * item, from + i / n * item, item);
+  return Tensor(x.dtype(), shape, out);
+}
+
 }  // namespace
 
 AttentionAttributes::AttentionAttributes(const Attributes& a)
@@ -39,7 +50,11 @@ AttentionAttributes::AttentionAttributes(const Attributes& a)
       causal(a.Int("is_causal", 0) != 0),
       left(Window(a, "left_window_size")),
       right(Window(a, "right_window_size")),
-      qk_mode(a.Int("qk_matmul_output_mode", 0)) {
+      qk_mode(a.Int("qk_matmul_output_mode", 0)),
+      spread_mask(a.Int("spread_mask", 0) != 0),
+      nan_rows(a.Int("nan_rows", 0) != 0),
+      last_rows(a.Int("last_rows", 0) != 0),
+      in_place(a.Int("in_place", 0) != 0) {
   TK_REQUIRE(qk_mode >= 0 && qk_mode <= 3, ErrorKind::kInvalidArgument,
              "qk_matmul_output_mode must be 0, 1, 2 or 3, got ", qk_mode);
   TK_REQUIRE(softcap >= 0, ErrorKind::kInvalidArgument, "softcap must not be negative, got ",
@@ -47,7 +62,7 @@ AttentionAttributes::AttentionAttributes(const Attributes& a)
 }
 
 AttentionShape::AttentionShape(const AttentionAttributes& a, const KernelContext& c)
-    : causal_(a.causal), left_(a.left), right_(a.right) {
+    : causal_(a.causal), last_rows_(a.last_rows), left_(a.left), right_(a.right) {
   const Tensor &tq = c.input(0), &tk = c.input(1), &tv = c.input(2);
   const Shape &sq = tq.shape(), &sk = tk.shape(), &sv = tv.shape();
   const int rank = sq.rank();
@@ -83,17 +98,29 @@ AttentionShape::AttentionShape(const AttentionAttributes& a, const KernelContext
   const Tensor *past_k = c.optional_input(4), *past_v = c.optional_input(5);
   TK_REQUIRE(!past_k == !past_v, ErrorKind::kInvalidArgument,
              "past_key and past_value must be given together");
-  past = past_k && past_k->rank() == 4 ? past_k->dim(2) : 0;
+  const int64_t given = past_k && past_k->rank() == 4 ? past_k->dim(2) : 0;
+  in_place = a.in_place;
+  past = given;
+  if (in_place) {
+    const Tensor& length = c.input(7);
+    TK_REQUIRE(past_k && length.dtype() == DType::kInt64 && length.size() == 1, ErrorKind::kShape,
+               "caches and the int64 length of the past are required together, got ",
+               Name(length.dtype()), " ", length.shape().ToString());
+    past = *length.data<int64_t>();
+    TK_REQUIRE(past >= 0 && past + new_keys <= given, ErrorKind::kShape, "caches of ", given,
+               " keys must have room for ", new_keys, " after the past, got ", past);
+  }
   keys = past + new_keys;
+  room = in_place ? given : keys;
   if (past_k) {
     TK_REQUIRE(past_k->dtype() == tq.dtype() && past_v->dtype() == tq.dtype(), ErrorKind::kDType,
                "past_key and past_value must have Q's dtype ", Name(tq.dtype()), ", got ",
                Name(past_k->dtype()), " and ", Name(past_v->dtype()));
-    TK_REQUIRE(past_k->shape() == Shape({batch, kv_heads, past, head}) &&
-                   past_v->shape() == Shape({batch, kv_heads, past, v_head}),
+    TK_REQUIRE(past_k->shape() == Shape({batch, kv_heads, given, head}) &&
+                   past_v->shape() == Shape({batch, kv_heads, given, v_head}),
                ErrorKind::kShape, "past_key and past_value must be ",
-               Shape({batch, kv_heads, past, head}).ToString(), " and ",
-               Shape({batch, kv_heads, past, v_head}).ToString(), ", got ",
+               Shape({batch, kv_heads, given, head}).ToString(), " and ",
+               Shape({batch, kv_heads, given, v_head}).ToString(), ", got ",
                past_k->shape().ToString(), " and ", past_v->shape().ToString());
   }
   if (const Tensor* nonpad = c.optional_input(6)) {
@@ -104,7 +131,7 @@ AttentionShape::AttentionShape(const AttentionAttributes& a, const KernelContext
                ", got ", Name(nonpad->dtype()), " ", nonpad->shape().ToString());
     nonpad_ = nonpad->data<int64_t>();
   }
-  mask_keys = keys;
+  mask_keys = keys, mask_repeats = false;
   if (const Tensor* mask = c.optional_input(3)) {
     const Shape &m = mask->shape(), full = Scores();
     bool fits = m.rank() >= 1 && m.rank() <= 4 && m[m.rank() - 1] <= keys;
@@ -112,7 +139,8 @@ AttentionShape::AttentionShape(const AttentionAttributes& a, const KernelContext
       fits = m[i] == 1 || m[i] == full[4 - m.rank() + i];
     TK_REQUIRE(fits, ErrorKind::kShape, "attn_mask must broadcast to ", full.ToString(),
                " (its last dimension may be shorter), got ", m.ToString());
-    mask_keys = m[m.rank() - 1];
+    mask_repeats = a.spread_mask && m[m.rank() - 1] == 1 && keys > 1;
+    if (!mask_repeats) mask_keys = m[m.rank() - 1];
   }
   scale = std::isnan(a.scale) ? 1 / std::sqrt(static_cast<double>(std::max<int64_t>(head, 1)))
                               : a.scale;
@@ -125,7 +153,7 @@ Shape AttentionShape::Output() const {
 
 KeyRange AttentionShape::Keys(int64_t b, int64_t i) const {
   KeyRange r = {0, mask_keys};
-  int64_t position = past + i;
+  int64_t position = last_rows_ ? keys - rows + i : past + i;
   if (nonpad_) {
     const int64_t valid = std::clamp<int64_t>(nonpad_[b], -kFar, kFar);
     position = valid - rows + i;
@@ -138,9 +166,14 @@ KeyRange AttentionShape::Keys(int64_t b, int64_t i) const {
 }
 
 template <class T>
-AttentionMask<T>::AttentionMask(KernelContext& c) {
+AttentionMask<T>::AttentionMask(KernelContext& c, const AttentionShape& shape) {
   const Tensor* mask = c.optional_input(3);
   if (!mask) return;
+  Tensor repeated;
+  if (shape.mask_repeats) {
+    repeated = Repeated(c, *mask, shape.keys);
+    mask = &repeated;
+  }
   const Shape& m = mask->shape();
   int64_t stride = m[m.rank() - 1];
   int64_t* const strides[] = {&row, &head, &batch};
@@ -167,11 +200,12 @@ void JoinPast(ThreadPool& pool, const AttentionShape& shape, const HeadStrides& 
               int64_t size, const Tensor* past, const Tensor& fresh, Tensor& out) {
   const int64_t item = static_cast<int64_t>(ItemSize(fresh.dtype()));
   const int64_t bytes = size * item, heads = shape.kv_heads;
-  const int64_t grain = std::max<int64_t>(1, 65536 / std::max<int64_t>(shape.keys * bytes, 1));
+  const int64_t moved = shape.in_place ? shape.new_keys : shape.keys;
+  const int64_t grain = std::max<int64_t>(1, 65536 / std::max<int64_t>(moved * bytes, 1));
   pool.ParallelFor(shape.batch * heads, grain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      char* to = static_cast<char*>(out.raw()) + i * shape.keys * bytes;
-      if (past && past->size())
+      char* to = static_cast<char*>(out.raw()) + i * shape.room * bytes;
+      if (past && past->size() && !shape.in_place)
         std::memcpy(to, static_cast<const char*>(past->raw()) + i * shape.past * bytes,
                     static_cast<size_t>(shape.past * bytes));
       to += shape.past * bytes;

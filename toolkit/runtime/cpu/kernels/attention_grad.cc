@@ -218,7 +218,7 @@ class AttentionGradKernel : public Kernel {
       TK_REQUIRE(c.input(i).dtype() == dtype && c.input(i).shape() == s.Output(), ErrorKind::kShape,
                  "Y and dY must be ", Name(dtype), " ", s.Output().ToString(), ", got ",
                  Name(c.input(i).dtype()), " ", c.input(i).shape().ToString());
-    Call<T> call = {s,           attributes_, AttentionMask<T>(c),          q.data<T>(),
+    Call<T> call = {s,           attributes_, AttentionMask<T>(c, s),       q.data<T>(),
                     k.data<T>(), v.data<T>(), c.input(7).data<T>(),         c.input(8).data<T>(),
                     s.k,         s.v,         OutputOf<T>(c, 0, q.shape()), nullptr};
     if (const Tensor* past = c.optional_input(4)) {

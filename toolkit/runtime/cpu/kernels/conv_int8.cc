@@ -109,8 +109,7 @@ class Positions {
         const int64_t at = flat_ ? source + x : p;
         const int64_t n = std::min(w.out[last] - x, nr - at % nr);
         while (panels() < at / nr) firsts_.push_back(static_cast<int64_t>(runs_.size()));
-        runs_.push_back({static_cast<int>(at % nr), n, p});
-        sources_.push_back(source + x * w.stride[last]);
+        Add({static_cast<int>(at % nr), n, p}, source + x * w.stride[last], w.stride[last]);
         x += n, p += n;
       }
     }
@@ -120,8 +119,8 @@ class Positions {
 
   bool flat() const { return flat_; }
   int64_t panels() const { return static_cast<int64_t>(firsts_.size()) - 1; }
-  const PositionRun* begin(int64_t panel) const { return runs_.data() + firsts_[Index(panel)]; }
-  const PositionRun* end(int64_t panel) const { return runs_.data() + firsts_[Index(panel + 1)]; }
+  const TileRun* begin(int64_t panel) const { return runs_.data() + firsts_[Index(panel)]; }
+  const TileRun* end(int64_t panel) const { return runs_.data() + firsts_[Index(panel + 1)]; }
 
   // The lanes of one panel under each group of K, side by side.
   template <class Lane>
@@ -134,7 +133,7 @@ class Positions {
       const auto* from = reinterpret_cast<const Lane*>(image + offsets[g]);
       auto* to = reinterpret_cast<Lane*>(out);
       for (int64_t r = firsts_[Index(panel)]; r < firsts_[Index(panel + 1)]; ++r) {
-        const PositionRun& run = runs_[Index(r)];
+        const TileRun& run = runs_[Index(r)];
         const Lane* source = from + sources_[Index(r)];
         if (step_ == 1)
           std::memcpy(to + run.at, source, static_cast<size_t>(run.count) * sizeof(Lane));
@@ -146,6 +145,19 @@ class Positions {
 
  private:
   static size_t Index(int64_t i) { return static_cast<size_t>(i); }
+  // A run that goes on where the panel's last one ends joins it.
+  void Add(const TileRun& run, int64_t source, int64_t step) {
+    if (static_cast<int64_t>(runs_.size()) > firsts_.back()) {
+      TileRun& before = runs_.back();
+      if (before.at + before.count == run.at && before.position + before.count == run.position &&
+          sources_.back() + before.count * step == source) {
+        before.count += run.count;
+        return;
+      }
+    }
+    runs_.push_back(run);
+    sources_.push_back(source);
+  }
   // Flat index in the padded image under the first output position of a row.
   static int64_t Source(const Window& w, int64_t row) {
     int64_t offset = 0, stride = w.in[w.rank - 1];
@@ -159,7 +171,7 @@ class Positions {
 
   bool flat_;
   int64_t total_, step_;
-  std::vector<PositionRun> runs_;
+  std::vector<TileRun> runs_;
   std::vector<int64_t> sources_, firsts_;  // Of each run; the first run of each panel.
 };
 
@@ -202,7 +214,8 @@ PackedConvInt8::PackedConvInt8(const Tensor& w, int64_t group) {
 }
 
 void ConvInt8(KernelContext& c, const ConvShape& s, const Tensor& x, const PackedConvInt8& w,
-              int32_t x_zero, const std::vector<int32_t>& w_zeros, const PlaneSink& sink) {
+              int32_t x_zero, const std::vector<int32_t>& w_zeros, const int32_t* bias,
+              const PlaneSink& sink) {
   const Int8Kernels& kernels = ActiveInt8();
   const InterleavedImages images(c, s, x, static_cast<uint8_t>(x_zero));
   const Positions positions(images.window());
@@ -221,6 +234,7 @@ void ConvInt8(KernelContext& c, const ConvShape& s, const Tensor& x, const Packe
       std::max<int64_t>(1, s.out_channels * kernels.nr * groups * kernels.group / splits);
   pool.ParallelFor(jobs * splits, 1 + (1 << 18) / work, [&](int64_t at, int64_t end) {
     alignas(64) int32_t tile[kMaxInt8Rows * kMaxInt8Columns], sums[kMaxInt8Columns];
+    int32_t biases[kMaxInt8Rows], zero[kMaxInt8Rows];
     std::shared_ptr<Buffer> gathered;
     if (!positions.flat())
       gathered = Buffer::Allocate(static_cast<size_t>(groups * kernels.nr * kernels.group));
@@ -244,20 +258,22 @@ void ConvInt8(KernelContext& c, const ConvShape& s, const Tensor& x, const Packe
       for (int64_t r = row_panels * split / splits; r < row_panels * (split + 1) / splits; ++r) {
         const int64_t first = rows.begin(r), height = rows.begin(r + 1) - first;
         kernels.ukernel[height](groups, rows.panel(r), b, offsets.data(), tile, kernels.nr);
+        const int64_t channel = g * s.out_channels + first;
         for (int64_t i = 0; i < height; ++i) {
-          const int64_t channel = g * s.out_channels + first + i;
-          const auto zero = static_cast<uint32_t>(
-              w_zeros.size() == 1 ? w_zeros[0] : w_zeros[static_cast<size_t>(channel)]);
-          int32_t* row = tile + i * kernels.nr;
-          if (zero != 0)
-            for (int j = 0; j < kernels.nr; ++j)
-              row[j] = static_cast<int32_t>(static_cast<uint32_t>(row[j]) -
-                                            zero * static_cast<uint32_t>(sums[j]));
-          const uint32_t rest = static_cast<uint32_t>(rows.sums()[first + i]) - count * zero;
-          sink(slice / s.group, channel,
-               static_cast<int32_t>(0u - static_cast<uint32_t>(x_zero) * rest), row,
-               positions.begin(p), positions.end(p));
+          const int32_t w_zero =
+              w_zeros[w_zeros.size() == 1 ? 0 : static_cast<size_t>(channel + i)];
+          const uint32_t rest =
+              static_cast<uint32_t>(rows.sums()[first + i]) - count * static_cast<uint32_t>(w_zero);
+          const uint32_t moved = 0u - static_cast<uint32_t>(x_zero) * rest;
+          zero[i] = w_zero;
+          biases[i] =
+              static_cast<int32_t>(moved + (bias ? static_cast<uint32_t>(bias[channel + i]) : 0u));
         }
+        TileFinish f;
+        f.bias = biases;
+        if (zeros) f.columns = sums, f.a_zero = zero;
+        sink(slice / s.group, channel, static_cast<int>(height), tile, f, positions.begin(p),
+             positions.end(p));
       }
     }
   });

@@ -32,18 +32,15 @@ class PackedConvInt8 {
   PackedRows ones_;
 };
 
-// Takes the results of one row: `values` and where they go: runs of positions of an output plane.
-struct PositionRun {
-  int at;            // In the tile's row,
-  int64_t count;     // this many go
-  int64_t position;  // here.
-};
-using PlaneSink = std::function<void(int64_t image, int64_t channel, int32_t bias, int32_t* values,
-                                     const PositionRun* begin, const PositionRun* end)>;
+// Takes the sums of output channels [channel, channel + rows): `f` has what is to be taken from
+// them and added, the runs are where positions of the tile go in a channel's plane.
+using PlaneSink = std::function<void(int64_t image, int64_t channel, int rows, const int32_t* tile,
+                                     TileFinish& f, const TileRun* begin, const TileRun* end)>;
 
-// `x_zero`, `w_zeros` (of each output channel, or one) as the packed operands hold them. The sink
-// gets kernels.nr values without `bias`, which is to be added to each.
+// `x_zero`, `w_zeros` (of each output channel, or one) as the packed operands hold them. `bias`: of
+// each output channel; null: none.
 void ConvInt8(KernelContext& c, const ConvShape& s, const Tensor& x, const PackedConvInt8& w,
-              int32_t x_zero, const std::vector<int32_t>& w_zeros, const PlaneSink& sink);
+              int32_t x_zero, const std::vector<int32_t>& w_zeros, const int32_t* bias,
+              const PlaneSink& sink);
 
 }  // namespace toolkit

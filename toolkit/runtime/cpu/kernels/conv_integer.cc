@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/conv_int8.h"
+#include "kernels/conv_int8_depthwise.h"
 #include "kernels/quantize.h"
 #include "kernels/window.h"
 
@@ -59,7 +60,8 @@ class IntegerConv : public Kernel {
   }
 
   void Convolve(KernelContext& c, const ConvShape& s, const Tensor& x, const Tensor& w,
-                const Tensor* x_zero, const Tensor* w_zero, const PlaneSink& sink) const {
+                const Tensor* x_zero, const Tensor* w_zero, const Tensor* bias,
+                const DepthwiseOutput& depthwise, const PlaneSink& sink) const {
     const int move = x.dtype() == DType::kInt8 ? 128 : 0;
     int32_t x_value = move;
     if (x_zero) {
@@ -77,8 +79,10 @@ class IntegerConv : public Kernel {
       for (int64_t i = 0; i < w_zero->size(); ++i)
         w_values[static_cast<size_t>(i)] += ValueOf(*w_zero, i);
     }
+    const int32_t* biases = bias ? bias->data<int32_t>() : nullptr;
+    if (DepthwiseInt8(c, s, x, w, x_value, w_values, biases, depthwise)) return;
     const PackedConvInt8 packed = packed_.defined() ? packed_ : PackedConvInt8(w, group_);
-    ConvInt8(c, s, x, packed, x_value, w_values, sink);
+    ConvInt8(c, s, x, packed, x_value, w_values, biases, sink);
   }
 
   static void CheckChannels(const Tensor& t, const Tensor& w, const char* name) {
@@ -109,14 +113,11 @@ class ConvInteger : public IntegerConv {
     const Tensor& y = c.Output(0, DType::kInt32, OutputShape(s));
     if (y.size() == 0) return;
     const int64_t plane = OutCount(s.window), channels = s.group * s.out_channels;
-    Convolve(c, s, x, w, c.optional_input(2), c.optional_input(3),
-             [&](int64_t image, int64_t channel, int32_t bias, const int32_t* values,
-                 const PositionRun* run, const PositionRun* end) {
+    Convolve(c, s, x, w, c.optional_input(2), c.optional_input(3), nullptr, {y, nullptr, 0},
+             [&](int64_t image, int64_t channel, int rows, const int32_t* tile, TileFinish& f,
+                 const TileRun* run, const TileRun* end) {
                int32_t* out = y.data<int32_t>() + (image * channels + channel) * plane;
-               for (; run != end; ++run)
-                 for (int64_t j = 0; j < run->count; ++j)
-                   out[run->position + j] = static_cast<int32_t>(
-                       static_cast<uint32_t>(values[run->at + j]) + static_cast<uint32_t>(bias));
+               Int8Functions().to_int32(f, rows, tile, run, end, out, plane);
              });
   }
 };
@@ -155,25 +156,15 @@ class QLinearConv : public IntegerConv {
                                             w_scale.data<float>()[w_scale.size() == 1 ? 0 : o] /
                                             *y_scale.data<float>();
     const bool is_signed = y.dtype() == DType::kInt8;
-    const RequantizeFn requantize = QuantizeFunctions().requantize[is_signed ? 0 : 1];
-    const Requantize common = {
-        nullptr, 0, 0, ValueOf(y_zero, 0), is_signed ? -128 : 0, is_signed ? 127 : 255};
-    const int nr = ActiveInt8().nr;
-    Convolve(c, s, x, w, &c.input(2), &c.input(5),
-             [&](int64_t image, int64_t channel, int32_t offset, const int32_t* values,
-                 const PositionRun* run, const PositionRun* end) {
-               uint8_t row[kMaxInt8Columns];
-               Requantize r = common;
-               r.multiplier = &multipliers[static_cast<size_t>(channel)];
-               r.bias = static_cast<int32_t>(
-                   static_cast<uint32_t>(offset) +
-                   (bias ? static_cast<uint32_t>(bias->data<int32_t>()[channel]) : 0u));
+    const FinishFn finish = is_signed ? Int8Functions().to_int8 : Int8Functions().to_uint8;
+    const int32_t zero = ValueOf(y_zero, 0);
+    Convolve(c, s, x, w, &c.input(2), &c.input(5), bias, {y, multipliers.data(), zero},
+             [&](int64_t image, int64_t channel, int rows, const int32_t* tile, TileFinish& f,
+                 const TileRun* run, const TileRun* end) {
+               f.multiplier = &multipliers[static_cast<size_t>(channel)];
+               f.row_step = 1, f.zero = zero;
                uint8_t* out = y.data<uint8_t>() + (image * channels + channel) * plane;
-               if (run != end && run->count == nr)
-                 return requantize(out + run->position, values, nr, r);
-               requantize(row, values, nr, r);
-               for (; run != end; ++run)
-                 std::memcpy(out + run->position, row + run->at, static_cast<size_t>(run->count));
+               finish(f, rows, tile, run, end, out, plane);
              });
   }
 };

@@ -90,12 +90,12 @@ PackedColumns::PackedColumns(int64_t k, int64_t n, const uint8_t* x, int64_t ld,
 }
 
 void Int8Gemm(const PackedRows& a, const PackedColumns& b, const ZeroPoints& zero,
-              const RowSink& sink) {
+              const TileSink& sink) {
   const Int8Kernels& kernels = ActiveInt8();
   const int64_t nr = kernels.nr, groups = a.groups(), columns = b.panels(), rows = a.panels();
   if (columns == 0 || rows == 0) return;
   const std::vector<int64_t> offsets = PanelOffsets(groups);
-  const auto take_zeros = Int8Functions().take_zeros;
+  const bool a_zeros = zero.a_step || zero.a[0] != 0, b_zeros = zero.b_step || zero.b[0] != 0;
   ThreadPool& pool = ThreadPool::Global();
   // A block of A's panels stays in the second-level cache while B's pass by.
   const int64_t panel_bytes = kernels.mr * groups * kernels.group * kernels.a_item;
@@ -106,23 +106,27 @@ void Int8Gemm(const PackedRows& a, const PackedColumns& b, const ZeroPoints& zer
   const int64_t work = std::max<int64_t>(1, std::min(block, rows) * kernels.mr * nr * a.k());
   pool.ParallelFor(blocks * columns, 1 + (1 << 18) / work, [&](int64_t at, int64_t end) {
     alignas(64) int32_t tile[kMaxInt8Rows * kMaxInt8Columns];
+    int32_t a_zero[kMaxInt8Rows], rest[kMaxInt8Rows], b_zero[kMaxInt8Columns];
     for (; at < end; ++at) {
       const int64_t p = at % columns, j = p * nr, n = std::min(nr, b.n() - j);
       const int64_t first = at / columns * block, last = std::min(rows, first + block);
       const uint8_t* panel = b.panel(p);
+      for (int64_t l = 0; l < nr; ++l)
+        b_zero[l] = zero.b[zero.b_step ? std::min(j + l, b.n() - 1) : 0];
       for (int64_t r = first; r < last; ++r) {
         const int64_t i0 = a.begin(r), height = a.begin(r + 1) - i0;
         kernels.ukernel[height](groups, a.panel(r), panel, offsets.data(), tile, nr);
         for (int64_t i = 0; i < height; ++i) {
-          const int32_t a_zero = zero.a[(i0 + i) * zero.a_step];
-          const auto rest =
+          a_zero[i] = zero.a[(i0 + i) * zero.a_step];
+          rest[i] =
               static_cast<int32_t>(static_cast<uint32_t>(a.sums()[i0 + i]) -
-                                   static_cast<uint32_t>(a.k()) * static_cast<uint32_t>(a_zero));
-          int32_t* row = tile + i * nr;
-          take_zeros(n, row, a_zero, b.sums() + j, zero.b + j * zero.b_step, zero.b_step, rest,
-                     row);
-          sink(i0 + i, j, n, row);
+                                   static_cast<uint32_t>(a.k()) * static_cast<uint32_t>(a_zero[i]));
         }
+        TileFinish f;
+        f.a_zero = a_zero, f.rest = rest;
+        if (a_zeros) f.columns = b.sums() + j;
+        if (b_zeros) f.b_zero = b_zero;
+        sink(i0, static_cast<int>(height), j, n, tile, f);
       }
     }
   });

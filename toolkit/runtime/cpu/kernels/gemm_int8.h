@@ -74,12 +74,14 @@ struct ZeroPoints {
   int b_step;
 };
 
-// Takes row i of C, columns [j, j + n), as it is made. Called from several threads.
-using RowSink = std::function<void(int64_t i, int64_t j, int64_t n, const int32_t* row)>;
+// Where a tile of C goes, and what else is done to it. Called from several threads: rows [i, i +
+// rows) and columns [j, j + n), n of nr; the zero points are in `f` already.
+using TileSink = std::function<void(int64_t i, int rows, int64_t j, int64_t n, const int32_t* tile,
+                                    TileFinish& f)>;
 
 // Splits over panels of B and blocks of A's panels.
 void Int8Gemm(const PackedRows& a, const PackedColumns& b, const ZeroPoints& zero,
-              const RowSink& sink);
+              const TileSink& sink);
 
 // Byte offsets of the groups of a packed panel.
 std::vector<int64_t> PanelOffsets(int64_t groups);

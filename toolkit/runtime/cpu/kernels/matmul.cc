@@ -63,34 +63,6 @@ class PackedRight {
   std::shared_ptr<Buffer> packed_;
 };
 
-// What a fused kernel does to its result: attribute `map` names the function, `params` are its two.
-class Map {
- public:
-  explicit Map(const Attributes& a) : name_(a.String("map", "")) {
-    if (name_.empty()) return;
-    op_ = FusedFunction(name_);
-    const std::vector<double> params = a.Floats("params", {0, 0});
-    TK_REQUIRE(params.size() == 2, ErrorKind::kInvalidArgument,
-               "attribute params: two numbers are required, got ", params.size());
-    params_[0] = params[0], params_[1] = params[1];
-  }
-  template <class T>
-  void Apply(GemmArgs<T>& g) const {
-    if (name_.empty()) return;
-    if constexpr (std::is_floating_point_v<T>) {
-      g.map = FunctionOf(op_, sizeof(T) == 4 ? Element::kF32 : Element::kF64);
-      g.map_params = params_;
-    } else {
-      Fail(ErrorKind::kDType, "attribute map: floats are required, got integers");
-    }
-  }
-
- private:
-  std::string name_;
-  UnaryOp op_ = UnaryOp::kRelu;
-  double params_[2] = {0, 0};
-};
-
 // numpy.matmul. Attributes of the fused twin: transA, transB (of the last two axes), map; a third
 // input is added to each row.
 class MatMul : public Kernel {
@@ -165,7 +137,7 @@ class MatMul : public Kernel {
   }
 
   bool trans_a_, trans_b_;
-  Map map_;
+  FusedMap map_;
   PackedRight packed_;
 };
 
@@ -265,7 +237,7 @@ class GemmOp : public Kernel {
 
   double alpha_, beta_;
   bool trans_a_, trans_b_;
-  Map map_;
+  FusedMap map_;
   PackedRight packed_;
 };
 

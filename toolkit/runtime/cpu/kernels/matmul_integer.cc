@@ -55,9 +55,9 @@ std::vector<int32_t> ZerosOf(const Tensor* zero, DType dtype, bool of_a, const c
   return values;
 }
 
-// What one product needs beside its operands: where its rows go.
-using Finish = std::function<void(int64_t matrix, int64_t row, int64_t column, int64_t n,
-                                  const int32_t* values)>;
+// What one product needs beside its operands: where rows [row, row + rows) of a matrix go.
+using Finish = std::function<void(int64_t matrix, int64_t row, int rows, int64_t column, int64_t n,
+                                  const int32_t* tile, TileFinish& f)>;
 
 // All matrices of a product. `packed`: B, if it is one matrix that is known at load.
 void Multiply(KernelContext& c, const Tensor& a, const Tensor& b, const MatMulShapes& s,
@@ -83,9 +83,9 @@ void Multiply(KernelContext& c, const Tensor& a, const Tensor& b, const MatMulSh
     }
     const ZeroPoints zero = {az.data() + a_lines.offset(am), a_lines.step(),
                              bz.data() + b_lines.offset(bm), b_lines.step()};
-    Int8Gemm(left, columns, zero, [&](int64_t row, int64_t j, int64_t n, const int32_t* values) {
-      finish(i + row / s.m, row % s.m, j, n, values);
-    });
+    Int8Gemm(left, columns, zero,
+             [&](int64_t row, int height, int64_t j, int64_t n, const int32_t* tile,
+                 TileFinish& f) { finish(i, row, height, j, n, tile, f); });
   }
 }
 
@@ -117,8 +117,11 @@ class MatMulInteger : public IntegerProduct {
     if (y.size() == 0) return;
     int32_t* out = y.data<int32_t>();
     Multiply(c, a, b, s, packed_, c.optional_input(2), c.optional_input(3),
-             [&](int64_t matrix, int64_t row, int64_t j, int64_t n, const int32_t* values) {
-               std::copy_n(values, n, out + (matrix * s.m + row) * s.n + j);
+             [&](int64_t matrix, int64_t row, int rows, int64_t j, int64_t n, const int32_t* tile,
+                 TileFinish& f) {
+               const TileRun run = {0, n, 0};
+               Int8Functions().to_int32(f, rows, tile, &run, &run + 1,
+                                        out + (matrix * s.m + row) * s.n + j, s.n);
              });
   }
 };
@@ -150,18 +153,18 @@ class QLinearMatMul : public IntegerProduct {
     if (y.size() == 0) return;
     if (floats) return RunFloats(c, s, scales, y);
     const bool is_signed = y.dtype() == DType::kInt8;
-    Requantize r = {};
-    r.zero = is_signed ? *y_zero.data<int8_t>() : *y_zero.data<uint8_t>();
-    r.low = is_signed ? -128 : 0, r.high = is_signed ? 127 : 255;
-    const RequantizeFn requantize = QuantizeFunctions().requantize[is_signed ? 0 : 1];
+    const int32_t zero = is_signed ? *y_zero.data<int8_t>() : *y_zero.data<uint8_t>();
+    const FinishFn finish = is_signed ? Int8Functions().to_int8 : Int8Functions().to_uint8;
     uint8_t* out = y.data<uint8_t>();
+    const int nr = ActiveInt8().nr;
     Multiply(c, a, b, s, packed_, c.optional_input(2), c.optional_input(5),
-             [&](int64_t matrix, int64_t row, int64_t j, int64_t n, const int32_t* values) {
-               float multipliers[kMaxInt8Columns];
-               Requantize row_of = r;
-               row_of.multiplier = multipliers;
-               row_of.step = scales.Fill(matrix, row, j, n, multipliers);
-               requantize(out + (matrix * s.m + row) * s.n + j, values, n, row_of);
+             [&](int64_t matrix, int64_t row, int rows, int64_t j, int64_t n, const int32_t* tile,
+                 TileFinish& f) {
+               float multipliers[kMaxInt8Rows * kMaxInt8Columns] = {};
+               f.zero = zero, f.multiplier = multipliers;
+               scales.Fill(matrix, row, rows, j, n, nr, multipliers, f);
+               const TileRun run = {0, n, 0};
+               finish(f, rows, tile, &run, &run + 1, out + (matrix * s.m + row) * s.n + j, s.n);
              });
   }
 
@@ -185,6 +188,15 @@ class QLinearMatMul : public IntegerProduct {
       if (b_lines_.step() == 0) n = 1;
       for (int64_t i = 0; i < n; ++i) out[i] = a * b[i] / y_;
       return b_lines_.step();
+    }
+    // Of a tile of nr columns, whose rows may be of several matrices.
+    void Fill(int64_t matrix, int64_t row, int rows, int64_t j, int64_t n, int nr, float* out,
+              TileFinish& f) const {
+      const bool by_row = a_lines_.step() != 0 || s_.a_batch.Count() > 1;
+      f.column_step = b_lines_.step(), f.row_step = by_row ? 1 : 0;
+      const int step = f.column_step ? nr : 1;
+      for (int i = 0; i < (by_row ? rows : 1); ++i)
+        Fill(matrix + (row + i) / s_.m, (row + i) % s_.m, j, n, out + i * step);
     }
 
    private:
