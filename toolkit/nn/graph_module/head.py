@@ -136,7 +136,10 @@ def replace(
 def _redraw(
     module: Edits, file: FileGraph, found: Classifier, classes: int
 ) -> tuple[dict[str, Parameter], int]:
-    """New weights, and how many classes there were: uniform up to 1 / sqrt(fan in), as nn.Linear and nn.Conv2d draw them."""
+    """New weights, and how many classes there were.
+
+    Uniform up to 1 / sqrt(fan in), as nn.Linear and nn.Conv2d draw them.
+    """
     node = found.node
     key = _stored(file, node.input[1])
     assert key is not None

@@ -88,7 +88,7 @@ def is_float(dtype: ir.DataType | None) -> bool:
 def _to_top(value: ir.Value, tensor: Any, key: str, main: ir.Graph) -> None:
     """An initializer of the main graph in the place of a value."""
     tensor = tensor if isinstance(tensor, ir.TensorProtocol) else ir.tensor(tensor)
-    value.name = None
+    value.const_value = value.name = None  # In this order: the tensor is the file's.
     made = ir.Value(
         name=key, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape), const_value=tensor
     )

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolkit._tensor.state import STATE
 from toolkit.errors import InvalidArgumentError
 from toolkit.nn.graph_module import edits
 from toolkit.nn.graph_module.file_graph import flat, near
+from toolkit.nn.graph_module.steps import constant_tensor, declare_ranks, plan
 from toolkit.nn.module import Module
 from toolkit.nn.parameter import Parameter
 
@@ -74,6 +76,13 @@ class GraphModule(edits.Edits):
             self._match(trainable, "load: trainable")  # Before anything changes.
             self.freeze("*")
             self.unfreeze(trainable)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # A weight of the file may be called as an attribute of the module is: "training".
+        if name in self.__dict__ and not isinstance(value, (Parameter, Module)):
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
     # -- the tensors ---------------------------------------------------------------------------
 
@@ -264,10 +273,8 @@ class GraphModule(edits.Edits):
         Raises:
             InvalidArgumentError: the inputs are not the graph's.
         """
-        from toolkit.nn.graph_module.steps import plan
-
         graph = self._model.graph
-        env: dict[Any, Any] = dict(self._fixed)
+        env: dict[Any, Any] = {v: constant_tensor(t._get()) for v, t in self._fixed}
         env.update(zip(graph.inputs, self._ordered(inputs, named), strict=True))
         for value, key in self._values:
             table, leaf = self._places[key]
@@ -275,8 +282,10 @@ class GraphModule(edits.Edits):
             env[value] = table[leaf] if change is None else change(table[leaf])
         if self._plan is None:
             self._plan = plan(graph, {value for value, _ in self._values})
-        for step in self._plan:
+        for step, node in self._plan:
             step(env, self)
+            if STATE.trace is not None:
+                declare_ranks(node, env)
         outputs = tuple(env[v] for v in graph.outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 
@@ -354,7 +363,7 @@ class GraphModule(edits.Edits):
     def _stored(self, key: str, place: Place) -> np.ndarray[Any, Any]:
         """The numbers of a tensor as its place in the file holds them."""
         from toolkit.autograd import no_grad
-        from toolkit.nn.graph_module.quantized import dequantizer, quantized
+        from toolkit.nn.graph_module.quantized import dequantizer, stored
         from toolkit.runtime.values import to_numpy
 
         with no_grad():
@@ -368,7 +377,7 @@ class GraphModule(edits.Edits):
                     None if v is None else self.tensor_of(v.name or "")
                     for v in (node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None)
                 )
-                return quantized(tensor, node, scale, zero, before)
+                return stored(tensor, node, scale, zero, before)
             array: np.ndarray[Any, Any] = to_numpy(tensor._get())
         return array if array.dtype == before.dtype else array.astype(before.dtype)
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
+from toolkit import ops
+
 if TYPE_CHECKING:
     from toolkit.tensor import Tensor
 
@@ -38,7 +40,7 @@ def shadow(model: ir.Model) -> None:
             continue
         key, dtype = value.name, value.dtype
         del graph.initializers[str(key)]
-        value.name = None
+        value.const_value = value.name = None  # In this order: the tensor is the file's.
         made = ir.Value(
             name=key, type=ir.TensorType(ir.DataType.from_numpy(floats.dtype)),
             shape=ir.Shape(floats.shape), const_value=ir.tensor(floats, name=key),
@@ -71,7 +73,6 @@ def _how(node: ir.Node) -> Any:
 
 def _dequantized(node: ir.Node) -> np.ndarray[Any, Any] | None:
     """The numbers that a stored weight stands for."""
-    from toolkit import ops
     from toolkit.runtime.constants import native_attributes, native_of
     from toolkit.tensor import Tensor
 
@@ -118,8 +119,6 @@ def dequantizer(value: ir.Value) -> ir.Node | None:
 
 def rounded_bias(x: Tensor, scale: Tensor, axis: int) -> Tensor:
     """What a bias is after its rounding to int32, which the gradient goes straight through."""
-    from toolkit import ops
-
     steps = _along(scale, x, axis)
     rounded = ops.Round(x.detach() / steps) * steps
     result: Tensor = x + (rounded - x).detach()
@@ -133,10 +132,10 @@ def _along(scale: Any, x: Any, axis: int) -> Any:
     return scale.reshape(shape) if scale.ndim else scale
 
 
-def quantized(
+def stored(
     floats: Tensor, node: ir.Node, scale: Any, zero: Any, like: np.ndarray[Any, Any]
 ) -> np.ndarray[Any, Any]:
-    """The numbers of a file for a weight that trained.
+    """The numbers of a file for a weight that trained; where it did not, those of before.
 
     Args:
         floats: the weight.
@@ -145,19 +144,34 @@ def quantized(
         zero: its zero point, or None.
         like: what the file held.
     """
-    from toolkit import ops
     from toolkit.runtime.constants import native_attributes
-    from toolkit.runtime.values import to_numpy
+    from toolkit.runtime.values import to_native
+    from toolkit.tensor import Tensor
 
     attributes = native_attributes(node.attributes.values())
+    inputs = [Tensor._from_native(to_native(like)), scale, zero]
+    before = ops.call("DequantizeLinear", inputs, attributes, 1)
+    if before.shape != floats.shape:
+        return _quantized(floats, attributes, scale, zero, like)
+    same = before.numpy() == floats.numpy()
+    return like if same.all() else np.where(
+        same, like, _quantized(floats, attributes, scale, zero, like)
+    )  # fmt: skip
+
+
+def _quantized(
+    floats: Tensor, attributes: dict[str, Any], scale: Any, zero: Any, like: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any]:
+    from toolkit.runtime.values import to_numpy
+
     if like.dtype == np.int32:
         step = _along(scale.numpy(), floats, attributes.get("axis", 1))
-        return np.rint(floats.numpy() / step).clip(-(2.0**31), 2.0**31 - 1).astype(np.int64).clip(
-            -(2**31), 2**31 - 1).astype(np.int32)  # fmt: skip
+        rounded = np.rint(floats.numpy() / step).astype(np.float64)
+        return np.asarray(rounded.clip(-(2**31), 2**31 - 1).astype(np.int32))
     attributes.pop("output_dtype", None)
     if zero is None:
         attributes["output_dtype"] = int(ir.DataType.from_numpy(like.dtype))
     inputs = [floats, scale] if zero is None else [floats, scale, zero]
     made = ops.call("QuantizeLinear", inputs, attributes, 1)
-    array: np.ndarray[Any, Any] = to_numpy(made._get()).view(like.dtype)
-    return array
+    array = to_numpy(made._get()).view(like.dtype)
+    return np.asarray(array)

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from toolkit._tensor.state import STATE
 from toolkit.graph.edit import constant_of
 from toolkit.nn.graph_control_flow import control_flow_step, region_step
 from toolkit.nn.graph_module.quantized import is_bias, rounded_bias
 from toolkit.ops.control_flow import has_graphs
+from toolkit.tensor import Tensor
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -28,23 +30,24 @@ if TYPE_CHECKING:
 _MOVERS = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"})
 
 
-def plan(graph: ir.Graph, held: Collection[ir.Value]) -> list[Step]:
-    """The steps of a graph.
+def plan(graph: ir.Graph, held: Collection[ir.Value]) -> list[tuple[Step, ir.Node]]:
+    """The steps of a graph and their nodes.
 
     Args:
         graph: at the canonical opset.
         held: the initializers that are the module's parameters and buffers.
     """
-    steps: list[Step] = []
-    for node in graph:
-        if node.op_type == "DequantizeLinear" and not node.domain:
-            region = _quantizers(node)
-            if region:
-                run = region_step(region)
-                steps.append(lambda env, module, run=run: run(env))  # type: ignore[misc]
-                continue
-        steps.append(_step(node, held))
-    return steps
+    return [(_step(node, held), node) for node in graph]
+
+
+def declare_ranks(node: ir.Node, env: Env) -> None:
+    """In a trace, the ranks that the file's own shapes give where those of the trace do not."""
+    import onnx_ir as ir
+
+    for value in node.outputs:
+        traced = env[value]._value if value.shape is not None and value in env else None
+        if isinstance(traced, ir.Value) and traced.shape is None:
+            traced.shape = ir.Shape([None] * len(value.shape or ()))
 
 
 def _quantizers(node: ir.Node) -> list[ir.Node]:
@@ -71,12 +74,18 @@ def _step(node: ir.Node, held: Collection[ir.Value]) -> Step:
             return _dropout(node)
         if node.op_type == "BatchNormalization" and _is_inference(node, held):
             return _batch_norm(node)
+        region = _quantizers(node) if node.op_type == "DequantizeLinear" else []
+        if region:
+            return _without_module(region_step(region))
     if has_graphs(node):
-        run = control_flow_step(node)
-        return lambda env, module: run(env)
+        return _without_module(control_flow_step(node))
     if is_bias(node):
         return _bias(node)
     return _plain(node)
+
+
+def _without_module(run: Callable[[Env], None]) -> Step:
+    return lambda env, module: run(env)
 
 
 def _plain(node: ir.Node) -> Step:
@@ -97,15 +106,21 @@ def _plain(node: ir.Node) -> Step:
 
 def _constant(node: ir.Node) -> Step:
     from toolkit.runtime.constants import constant_of as native_constant
-    from toolkit.tensor import Tensor
 
     output = node.outputs[0]
-    constant = Tensor._from_native(native_constant(node.attributes))
+    native = native_constant(node.attributes)
 
     def give(env: Env, module: GraphModule) -> None:
-        env[output] = constant
+        env[output] = constant_tensor(native)
 
     return give
+
+
+def constant_tensor(native: Any) -> Tensor:
+    """A constant of the graph: a trace may compute with it at once."""
+    made = Tensor._from_native(native)
+    made._born = STATE.trace
+    return made
 
 
 def _dropout(node: ir.Node) -> Step:
