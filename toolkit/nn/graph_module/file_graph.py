@@ -20,7 +20,8 @@ class FileGraph:
     def __init__(self, proto: onnx.ModelProto) -> None:
         self.proto = proto
         self.graph = proto.graph
-        self.opset = next(e.version for e in proto.opset_import if e.domain in ("", "ai.onnx"))
+        versions = [e.version for e in proto.opset_import if e.domain in ("", "ai.onnx")]
+        self.opset = versions[0] if versions else 1
         self.alive = self._alive()
 
     # -- looking -------------------------------------------------------------------------------

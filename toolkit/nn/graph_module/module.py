@@ -69,7 +69,8 @@ class GraphModule(edits.Edits):
         self._places: dict[str, tuple[dict[str, Any], str]] = {}
         self._constants: dict[str, Tensor] = {}
         self._promoted: set[str] = set()
-        model, proto, self._layout = canonical(source)
+        again = not isinstance(source, (str, bytes, os.PathLike))
+        model, proto, self._layout = canonical(source, quiet=again)
         self._source = proto
         self._derive(model, tensors or {})
         if trainable is not None:
