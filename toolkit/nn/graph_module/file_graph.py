@@ -56,7 +56,7 @@ class FileGraph:
         """The name, with a number if it is taken."""
         taken = {v.name for v in (*self.graph.input, *self.graph.initializer)}
         for node in all_nodes(self.graph.node):
-            taken.update(node.output)
+            taken.update((*node.output, node.name))
         made, count = name, 0
         while made in taken:
             count += 1

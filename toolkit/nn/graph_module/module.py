@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolkit._tensor.state import STATE
 from toolkit.errors import InvalidArgumentError
 from toolkit.nn.graph_module import edits
 from toolkit.nn.graph_module.file_graph import flat, near
-from toolkit.nn.graph_module.steps import constant_tensor, declare_ranks, plan
+from toolkit.nn.graph_module.steps import constant_tensor, plan
 from toolkit.nn.module import Module
 from toolkit.nn.parameter import Parameter
 
@@ -282,13 +281,15 @@ class GraphModule(edits.Edits):
             change = self._parametrizations.get(key)
             env[value] = table[leaf] if change is None else change(table[leaf])
         if self._plan is None:
-            self._plan = plan(graph, {value for value, _ in self._values})
-        for step, node in self._plan:
+            self._plan = self._make_plan()
+        for step in self._plan:
             step(env, self)
-            if STATE.trace is not None:
-                declare_ranks(node, env)
         outputs = tuple(env[v] for v in graph.outputs)
         return outputs[0] if len(outputs) == 1 else outputs
+
+    def _make_plan(self) -> list[Any]:
+        """What runs, in order; see `steps.py`."""
+        return plan(self._model.graph, {value for value, _ in self._values})
 
     def _ordered(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> list[Any]:
         names = self.input_names

@@ -56,7 +56,7 @@ def splice(
         names[tensor.name] = file.fresh(f"{prefix}.{tensor.name}")
         file.graph.initializer.add().CopyFrom(tensor)
         file.graph.initializer[-1].name = names[tensor.name]
-    nodes = [_renamed(node, names, file, prefix) for node in proto.graph.node]
+    nodes = [renamed(node, names, file, prefix) for node in proto.graph.node]
     file.insert(nodes, len(file.graph.node))
     _declare(file, output, proto.graph.output[0])
     for extra in proto.graph.output[1:]:
@@ -131,9 +131,10 @@ def _release(file: FileGraph, output: str) -> None:
         file.rename_output(output, file.fresh(f"{output}_replaced"))
 
 
-def _renamed(
+def renamed(
     node: onnx.NodeProto, names: dict[str, str], file: FileGraph, prefix: str
 ) -> onnx.NodeProto:
+    """A copy of a node with its values under other names, new ones where there are none yet."""
     made = onnx.NodeProto()
     made.CopyFrom(node)
     made.name = file.fresh(f"{prefix}.{node.name or node.op_type}")

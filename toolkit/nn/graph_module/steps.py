@@ -7,7 +7,7 @@ are one step, as no gradient flows through integers on the tape.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,24 +30,38 @@ if TYPE_CHECKING:
 _MOVERS = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"})
 
 
-def plan(graph: ir.Graph, held: Collection[ir.Value]) -> list[tuple[Step, ir.Node]]:
-    """The steps of a graph and their nodes.
+def plan(
+    graph: ir.Graph, held: Collection[ir.Value], behind: Mapping[ir.Node, Step] | None = None
+) -> list[Step]:
+    """The steps of a graph.
 
     Args:
         graph: at the canonical opset.
         held: the initializers that are the module's parameters and buffers.
+        behind: more steps, each after that of a node.
     """
-    return [(_step(node, held), node) for node in graph]
+    steps: list[Step] = []
+    for node in graph:
+        steps.append(_with_ranks(_step(node, held), node))
+        if behind and node in behind:
+            steps.append(behind[node])
+    return steps
 
 
-def declare_ranks(node: ir.Node, env: Env) -> None:
+def _with_ranks(step: Step, node: ir.Node) -> Step:
     """In a trace, the ranks that the file's own shapes give where those of the trace do not."""
     import onnx_ir as ir
 
-    for value in node.outputs:
-        traced = env[value]._value if value.shape is not None and value in env else None
-        if isinstance(traced, ir.Value) and traced.shape is None:
-            traced.shape = ir.Shape([None] * len(value.shape or ()))
+    ranks = [(value, len(value.shape)) for value in node.outputs if value.shape is not None]
+
+    def run(env: Env, module: GraphModule) -> None:
+        step(env, module)
+        for value, rank in ranks if STATE.trace is not None else ():
+            traced = env[value]._value if value in env else None
+            if isinstance(traced, ir.Value) and traced.shape is None:
+                traced.shape = ir.Shape([None] * rank)
+
+    return run
 
 
 def _quantizers(node: ir.Node) -> list[ir.Node]:
