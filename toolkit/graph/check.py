@@ -77,7 +77,7 @@ def external_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     for tensor in proto.graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             yield tensor
-    for attr in (a for nodes in scopes for node in _all_nodes(nodes) for a in node.attribute):
+    for attr in (a for nodes in scopes for node in all_nodes(nodes) for a in node.attribute):
         graphs = (attr.g, *attr.graphs) if attr.type in _GRAPHS else ()
         tensors = [attr.t] if attr.type == onnx.AttributeProto.TENSOR else []
         for tensor in (*tensors, *(t for graph in graphs for t in graph.initializer)):
@@ -99,7 +99,7 @@ def _checkable(proto: onnx.ModelProto, bare: Collection[str]) -> onnx.ModelProto
     """
     versions = {_domain(e): e.version for e in proto.opset_import} or {"": 1}
     shapeless = any(map(_lacks_shape, (*proto.graph.input, *proto.graph.output)))
-    renamed = any(_is_renamed(n, versions) for n in _all_nodes(proto.graph.node))
+    renamed = any(_is_renamed(n, versions) for n in all_nodes(proto.graph.node))
     if not shapeless and not renamed and not bare:
         return proto
     copy = onnx.ModelProto()
@@ -112,7 +112,7 @@ def _checkable(proto: onnx.ModelProto, bare: Collection[str]) -> onnx.ModelProto
     for entry in copy.opset_import:
         entry.domain = _domain(entry)
     copy.opset_import.add(domain="unchecked", version=1)
-    for node in _all_nodes(copy.graph.node):
+    for node in all_nodes(copy.graph.node):
         if _is_renamed(node, versions):
             node.domain = "unchecked" if _is_hidden(node, versions) else ""
     return copy
@@ -131,12 +131,13 @@ def _is_hidden(node: onnx.NodeProto, versions: Mapping[str, int]) -> bool:
     return version is not None and _needs_hiding(node.op_type, version, _domain(node))
 
 
-def _all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+def all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """The nodes and those of the graphs they hold."""
     for node in nodes:
         yield node
         for attr in node.attribute:
             for graph in (attr.g, *attr.graphs) if attr.type in _GRAPHS else ():
-                yield from _all_nodes(graph.node)
+                yield from all_nodes(graph.node)
 
 
 _GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)

@@ -27,7 +27,8 @@ from toolkit.graph.check import (
 )
 from toolkit.graph.declared import DeclaredShapes
 from toolkit.graph.expansions import expand
-from toolkit.graph.normalize import normalize
+from toolkit.graph.external_layout import ExternalLayout
+from toolkit.graph.normalize import is_plain, normalize
 from toolkit.graph.upgrade import CANONICAL_OPSET, upgrade
 
 __all__ = [
@@ -67,20 +68,31 @@ def load_model(source: ModelSource) -> ir.Model:
 
 
 def load_with_source(
-    source: str | os.PathLike[str] | bytes,
-) -> tuple[ir.Model, onnx.ModelProto]:
+    source: str | os.PathLike[str] | bytes | onnx.ModelProto,
+    prepare: Callable[[ir.Model], None] | None = None,
+) -> tuple[ir.Model, onnx.ModelProto, ExternalLayout]:
     """The model as `load_model` gives it, and the file as `read_proto` does; checked once.
+
+    Args:
+        source: As in `read_proto`.
+        prepare: Changes the model before it is brought to the canonical opset.
+
+    Returns:
+        The model, the file (its sparse tensors dense), and where its external data lay.
 
     Raises:
         InvalidModelError: As `load_model`.
     """
-    model, proto = _checked(source, whole=True)
+    model, proto = _checked(source, whole=True, prepare=prepare)
+    layout = ExternalLayout.of(proto, _path_of(source))
     _read_external(proto, _path_of(source))
-    return model, proto
+    return model, proto, layout
 
 
 def _checked(
-    source: str | os.PathLike[str] | bytes | onnx.ModelProto, whole: bool = False
+    source: str | os.PathLike[str] | bytes | onnx.ModelProto,
+    whole: bool = False,
+    prepare: Callable[[ir.Model], None] | None = None,
 ) -> tuple[ir.Model, onnx.ModelProto]:
     """The model at the canonical opset, and the file; warns of what was put right.
 
@@ -95,6 +107,8 @@ def _checked(
     proto, found = normalize(read, where)
     check_proto(proto, path, where, stored.spans if stored else ())
     model = _deserialize(proto, path, where, stored)
+    if prepare is not None:
+        prepare(model)
     declared = DeclaredShapes(model)
     _canonical(model)
     wrong = declared.put_back(model)
@@ -103,7 +117,7 @@ def _checked(
         found.append(f"declared shapes that hold are required, got {wrong[0]}{more}")
     if found:
         warnings.warn(f"{where}: {'; '.join(found)}.", ToolkitWarning, stacklevel=3)
-    return model, proto
+    return model, read if is_plain(read) else proto
 
 
 def _canonical(model: ir.Model) -> ir.Model:

@@ -28,7 +28,7 @@ def normalize(proto: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, list
         InvalidModelError: The nodes form a cycle, or a sparse tensor is malformed or too large.
     """
     names_opset = bool(proto.opset_import) or proto.ir_version >= 4 or proto.ir_version < 3
-    if names_opset and not any(_is_odd(g) for g in _graphs(proto.graph)):
+    if names_opset and not any(_is_odd(g) for g in graphs_of(proto.graph)):
         return proto, []
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
@@ -36,32 +36,43 @@ def normalize(proto: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, list
     if not names_opset:
         copy.opset_import.add(domain="", version=1)
         found.append("an opset is required, got none: it is read as opset 1")
-    for graph in list(_graphs(copy.graph)):
+    for graph in list(graphs_of(copy.graph)):
         _densify(graph, where)
         for value in (*graph.input, *graph.output):
             _forget_negative_dims(value)
-    if not all(_is_sorted(g) for g in _graphs(copy.graph)):
+    if not all(_is_sorted(g) for g in graphs_of(copy.graph)):
         _sort(copy.graph, where)
         found.append("nodes behind what they read are required, got others: they are sorted")
     return copy, found
 
 
-def _is_odd(graph: onnx.GraphProto) -> bool:
-    sparse = graph.sparse_initializer or any(
+def is_plain(proto: onnx.ModelProto) -> bool:
+    """Whether the order of nodes is all that `normalize` can change: no sparse or inner graphs."""
+    found = list(graphs_of(proto.graph))
+    return len(found) == 1 and not _has_sparse(proto.graph)
+
+
+def _has_sparse(graph: onnx.GraphProto) -> bool:
+    return bool(graph.sparse_initializer) or any(
         a.type == onnx.AttributeProto.SPARSE_TENSOR for n in graph.node for a in n.attribute
     )
+
+
+def _is_odd(graph: onnx.GraphProto) -> bool:
     values = (*graph.input, *graph.output)
-    return bool(sparse) or any(map(_negative_dims, values)) or not _is_sorted(graph)
+    return _has_sparse(graph) or any(map(_negative_dims, values)) or not _is_sorted(graph)
 
 
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+def graphs_of(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """The graph and those inside it."""
     yield graph
     for node in graph.node:
-        for inner in _subgraphs(node):
-            yield from _graphs(inner)
+        for inner in subgraphs(node):
+            yield from graphs_of(inner)
 
 
-def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs that a node holds."""
     for attr in node.attribute:
         if attr.type == onnx.AttributeProto.GRAPH:
             yield attr.g
@@ -69,13 +80,13 @@ def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
             yield from attr.graphs
 
 
-def _reads(node: onnx.NodeProto) -> set[str]:
+def reads(node: onnx.NodeProto) -> set[str]:
     """What a node reads, names that its subgraphs capture included."""
     names = set(node.input)
-    for graph in _subgraphs(node):
+    for graph in subgraphs(node):
         inner: set[str] = set()
         for other in graph.node:
-            inner |= _reads(other)
+            inner |= reads(other)
         inner.update(value.name for value in graph.output)
         names |= inner - _made(graph)
     return names - {""}
@@ -90,7 +101,7 @@ def _made(graph: onnx.GraphProto) -> set[str]:
 def _is_sorted(graph: onnx.GraphProto) -> bool:
     later = {name for node in graph.node for name in node.output if name}
     for node in graph.node:
-        if not later.isdisjoint(_reads(node)):
+        if not later.isdisjoint(reads(node)):
             return False
         later.difference_update(node.output)
     return True
@@ -99,11 +110,11 @@ def _is_sorted(graph: onnx.GraphProto) -> bool:
 def _sort(graph: onnx.GraphProto, where: str) -> None:
     """Sorts nodes: each as soon as what it reads is there, else in the given order."""
     for node in graph.node:
-        for inner in _subgraphs(node):
+        for inner in subgraphs(node):
             _sort(inner, where)
     maker = {name: k for k, node in enumerate(graph.node) for name in node.output if name}
     needs = {
-        k: {maker[name] for name in _reads(node) if name in maker}
+        k: {maker[name] for name in reads(node) if name in maker}
         for k, node in enumerate(graph.node)
     }
     order = _topological(needs)

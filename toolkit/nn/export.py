@@ -87,7 +87,11 @@ def save(
 
 
 def input_names(module: Module, count: int) -> list[str]:
-    """The parameter names of `forward`, as PyTorch's exporter takes them."""
+    """The parameter names of `forward`, as PyTorch's exporter takes them; of a file, its own."""
+    from toolkit.nn.graph_module import GraphModule
+
+    if isinstance(module, GraphModule):
+        return module.input_names[:count]
     parameters = inspect.signature(module.forward).parameters.values()
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     names += [f"input_{i}" for i in range(len(names), count)]

@@ -1,4 +1,4 @@
-"""If, Loop and Scan in a `GraphModule`: nodes that read more than their inputs."""
+"""Parts of a `GraphModule` that run as one program: If, Loop and Scan, quantization."""
 
 from __future__ import annotations
 
@@ -24,26 +24,40 @@ _MAX_PROGRAMS = 64
 
 def control_flow_step(node: ir.Node) -> Callable[[dict[Any, Any]], None]:
     """Such a node as a function of the environment: traced, or run as a program of its own."""
+    return region_step([node])
+
+
+def region_step(nodes: Sequence[ir.Node]) -> Callable[[dict[Any, Any]], None]:
+    """Nodes, one behind the other, as one function that gives the outputs of the last."""
     from toolkit.graph.subgraphs import reads
 
-    sources = list(dict.fromkeys(reads(node)))
-    outputs = list(node.outputs)
+    made = {v for node in nodes[:-1] for v in node.outputs}
+    read = dict.fromkeys(v for node in nodes for v in reads(node))
+    sources = [v for v in read if v not in made]
+    last = nodes[-1]
+    outputs = list(last.outputs)
+
+    def record(recorder: Recorder, values: dict[ir.Value, ir.Value]) -> Sequence[ir.Value]:
+        for node in nodes:
+            found = append(recorder, node, values)
+            values.update(zip(node.outputs, found, strict=True))
+        return found
 
     def build(recorder: Recorder, formal: Sequence[ir.Value]) -> Sequence[ir.Value | None]:
-        return list(append(recorder, node, dict(zip(sources, formal, strict=True))))
+        return list(record(recorder, dict(zip(sources, formal, strict=True))))
 
-    cell = _Cell(node.op_type, build, sources)
+    cell = _Cell(last.op_type, build, sources)
 
     def run(env: dict[Any, Any]) -> None:
         tensors = [env[v] for v in sources]
         trace = STATE.trace
         if trace is None:
-            results = _run(node, sources, tensors, cell)
+            results = _run(last, sources, tensors, cell)
         else:
             values = dict(zip(sources, (trace.convert(t) for t in tensors), strict=True))
-            results = append(trace.recorder, node, values)
+            results = record(trace.recorder, values)
             if not STATE.grad:
-                results[0].producer().meta["stop_gradient"] = True
+                results[0].producer().meta["stop_gradient"] = True  # type: ignore[union-attr]
             results = [wrap(v) for v in results]
         env.update(zip(outputs, results, strict=True))
 

@@ -43,7 +43,9 @@ def batch_norm(
             raise InvalidArgumentError(
                 "batch_norm: running_mean and running_var are required in evaluation mode."
             )
-        h = handle("BatchNormalization", epsilon=float(eps))
+        # A file that is trained further wants to know; 0.9 is the default there.
+        moves = {} if momentum in (0.0, 0.1) else {"momentum": 1.0 - momentum}
+        h = handle("BatchNormalization", epsilon=float(eps), **moves)
         return apply(h, input, weight, bias, running_mean, running_var)
     shape = input.shape
     if all(isinstance(d, int) for d in shape) and input.numel() == shape[1]:
