@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from toolkit.train.adapters import load_adapters, lora, merge, save_adapters, unload
     from toolkit.train.onefile import export_train_step, load_training, save
     from toolkit.train.options import GradScaler
     from toolkit.train.step import TrainStep
@@ -16,8 +17,13 @@ _HOME = {
     "TrainStep": "step",
     "Trainer": "trainer",
     "export_train_step": "onefile",
+    "load_adapters": "adapters",
     "load_training": "onefile",
+    "lora": "adapters",
+    "merge": "adapters",
     "save": "onefile",
+    "save_adapters": "adapters",
+    "unload": "adapters",
 }
 __all__ = [
     "GradScaler",
@@ -25,8 +31,13 @@ __all__ = [
     "TrainStep",
     "Trainer",
     "export_train_step",
+    "load_adapters",
     "load_training",
+    "lora",
+    "merge",
     "save",
+    "save_adapters",
+    "unload",
 ]
 
 
