@@ -18,8 +18,9 @@ def blocks(page: Path) -> list[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda p: p.stem)
-def test_page(page):
-    """A failing line is shown as a line of the page."""
+def test_page(page, tmp_path, monkeypatch):
+    """A failing line is shown as a line of the page; what it writes goes to a folder of its own."""
+    monkeypatch.chdir(tmp_path)
     found = blocks(page)
     assert found
     namespace = {"__name__": page.stem}
