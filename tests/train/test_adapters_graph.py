@@ -32,8 +32,10 @@ def file(nodes, weights, x, output_rank, opset=17, functions=()):
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * output_rank)],
         [numpy_helper.from_array(np.asarray(w), name) for name, w in weights.items()],
     )
+    opsets = [helper.make_opsetid("", opset)]
+    opsets += [helper.make_opsetid(f.domain, 1) for f in functions]
     proto = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", opset)], producer_name="someone"
+        graph, opset_imports=opsets, producer_name="someone", functions=functions
     )
     proto.ir_version = 8
     helper.set_model_props(proto, {"author": "me"})
@@ -366,3 +368,65 @@ def test_a_transformer_that_torch_exported(rng, tmp_path, dynamo):
     np.testing.assert_allclose(run(onnx.load(tmp_path / "unmerged.onnx"), x), want, **near)
     merge(model).save(tmp_path / "merged.onnx")
     np.testing.assert_allclose(run(onnx.load(tmp_path / "merged.onnx"), x), want, **near)
+
+
+@pytest.mark.parametrize("case", [gemm, conv, gather])
+def test_an_old_opset(case, rng, tmp_path):
+    """The nodes of the adapters are written as the file's opset has them."""
+    parts = case(rng)[0]
+    x = parts[2]
+    model = lora(tk.load(file(*parts, opset=9).SerializeToString()), R, targets="*", dora=True)
+    for p in model.parameters():
+        if p.requires_grad:
+            nn.init.uniform_(p, 0.1, 0.5)
+    model.save(tmp_path / "unmerged.onnx")
+    unmerged = onnx.load(tmp_path / "unmerged.onnx")
+    assert unmerged.opset_import[0].version == 9
+    want = model(tk.tensor(x)).detach().numpy()
+    np.testing.assert_allclose(run(unmerged, x), want, RTOL, ATOL)
+
+
+def test_a_weight_inside_a_function(rng, tmp_path):
+    """It trains and merges; nodes cannot be written into the function of a file."""
+    function = helper.make_function(
+        "mine", "Dense", ["a", "w"], ["b"],
+        [N("MatMul", ["a", "w"], ["t"], "fc"), N("Relu", ["t"], ["b"])],
+        [helper.make_opsetid("", 17)],
+    )  # fmt: skip
+    x = draw(rng, 3, 6)
+    weights = {"w": draw(rng, 6, 5)}
+    original = file([N("Dense", ["x", "w"], ["h"], domain="mine"), N("Neg", ["h"], ["y"])],
+                    weights, x, 2, functions=[function])  # fmt: skip
+    model = lora(tk.load(original.SerializeToString()), R)
+    for p in model.parameters():
+        if p.requires_grad:
+            nn.init.normal_(p)
+    want = model(tk.tensor(x)).detach().numpy()
+    assert np.abs(want - run(original, x)).max() > 1e-2
+    with pytest.raises(errors.UnsupportedOperatorError, match="Merge the adapters first"):
+        model.save(tmp_path / "unmerged.onnx")
+    merge(model).save(tmp_path / "merged.onnx")
+    np.testing.assert_allclose(run(onnx.load(tmp_path / "merged.onnx"), x), want, RTOL, ATOL)
+
+
+def test_a_step_for_onnxruntime(rng, tmp_path):
+    """A step with adapters and Dropout, exported flat, trains the same in onnxruntime."""
+    parts, *_ = gemm(rng)
+    x, y = parts[2], rng.standard_normal((3, 5)).astype(np.float32)
+    model = lora(tk.load(file(*parts).SerializeToString()), R, dropout=0.3, dora=True)
+    step = TrainStep(model, nn.MSELoss(), optim.AdamW(model.parameters(), lr=0.05))
+    step.prepare(tk.tensor(x), tk.tensor(y))
+    tk.export_train_step(tmp_path / "step.onnx", step)
+    session = onnxruntime.InferenceSession(tmp_path / "step.onnx")
+    names = [v.name for v in session.get_outputs()]
+    first = [v.name for v in session.get_inputs()][:3]
+    feeds = dict(zip(first, (x, y, np.array(0.05, np.float32)), strict=True))
+    for _ in range(4):
+        found = dict(zip(names, session.run(None, feeds), strict=True))
+        feeds |= {n.removesuffix(".next"): v for n, v in found.items() if n.endswith(".next")}
+        loss = float(step(tk.tensor(x), tk.tensor(y))[0])
+        np.testing.assert_allclose(found[names[0]], loss, 1e-5)
+    assert sorted(n for n in feeds if "weight" in n and not n.startswith("optimizer")) == [
+        "fc.lora_A.weight",
+        "fc.lora_B.weight",
+    ]

@@ -109,7 +109,7 @@ def adapted(
     if config.dropout and training and x.dtype.is_floating_point:
         dropped = F.dropout(x, config.dropout)
     low = dropped.to(a.dtype) if dropped.dtype.is_floating_point else dropped
-    update = projection.up(projection.down(low, a), b) * config.scaling
+    update = projection.up(projection.down(low, a), b * config.scaling)  # B is the smallest.
     if magnitude is None:
         return y + update.to(y.dtype)
     with no_grad():
