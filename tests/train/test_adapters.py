@@ -12,6 +12,7 @@ import toolkit as tk
 from tests.tolerances import FORWARD, GRADIENT
 from toolkit import errors, nn, optim
 from toolkit.train import TrainStep, load_adapters, lora, merge, save_adapters, unload
+from toolkit.train.adapters import formula
 
 SCALE = 16 / 4  # alpha / r below.
 EXACT = {"rtol": GRADIENT[0], "atol": GRADIENT[1]}  # In float64.
@@ -133,9 +134,15 @@ def torch_output(theirs, base, factors, x, case):
 
 
 @pytest.mark.parametrize("dora", [False, True], ids=["lora", "dora"])
-@pytest.mark.parametrize("case", CASES)
-def test_beside_torch(case, dora, rng):
-    """Outputs and gradients, three steps of training in one program, and the merged weight."""
+@pytest.mark.parametrize(
+    ("case", "wide"), [*((c, 16) for c in CASES), *((c, 0) for c in CASES if c.startswith("conv"))]
+)
+def test_beside_torch(case, wide, dora, rng, monkeypatch):
+    """Outputs and gradients, three steps of training in one program, and the merged weight.
+
+    `wide`: convolutions apply the adapted weight, or (0) the factors.
+    """
+    monkeypatch.setattr(formula, "_WIDE", wide)
     ours, theirs, base, factors, x = twins(case, dora, rng)
     out = torch_output(theirs, base, factors, x, case)
     found = ours(tk.tensor(x))

@@ -15,6 +15,7 @@ import toolkit as tk
 from tests.tolerances import FORWARD
 from toolkit import errors, nn, optim
 from toolkit.train import TrainStep, load_adapters, lora, merge, save_adapters
+from toolkit.train.adapters import formula
 
 RTOL, ATOL = (2 * t for t in FORWARD["float32"])
 R, ALPHA = 2, 6
@@ -129,9 +130,10 @@ def by_hand(weight, state, stem, matrix, dora):
 
 
 @pytest.mark.parametrize("dora", [False, True], ids=["lora", "dora"])
-@pytest.mark.parametrize("case", CASES)
-def test_beside_onnxruntime(case, dora, rng, tmp_path):
+@pytest.mark.parametrize(("case", "wide"), [*((c, 16) for c in CASES), (conv, 0)])
+def test_beside_onnxruntime(case, wide, dora, rng, tmp_path, monkeypatch):
     """Adapted, saved with adapters, merged: all are the file with the weight made by hand."""
+    monkeypatch.setattr(formula, "_WIDE", wide)  # 0: convolutions apply the factors.
     parts, name, stem, matrix = case(rng)
     original, x = file(*parts), parts[2]
     model = lora(tk.load(original.SerializeToString()), R, ALPHA, targets=name, dora=dora)

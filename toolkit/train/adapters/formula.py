@@ -14,9 +14,10 @@ from toolkit.nn import Module, Parameter, init
 from toolkit.nn import functional as F
 from toolkit.tensor import Tensor, empty
 from toolkit.train.adapters.config import LoraConfig
-from toolkit.train.adapters.projections import Lookup, Projection
+from toolkit.train.adapters.projections import Convolution, Lookup, Projection
 
 MAGNITUDE = "lora_magnitude_vector"
+_WIDE = 16  # Times the rank.
 FACTORS = ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", MAGNITUDE)
 
 
@@ -121,13 +122,26 @@ def adapted(
     return y + ((ratio - 1.0) * base.to(a.dtype) + ratio * update).to(y.dtype)
 
 
-def merged(config: LoraConfig, projection: Projection, factors: Factors, weight: Tensor) -> Tensor:
+def adapted_weight(
+    config: LoraConfig, projection: Projection, factors: Factors, weight: Tensor
+) -> Tensor:
     """The weight that computes the same without the adapter."""
-    with no_grad():
-        moved = _moved(config, projection, factors, weight)
-        if factors.magnitude is not None:
-            moved = moved * projection.rows(factors.magnitude / projection.norm(moved), weight)
-        return moved.to(weight.dtype)
+    moved = _moved(config, projection, factors, weight)
+    if factors.magnitude is not None:
+        with no_grad():
+            norm = projection.norm(moved)
+        moved = moved * projection.rows(factors.magnitude / norm, weight)
+    return moved.to(weight.dtype)
+
+
+def through_weight(config: LoraConfig, projection: Projection, outputs: int) -> bool:
+    """Whether it is faster to apply the adapted weight than the factors.
+
+    A convolution to r channels is as slow as one to many; it pays where it saves the gradient of a
+    weight for far more channels.
+    """
+    narrow = outputs < _WIDE * config.r
+    return isinstance(projection, Convolution) and not config.dropout and narrow
 
 
 def _moved(config: LoraConfig, projection: Projection, factors: Factors, weight: Tensor) -> Tensor:

@@ -77,14 +77,22 @@ class GraphHost:
         with no_grad():
             return _value(self.module, self.reading.sites[0].weight)
 
+    def adapted(self, weight: Tensor) -> Tensor:
+        """The weight that does without the adapter, as the nodes read it."""
+        factors = formula.factors_of(self.holder)
+        return formula.adapted_weight(self.module.lora_config, self.projection, factors, weight)
+
+    @property
+    def through_weight(self) -> bool:
+        """Whether the nodes read the adapted weight, instead of nodes behind them."""
+        outputs = self.weight.shape[self.projection.out_axis]
+        alone = formula.through_weight(self.module.lora_config, self.projection, outputs)
+        return alone and not self.reading.chain
+
     def merge(self) -> None:
         """Writes the adapted weight into the module's; a quantized one is rounded when saved."""
-        found = formula.merged(
-            self.module.lora_config,
-            self.projection,
-            formula.factors_of(self.holder),
-            self.read(),
-        )
+        with no_grad():
+            found = self.adapted(self.read())
         for node in reversed(self.reading.chain):
             if node.op_type == "Transpose":
                 perm = node.attributes.get("perm")

@@ -74,12 +74,14 @@ class AdaptedGraph(GraphModule):
     def _make_plan(self) -> list[Any]:
         from toolkit.nn.graph_module.steps import plan
 
-        behind = {
-            site.node: _adapter_step(number, site)
-            for number, host in enumerate(self._hosts)
-            for site in host.reading.sites
-        }
-        return plan(self._model.graph, {value for value, _ in self._values}, behind)
+        before, behind = [], {}
+        for number, host in enumerate(self._hosts):
+            if host.through_weight:
+                before.append(_weight_step(number, host.reading.initializer))
+                continue
+            for site in host.reading.sites:
+                behind[site.node] = _adapter_step(number, site)
+        return before + plan(self._model.graph, {value for value, _ in self._values}, behind)
 
     def cut(self, outputs: Names = None, inputs: Names = None) -> Any:
         """As `GraphModule.cut`; the part has the adapters of the weights that it reads."""
@@ -132,6 +134,13 @@ class AdaptedGraph(GraphModule):
             self.lora_config, site.projection, formula.factors_of(host.holder), x, y, weight,
             bias, training,
         )  # fmt: skip
+
+
+def _weight_step(number: int, weight: ir.Value) -> Callable[[dict[Any, Any], Any], None]:
+    def run(env: dict[Any, Any], module: AdaptedGraph) -> None:
+        env[weight] = module._hosts[number].adapted(env[weight])
+
+    return run
 
 
 def _adapter_step(number: int, site: Site) -> Callable[[dict[Any, Any], Any], None]:

@@ -20,6 +20,7 @@ class Adapted(Module):
     """Mixed into the class of a layer that holds factors."""
 
     lora_config: LoraConfig
+    _plain: type[Module]  # Its class without an adapter.
     _weight = "weight"
 
     def _projection(self) -> Projection:
@@ -31,6 +32,12 @@ class Adapted(Module):
             self.lora_config, self._projection(), formula.factors_of(self), x, y, weight, bias,
             self.training,
         )  # fmt: skip
+
+    def _adapted_weight(self) -> Tensor:
+        weight: Tensor = getattr(self, self._weight)
+        return formula.adapted_weight(
+            self.lora_config, self._projection(), formula.factors_of(self), weight
+        )
 
 
 class AdaptedLinear(Adapted, Linear):
@@ -57,6 +64,9 @@ class AdaptedConv(Adapted, _Conv):
         return Convolution(lambda x, w: self._conv_forward(x, w, None), self._n, self.groups)
 
     def forward(self, input: Tensor) -> Tensor:
+        through = formula.through_weight(self.lora_config, self._projection(), self.out_channels)
+        if through and self._plain.forward is _Conv.forward:
+            return self._conv_forward(input, self._adapted_weight(), self.bias)
         bias = None if self.bias is None else self._projection().along(self.bias)
         return self._adapt(input, super().forward(input), bias)
 
@@ -135,12 +145,7 @@ class LayerHost:
         """Writes the adapted weight into the layer's own."""
         module: Any = self.module
         with no_grad():
-            self.weight.copy_(
-                formula.merged(
-                    module.lora_config, module._projection(), formula.factors_of(module),
-                    self.weight,
-                )
-            )  # fmt: skip
+            self.weight.copy_(module._adapted_weight())
 
     def detach(self) -> None:
         """Makes it the layer that it was."""

@@ -48,9 +48,10 @@ class Projection:
     def product(self, a: Tensor, b: Tensor) -> Tensor:
         """B A in the layout of the weight."""
         out, r, g = b.shape[0], b.shape[1], self.groups
+        if g == 1 and a.dim() == 2:
+            return (b @ a).transpose(0, 1) if self.out_axis else b @ a
         joined = b.reshape(g, out // g, r) @ a.reshape(g, r, math.prod(a.shape[1:]))
-        full = joined.reshape(out, *a.shape[1:])
-        return full.transpose(0, 1) if self.out_axis else full
+        return joined.reshape(out, *a.shape[1:])
 
     def norm(self, weight: Tensor) -> Tensor:
         """(out,): the 2-norm of what each output takes."""
