@@ -83,7 +83,7 @@ def lora(
             "lora: a model without adapters is required, got one that has some. Merge them "
             "(tk.train.merge) or take them off (tk.train.unload) first."
         )
-    hosts = _without_shared(model, chosen(list(_hosts(model)), targets, exclude))
+    hosts = _without_shared(model, chosen(list(hosts_of(model)), targets, exclude))
     saved = _paths(model, flat(modules_to_save))
     frozen = [p for p in model.parameters() if p.requires_grad]
     model.requires_grad_(False)
@@ -142,7 +142,8 @@ def _take_off(model: M, where: str, keep: bool) -> M:
     return model
 
 
-def _hosts(model: Module) -> Iterator[Host]:
+def hosts_of(model: Module) -> Iterator[Host]:
+    """The layers and weights of a model that can hold adapters."""
     for path, module in model.named_modules():
         if isinstance(module, GraphModule):
             yield from graph_hosts(path, module)

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 from toolkit.errors import InvalidArgumentError, InvalidModelError
 from toolkit.nn import Module
-from toolkit.train.adapters.apply import adapter_parameters, adapters_of, lora
+from toolkit.train.adapters.apply import adapter_parameters, adapters_of, hosts_of, lora
 from toolkit.train.adapters.config import LoraConfig
+from toolkit.train.adapters.peft import is_peft, read_peft
 
 M = TypeVar("M", bound=Module)
 KEY = "toolkit.adapters"  # The metadata entry that holds the options.
@@ -51,7 +52,8 @@ def load_adapters(model: M, path: str | os.PathLike[str]) -> M:
 
     Args:
         model: with the layers that the file names.
-        path: what `save_adapters` wrote.
+        path: what `save_adapters` wrote; or the folder that peft wrote, whose layers are those of
+            the model by path: of a loaded model the names of weights, or of nodes.
 
     Returns:
         The model.
@@ -60,6 +62,28 @@ def load_adapters(model: M, path: str | os.PathLike[str]) -> M:
         InvalidModelError: the file holds no adapters.
         InvalidArgumentError: they do not fit the model.
     """
+    setup, arrays = read_peft(path, list(hosts_of(model))) if is_peft(path) else _read(path)
+    if not any(True for _ in adapters_of(model)):
+        lora(model, **setup)
+    config = {name: setup[name] for name in asdict(LoraConfig())}
+    found = _only(model, "load_adapters").config
+    if found != LoraConfig(**config):
+        raise InvalidArgumentError(
+            f"load_adapters '{os.fspath(path)}': adapters of {LoraConfig(**config)} are required, "
+            f"got a model with {found}."
+        )
+    names = adapter_parameters(model).keys()
+    if names != arrays.keys():
+        raise InvalidArgumentError(
+            f"load_adapters '{os.fspath(path)}': the adapters of the model are required, got a "
+            f"difference in {sorted(names ^ arrays.keys())[:4]}."
+        )
+    model.load_state_dict(arrays, strict=False)
+    return model
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arguments of `lora` and the tensors of our own file."""
     import onnx
 
     from toolkit.graph.io import read_proto
@@ -71,25 +95,8 @@ def load_adapters(model: M, path: str | os.PathLike[str]) -> M:
             f"load_adapters '{os.fspath(path)}': a file that save_adapters wrote is required, got "
             "another model."
         )
-    setup: dict[str, Any] = json.loads(props[KEY])
-    if not any(True for _ in adapters_of(model)):
-        lora(model, **setup)
-    config = {name: setup[name] for name in asdict(LoraConfig())}
-    found = _only(model, "load_adapters").config
-    if found != LoraConfig(**config):
-        raise InvalidArgumentError(
-            f"load_adapters '{os.fspath(path)}': adapters of {LoraConfig(**config)} are required, "
-            f"got a model with {found}."
-        )
     arrays = {t.name: onnx.numpy_helper.to_array(t) for t in proto.graph.initializer}
-    names = adapter_parameters(model).keys()
-    if names != arrays.keys():
-        raise InvalidArgumentError(
-            f"load_adapters '{os.fspath(path)}': the adapters of the model are required, got a "
-            f"difference in {sorted(names ^ arrays.keys())[:4]}."
-        )
-    model.load_state_dict(arrays, strict=False)
-    return model
+    return json.loads(props[KEY]), arrays
 
 
 def _only(model: Module, where: str) -> Any:
