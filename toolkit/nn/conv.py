@@ -136,11 +136,15 @@ class _Conv(_ConvNd):
         return F.pad(input, last_first, self.padding_mode)
 
     def forward(self, input: Tensor) -> Tensor:
+        return self._conv_forward(input, self.weight, self.bias)
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The layer with other weights."""
         conv = (F.conv1d, F.conv2d, F.conv3d)[self._n - 1]
         padding: Any = self.padding
         if self.padding_mode != "zeros":
             input, padding = self._pad(input), 0
-        return conv(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        return conv(input, weight, bias, self.stride, padding, self.dilation, self.groups)
 
 
 class Conv1d(_Conv):

@@ -5,28 +5,51 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from toolkit.train.adapters import load_adapters, lora, merge, save_adapters, unload
+    from toolkit.train.distillation import Distillation, distill_loss
+    from toolkit.train.features import Features, cache_features, load_features
     from toolkit.train.onefile import export_train_step, load_training, save
     from toolkit.train.options import GradScaler
     from toolkit.train.step import TrainStep
     from toolkit.train.trainer import History, Trainer
 
 _HOME = {
+    "Distillation": "distillation",
+    "Features": "features",
     "GradScaler": "options",
     "History": "trainer",
     "TrainStep": "step",
     "Trainer": "trainer",
+    "cache_features": "features",
+    "distill_loss": "distillation",
     "export_train_step": "onefile",
+    "load_adapters": "adapters",
+    "load_features": "features",
     "load_training": "onefile",
+    "lora": "adapters",
+    "merge": "adapters",
     "save": "onefile",
+    "save_adapters": "adapters",
+    "unload": "adapters",
 }
 __all__ = [
+    "Distillation",
+    "Features",
     "GradScaler",
     "History",
     "TrainStep",
     "Trainer",
+    "cache_features",
+    "distill_loss",
     "export_train_step",
+    "load_adapters",
+    "load_features",
     "load_training",
+    "lora",
+    "merge",
     "save",
+    "save_adapters",
+    "unload",
 ]
 
 

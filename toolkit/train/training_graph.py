@@ -89,11 +89,9 @@ def build(
         was_training = model.training
         try:
             model.eval()
-            predictions = as_tuple(model(*inputs))
-            eval_loss = loss_fn(predictions[0], goal)
+            predictions, eval_loss = _outputs_and_loss(model, loss_fn, inputs, goal)
             model.train()
-            outputs = as_tuple(model(*inputs))
-            loss = loss_fn(outputs[0], goal)
+            outputs, loss = _outputs_and_loss(model, loss_fn, inputs, goal)
         finally:
             model.train(was_training)
     if loss.ndim != 0:
@@ -130,6 +128,17 @@ def build(
     generator = random.default_generator.state
     result.initialization = initialization.build(result.states, fills, generator._value.numpy())
     return result
+
+
+def _outputs_and_loss(
+    model: Module, loss_fn: Callable[..., Tensor], inputs: Sequence[Tensor], goal: Tensor
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    """A loss with a method `run` runs the model itself: it needs more than the output."""
+    run = getattr(loss_fn, "run", None)
+    if run is not None:
+        return run(model, inputs, goal)  # type: ignore[no-any-return]
+    outputs = as_tuple(model(*inputs))
+    return outputs, loss_fn(outputs[0], goal)
 
 
 def _add_optimizer(

@@ -68,6 +68,7 @@ class GraphModule(edits.Edits):
         self._places: dict[str, tuple[dict[str, Any], str]] = {}
         self._constants: dict[str, Tensor] = {}
         self._promoted: set[str] = set()
+        self._watchers: list[Callable[[dict[Any, Any]], None]] = []  # See all values of a run.
         again = not isinstance(source, (str, bytes, os.PathLike))
         model, proto, self._layout = canonical(source, quiet=again)
         self._source = proto
@@ -284,6 +285,8 @@ class GraphModule(edits.Edits):
             self._plan = self._make_plan()
         for step in self._plan:
             step(env, self)
+        for watch in self._watchers:
+            watch(env)
         outputs = tuple(env[v] for v in graph.outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 

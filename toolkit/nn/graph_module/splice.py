@@ -137,6 +137,9 @@ def renamed(
     """A copy of a node with its values under other names, new ones where there are none yet."""
     made = onnx.NodeProto()
     made.CopyFrom(node)
+    for attribute in made.attribute:
+        if attribute.HasField("t"):
+            attribute.t.ClearField("name")  # It may be that of one of the file's tensors.
     made.name = file.fresh(f"{prefix}.{node.name or node.op_type}")
     for field in (made.input, made.output):
         for i, name in enumerate(field):
