@@ -28,7 +28,7 @@ def normalize(proto: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, list
         InvalidModelError: The nodes form a cycle, or a sparse tensor is malformed or too large.
     """
     names_opset = bool(proto.opset_import) or proto.ir_version >= 4 or proto.ir_version < 3
-    if names_opset and not any(_is_odd(g) for g in _graphs(proto.graph)):
+    if names_opset and not any(_is_odd(g) for g in graphs_of(proto.graph)):
         return proto, []
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
@@ -36,11 +36,11 @@ def normalize(proto: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, list
     if not names_opset:
         copy.opset_import.add(domain="", version=1)
         found.append("an opset is required, got none: it is read as opset 1")
-    for graph in list(_graphs(copy.graph)):
+    for graph in list(graphs_of(copy.graph)):
         _densify(graph, where)
         for value in (*graph.input, *graph.output):
             _forget_negative_dims(value)
-    if not all(_is_sorted(g) for g in _graphs(copy.graph)):
+    if not all(_is_sorted(g) for g in graphs_of(copy.graph)):
         _sort(copy.graph, where)
         found.append("nodes behind what they read are required, got others: they are sorted")
     return copy, found
@@ -54,11 +54,12 @@ def _is_odd(graph: onnx.GraphProto) -> bool:
     return bool(sparse) or any(map(_negative_dims, values)) or not _is_sorted(graph)
 
 
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+def graphs_of(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """The graph and all subgraphs in it."""
     yield graph
     for node in graph.node:
         for inner in _subgraphs(node):
-            yield from _graphs(inner)
+            yield from graphs_of(inner)
 
 
 def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
@@ -69,13 +70,13 @@ def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
             yield from attr.graphs
 
 
-def _reads(node: onnx.NodeProto) -> set[str]:
+def reads_of(node: onnx.NodeProto) -> set[str]:
     """What a node reads, names that its subgraphs capture included."""
     names = set(node.input)
     for graph in _subgraphs(node):
         inner: set[str] = set()
         for other in graph.node:
-            inner |= _reads(other)
+            inner |= reads_of(other)
         inner.update(value.name for value in graph.output)
         names |= inner - _made(graph)
     return names - {""}
@@ -90,7 +91,7 @@ def _made(graph: onnx.GraphProto) -> set[str]:
 def _is_sorted(graph: onnx.GraphProto) -> bool:
     later = {name for node in graph.node for name in node.output if name}
     for node in graph.node:
-        if not later.isdisjoint(_reads(node)):
+        if not later.isdisjoint(reads_of(node)):
             return False
         later.difference_update(node.output)
     return True
@@ -103,7 +104,7 @@ def _sort(graph: onnx.GraphProto, where: str) -> None:
             _sort(inner, where)
     maker = {name: k for k, node in enumerate(graph.node) for name in node.output if name}
     needs = {
-        k: {maker[name] for name in _reads(node) if name in maker}
+        k: {maker[name] for name in reads_of(node) if name in maker}
         for k, node in enumerate(graph.node)
     }
     order = _topological(needs)
