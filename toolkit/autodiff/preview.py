@@ -19,7 +19,7 @@ from toolkit.autodiff.backward import ancestor_nodes, gradients, is_float
 from toolkit.errors import InvalidModelError, ToolkitError, UnsupportedOperatorError
 from toolkit.graph.build import Builder
 from toolkit.graph.infer import infer_shapes
-from toolkit.graph.subgraphs import reads
+from toolkit.graph.subgraphs import reads, unique_names
 
 DOMAIN = "ai.onnx.preview.training"
 
@@ -43,6 +43,7 @@ def expand_gradients(model: ir.Model) -> None:
             _expand(model, graph, node)
             graph.sort()
             infer_shapes(model)
+    unique_names(model.graph)
 
 
 def _is_gradient(node: ir.Node) -> bool:

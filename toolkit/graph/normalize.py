@@ -58,11 +58,12 @@ def graphs_of(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     """The graph and all subgraphs in it."""
     yield graph
     for node in graph.node:
-        for inner in _subgraphs(node):
+        for inner in subgraphs_of(node):
             yield from graphs_of(inner)
 
 
-def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+def subgraphs_of(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs among a node's attributes."""
     for attr in node.attribute:
         if attr.type == onnx.AttributeProto.GRAPH:
             yield attr.g
@@ -73,7 +74,7 @@ def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
 def reads_of(node: onnx.NodeProto) -> set[str]:
     """What a node reads, names that its subgraphs capture included."""
     names = set(node.input)
-    for graph in _subgraphs(node):
+    for graph in subgraphs_of(node):
         inner: set[str] = set()
         for other in graph.node:
             inner |= reads_of(other)
@@ -100,7 +101,7 @@ def _is_sorted(graph: onnx.GraphProto) -> bool:
 def _sort(graph: onnx.GraphProto, where: str) -> None:
     """Sorts nodes: each as soon as what it reads is there, else in the given order."""
     for node in graph.node:
-        for inner in _subgraphs(node):
+        for inner in subgraphs_of(node):
             _sort(inner, where)
     maker = {name: k for k, node in enumerate(graph.node) for name in node.output if name}
     needs = {

@@ -16,10 +16,12 @@ import onnx
 import onnx_ir as ir
 
 from toolkit.errors import InvalidModelError
+from toolkit.graph.normalize import graphs_of, subgraphs_of
 
 __all__ = ["META_KEY", "TrainingInfo", "convert", "read", "strip", "values_by_name", "write"]
 
 META_KEY = "training_info"
+METADATA = "toolkit.train"  # Beginning of the metadata keys of a training made here.
 
 Change = Callable[[ir.Model], None]
 
@@ -91,11 +93,50 @@ def write(model: ir.Model, infos: Sequence[TrainingInfo]) -> None:
 
 
 def strip(model: ir.Model | onnx.ModelProto) -> None:
-    """Removes the training information, in place: some validators refuse a file that has it."""
+    """Removes the training, in place: some validators refuse a file that has it.
+
+    With it go the metadata of a training made here, and the functions that only it called.
+    """
     if isinstance(model, onnx.ModelProto):
         del model.training_info[:]
+        kept = [e for e in model.metadata_props if not e.key.startswith(METADATA)]
+        if len(kept) < len(model.metadata_props):
+            del model.metadata_props[:]
+            model.metadata_props.extend(kept)
+        _forget_functions(model)
     else:
         model.meta.pop(META_KEY, None)
+        for key in [k for k in model.metadata_props if k.startswith(METADATA)]:
+            del model.metadata_props[key]
+
+
+def _forget_functions(proto: onnx.ModelProto) -> None:
+    """Removes the bodies of composites that nothing calls, and the imports of their domains."""
+    functions = {(f.domain, f.name, f.overload): f for f in proto.functions}
+    called: set[tuple[str, str, str]] = set()
+    stack: list[Iterable[onnx.NodeProto]] = [g.node for g in graphs_of(proto.graph)]
+    for f in proto.functions:
+        if not f.domain.startswith("toolkit."):
+            stack.append(f.node)
+    while stack:
+        for node in stack.pop():
+            key = (node.domain, node.op_type, node.overload)
+            if key in functions and key not in called:
+                called.add(key)
+                stack.append(functions[key].node)
+            stack += [inner.node for inner in subgraphs_of(node)]
+    unused = [k for k in functions if k[0].startswith("toolkit.") and k not in called]
+    if not unused:
+        return
+    kept = [f for key, f in functions.items() if key not in unused]
+    del proto.functions[:]
+    proto.functions.extend(kept)
+    domains = {f.domain for f in kept} | {key[0] for key in called}
+    imports = [
+        e for e in proto.opset_import if not e.domain.startswith("toolkit.") or e.domain in domains
+    ]
+    del proto.opset_import[:]
+    proto.opset_import.extend(imports)
 
 
 def convert(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from toolkit.train.onefile import export_train_step, load_training, save
     from toolkit.train.options import GradScaler
+    from toolkit.train.rewriting import lower_training, strip_training
     from toolkit.train.step import TrainStep
     from toolkit.train.trainer import History, Trainer
 
@@ -17,7 +18,9 @@ _HOME = {
     "Trainer": "trainer",
     "export_train_step": "onefile",
     "load_training": "onefile",
+    "lower_training": "rewriting",
     "save": "onefile",
+    "strip_training": "rewriting",
 }
 __all__ = [
     "GradScaler",
@@ -26,7 +29,9 @@ __all__ = [
     "Trainer",
     "export_train_step",
     "load_training",
+    "lower_training",
     "save",
+    "strip_training",
 ]
 
 

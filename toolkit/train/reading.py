@@ -179,13 +179,26 @@ def _bodies(node: ir.Node) -> list[ir.Graph]:
 def read_initialization(
     proto: onnx.ModelProto, entries: Sequence[Entry], where: str
 ) -> Initialization | None:
-    """What the entries' initializations do, in their order; `proto` still has its entries.
-
-    Initializers of the model are global: an initialization may read them.
-    """
+    """What the entries' initializations do, one after the other; `proto` still has its entries."""
     found: Initialization | None = None
-    for i, info in reversed(list(enumerate(proto.training_info))):
-        if not info.HasField("initialization") or not info.initialization.output:
+    for part in reversed(initializations(proto, entries, where)):
+        if part is not None:
+            part.then, found = found, part
+    return found
+
+
+def initializations(
+    proto: onnx.ModelProto, entries: Sequence[Entry], where: str
+) -> list[Initialization | None]:
+    """The initialization of each entry. Initializers of the model are global: it may read them.
+
+    Raises:
+        InvalidModelError: one is no valid graph.
+    """
+    found: list[Initialization | None] = []
+    for i, info in enumerate(proto.training_info):
+        if not info.initialization.output:
+            found.append(None)
             continue
         known = {t.name: t for t in (*proto.graph.initializer, *info.algorithm.initializer)}
         initial = onnx.ModelProto(ir_version=proto.ir_version)
@@ -206,12 +219,9 @@ def read_initialization(
         except ToolkitError as error:
             here = f"{where}, training_info[{i}].initialization"
             raise InvalidModelError(f"{here}: {error}") from None
-        found = Initialization(
-            model,
-            {renamed.get(e.key, e.key): e.value for e in info.initialization_binding},
-            reads={t.name: renamed.get(t.name, t.name) for t in outer},
-            then=found,
-        )
+        bindings = {renamed.get(e.key, e.key): e.value for e in info.initialization_binding}
+        reads = {t.name: renamed.get(t.name, t.name) for t in outer}
+        found.append(Initialization(model, bindings, reads))
     return found
 
 
