@@ -23,6 +23,7 @@ from toolkit.graph.targets import lower_to
 from toolkit.graph.training_file import write_training
 from toolkit.graph.training_info import values_by_name
 from toolkit.graph.training_join import FIRST_IR, Entry, ancestors, check_training, join, split
+from toolkit.random import initial_seed
 from toolkit.train.initialization import Initialization
 from toolkit.train.reading import (
     check_update,
@@ -92,6 +93,7 @@ def _roles(step: TrainStep) -> dict[str, Any]:
         "outputs": _names(g.outputs),
         "eval_loss": g.eval_loss.name if g.eval_loss is not None else None,
         "predictions": _names(g.predictions),
+        "seed": initial_seed(),
     }
 
 
@@ -224,6 +226,7 @@ def load_training(path: str | os.PathLike[str], loss: str | None = None) -> Trai
     states = {v.name or "": t for v, t in graph.states.items()}
     source = Source(file, entries, states, roles if made_here or loss else None)
     step = TrainStep.from_graph(graph, roles["groups"], props, source)
+    step.seed = roles.get("seed")
     if roles.get("schedule") is not None:
         step._schedule.take(roles["schedule"], where)
     return step

@@ -48,6 +48,8 @@ def read_roles(text: str, where: str) -> dict[str, Any]:
         roles["groups"] = [{k: float(v) for k, v in group.items()} for group in groups]
         if any("lr" not in group for group in groups):
             raise ValueError("a group has no 'lr'")
+        if not isinstance(roles.setdefault("seed", None), int | None):
+            raise ValueError("the seed is no number")
     except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
         need = "metadata that name the roles of values are required"
         raise InvalidModelError(f"{where}: {need}, got one where: {error}.") from None

@@ -85,6 +85,7 @@ class TrainStep:
         self._options().check()
         schedules.check(scheduler, schedule_every, optimizer)
         self.metadata: dict[str, str] = {}
+        self.seed: int | None = None  # Of the default generator, where a file told it.
         self._graph: TrainingGraph | None = None
         self._programs: dict[str, CompiledProgram] = {}
         self._pending: TrainStep | None = None
@@ -298,6 +299,7 @@ class TrainStep:
         for group, rates in zip(self.param_groups, theirs_groups, strict=False):
             group["lr"] = rates["lr"]
         self._schedule.adopt(other._schedule)
+        _adopt_random_state(other)
         if self._graph is None:
             self._pending = other
             return
@@ -377,6 +379,19 @@ class TrainStep:
                 return None
             self._step_state = found[0]
         return int(to_numpy(self._step_state))
+
+
+def _adopt_random_state(other: TrainStep) -> None:
+    """At once, not at the first batch: a loader's order follows from the generator's seed."""
+    from toolkit import random
+    from toolkit.train.initialization import RANDOM_STATE
+
+    mine = random.default_generator.state._value
+    if other.seed is not None and other.seed != random.initial_seed():
+        random.manual_seed(other.seed)
+    for value, tensor in (other._graph.states if other._graph is not None else {}).items():
+        if value.name == RANDOM_STATE and tensor.shape == mine.shape:
+            mine.copy_from(tensor)
 
 
 def _check_same(where: str, mine: _core.Tensor, other: _core.Tensor) -> None:
