@@ -42,6 +42,7 @@ __all__ = [
 ]
 
 DEFAULT_EXPORT_OPSET = 21
+_PATH = "toolkit.path"  # Key of `ir.Model.meta`: beside it lie external data of training_info.
 T = TypeVar("T")
 ModelSource = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
 
@@ -141,7 +142,10 @@ def _read_external(proto: onnx.ModelProto, path: str | None) -> None:
     if path is None:
         return
     for tensor in external_tensors(proto):
-        tensor.raw_data = _external(tensor, path).tobytes()
+        try:
+            tensor.raw_data = _external(tensor, path).tobytes()
+        except (LookupError, OSError, ValueError) as error:
+            raise invalid(_label(path), f"tensor '{tensor.name}': {error}") from None
         tensor.ClearField("external_data")
         tensor.ClearField("data_location")
 
@@ -234,6 +238,7 @@ def _deserialize(
         model.graph.inputs.extend(kept)
     if proto.training_info:
         model.meta[training_info.META_KEY] = list(proto.training_info)
+        model.meta[_PATH] = path
     return model
 
 
@@ -299,7 +304,10 @@ def _serialized(work: ir.Model, model: ir.Model) -> onnx.ModelProto:
 
         opsets = {**model.opset_imports, "": CANONICAL_OPSET}
         infos = training_info.convert(infos, model, opsets, lambda m: downgrade(m, target))
-    proto.training_info.extend(infos)
+    carried = onnx.ModelProto()
+    carried.training_info.extend(infos)
+    _read_external(carried, model.meta.get(_PATH))
+    proto.training_info.extend(carried.training_info)
     if proto.ir_version < 4:
         _list_initializers(proto.graph)
     return proto
