@@ -22,6 +22,7 @@ __all__ = ["META_KEY", "TrainingInfo", "convert", "read", "strip", "values_by_na
 
 META_KEY = "training_info"
 METADATA = "toolkit.train"  # Beginning of the metadata keys of a training made here.
+ROLES = "toolkit.training"  # Key of the metadata entry that names the roles of values.
 
 Change = Callable[[ir.Model], None]
 

@@ -21,7 +21,7 @@ from toolkit.graph.build import mark_variable
 from toolkit.graph.io import load_model, read_proto, to_proto, write_proto
 from toolkit.graph.targets import lower_to
 from toolkit.graph.training_file import write_training
-from toolkit.graph.training_info import values_by_name
+from toolkit.graph.training_info import ROLES, values_by_name
 from toolkit.graph.training_join import FIRST_IR, Entry, ancestors, check_training, join, split
 from toolkit.random import initial_seed
 from toolkit.train.initialization import Initialization
@@ -42,8 +42,6 @@ from toolkit.train.training_graph import TrainingGraph
 
 if TYPE_CHECKING:
     from toolkit.nn import Module
-
-ROLES = "toolkit.training"  # Key of the metadata entry that names the roles.
 
 
 def save_step(
