@@ -91,8 +91,7 @@ def _check_names(graph: onnx.GraphProto, own: _Scope, inference: _Scope, where: 
     known = own.names | inference.names
     for node in graph.node:
         for name in sorted(reads_of(node) - known, key=repr):
-            what = f"{node.op_type} '{node.name or ''.join(node.output[:1])}'"
-            need = f"a value of the inference graph or of the algorithm is required by {what}"
+            need = f"a value of the inference graph or of the algorithm is required by {_of(node)}"
             raise _fail(where, need, repr(name))
     for name in own.outputs - known:
         need = "an output that is a value of the inference graph or of the algorithm is required"
@@ -115,8 +114,7 @@ def _check_initialization(
     known = {*own.names, *inference.initializers, *algorithm.initializers}
     for node in graph.node:
         for name in sorted(reads_of(node) - known, key=repr):
-            what = f"{node.op_type} '{node.name or ''.join(node.output[:1])}'"
-            need = f"a value of the graph itself or an initializer is required by {what}"
+            need = f"a value of the graph itself or an initializer is required by {_of(node)}"
             raise _fail(where, need, repr(name))
     for name in own.outputs - known:
         raise _fail(where, "an output that is a value of the graph is required", repr(name))
@@ -142,6 +140,10 @@ def _check_binding(
     if key in keys:
         raise _fail(where, "each key once is required, over all entries", f"{key!r} again")
     keys.add(key)
+
+
+def _of(node: onnx.NodeProto) -> str:
+    return f"{node.op_type} '{node.name or next(iter(node.output), '')}'"
 
 
 def _fail(where: str, need: str, got: str) -> InvalidModelError:
