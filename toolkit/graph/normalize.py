@@ -55,15 +55,15 @@ def _is_odd(graph: onnx.GraphProto) -> bool:
 
 
 def graphs_of(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """The graph and all subgraphs in it."""
+    """The graph and those inside it."""
     yield graph
     for node in graph.node:
-        for inner in subgraphs_of(node):
+        for inner in subgraphs(node):
             yield from graphs_of(inner)
 
 
-def subgraphs_of(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """The graphs among a node's attributes."""
+def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs that a node holds."""
     for attr in node.attribute:
         if attr.type == onnx.AttributeProto.GRAPH:
             yield attr.g
@@ -71,13 +71,13 @@ def subgraphs_of(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
             yield from attr.graphs
 
 
-def reads_of(node: onnx.NodeProto) -> set[str]:
+def reads(node: onnx.NodeProto) -> set[str]:
     """What a node reads, names that its subgraphs capture included."""
     names = set(node.input)
-    for graph in subgraphs_of(node):
+    for graph in subgraphs(node):
         inner: set[str] = set()
         for other in graph.node:
-            inner |= reads_of(other)
+            inner |= reads(other)
         inner.update(value.name for value in graph.output)
         names |= inner - _made(graph)
     return names - {""}
@@ -92,7 +92,7 @@ def _made(graph: onnx.GraphProto) -> set[str]:
 def _is_sorted(graph: onnx.GraphProto) -> bool:
     later = {name for node in graph.node for name in node.output if name}
     for node in graph.node:
-        if not later.isdisjoint(reads_of(node)):
+        if not later.isdisjoint(reads(node)):
             return False
         later.difference_update(node.output)
     return True
@@ -101,11 +101,11 @@ def _is_sorted(graph: onnx.GraphProto) -> bool:
 def _sort(graph: onnx.GraphProto, where: str) -> None:
     """Sorts nodes: each as soon as what it reads is there, else in the given order."""
     for node in graph.node:
-        for inner in subgraphs_of(node):
+        for inner in subgraphs(node):
             _sort(inner, where)
     maker = {name: k for k, node in enumerate(graph.node) for name in node.output if name}
     needs = {
-        k: {maker[name] for name in reads_of(node) if name in maker}
+        k: {maker[name] for name in reads(node) if name in maker}
         for k, node in enumerate(graph.node)
     }
     order = _topological(needs)

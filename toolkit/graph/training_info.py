@@ -16,7 +16,7 @@ import onnx
 import onnx_ir as ir
 
 from toolkit.errors import InvalidModelError
-from toolkit.graph.normalize import graphs_of, subgraphs_of
+from toolkit.graph.normalize import graphs_of, subgraphs
 
 __all__ = ["META_KEY", "TrainingInfo", "convert", "read", "strip", "values_by_name", "write"]
 
@@ -125,7 +125,7 @@ def _forget_functions(proto: onnx.ModelProto) -> None:
             if key in functions and key not in called:
                 called.add(key)
                 stack.append(functions[key].node)
-            stack += [inner.node for inner in subgraphs_of(node)]
+            stack += [inner.node for inner in subgraphs(node)]
     unused = [k for k in functions if k[0].startswith("toolkit.") and k not in called]
     if not unused:
         return

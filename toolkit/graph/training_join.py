@@ -14,7 +14,7 @@ from typing import Any
 import onnx
 
 from toolkit.errors import InvalidModelError
-from toolkit.graph.normalize import graphs_of, reads_of
+from toolkit.graph.normalize import graphs_of, reads
 
 GRADIENT = ("ai.onnx.preview.training", "Gradient")  # Its attributes name values.
 FIRST_IR = 7  # The first IR version that knows training_info.
@@ -90,7 +90,7 @@ def _check_names(graph: onnx.GraphProto, own: _Scope, inference: _Scope, where: 
             raise _fail(where, _ONCE, f"input {name!r}, which the inference graph gives too")
     known = own.names | inference.names
     for node in graph.node:
-        for name in sorted(reads_of(node) - known, key=repr):
+        for name in sorted(reads(node) - known, key=repr):
             need = f"a value of the inference graph or of the algorithm is required by {_of(node)}"
             raise _fail(where, need, repr(name))
     for name in own.outputs - known:
@@ -113,7 +113,7 @@ def _check_initialization(
         seen.add(name)
     known = {*own.names, *inference.initializers, *algorithm.initializers}
     for node in graph.node:
-        for name in sorted(reads_of(node) - known, key=repr):
+        for name in sorted(reads(node) - known, key=repr):
             need = f"a value of the graph itself or an initializer is required by {_of(node)}"
             raise _fail(where, need, repr(name))
     for name in own.outputs - known:
@@ -294,5 +294,5 @@ def ancestors(graph: onnx.GraphProto, names: Iterable[str]) -> set[str]:
             continue
         seen.add(name)
         if name in producer:
-            stack.extend(reads_of(producer[name]))
+            stack.extend(reads(producer[name]))
     return seen
