@@ -14,6 +14,9 @@ from toolkit.cli.context import Context, command, pass_context
 @click.option("--to", "runtime", type=click.Choice(["ort", "ortweb", "reference"]),
               help="Use only what a runtime has; ortweb is the GPU of a browser.")  # fmt: skip
 @click.option("--inline", is_flag=True, help="Write function bodies out flat.")
+@click.option("--strip-training", is_flag=True, help="Leave training_info out.")
+@click.option("--lower-training", is_flag=True,
+              help="Write Gradient, Adam, Momentum and Adagrad as standard operators.")  # fmt: skip
 @pass_context
 def convert(
     context: Context,
@@ -22,16 +25,30 @@ def convert(
     opset: int | None,
     runtime: str | None,
     inline: bool,
+    strip_training: bool,
+    lower_training: bool,
 ) -> None:
     """Read SOURCE and write it to TARGET at another opset, without functions or for one runtime.
 
+    With only --strip-training or --lower-training nothing else is changed.
     Example: toolkit convert old.onnx new.onnx --opset 17
     """
-    from toolkit.graph.io import load_model, save_model
+    from toolkit.graph.io import load_model, read_proto, save_model
     from toolkit.graph.targets import lower_to
+    from toolkit.graph.training_file import write_training
+    from toolkit.graph.training_info import strip
+    from toolkit.train import rewriting
 
-    model = load_model(source)
-    if runtime is not None:
-        model = lower_to(model, runtime)
-    save_model(model, target, opset=opset, inline=inline)
+    proto = read_proto(source) if strip_training or lower_training else None
+    if proto is not None and lower_training:
+        proto = rewriting.lower_training(proto, opset)
+    if proto is not None and strip_training:
+        strip(proto)
+    if proto is not None and runtime is None and not inline and (opset is None or lower_training):
+        write_training(proto, target)
+    else:
+        model = load_model(source if proto is None else proto)
+        if runtime is not None:
+            model = lower_to(model, runtime)
+        save_model(model, target, opset=opset, inline=inline)
     context.result({"saved": target}, f"Saved {target}.")

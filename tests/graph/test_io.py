@@ -316,8 +316,10 @@ def test_training_info_as_graphs() -> None:
 def test_training_info_that_reads_nothing_known_is_refused() -> None:
     proto = trainable()
     proto.training_info[0].algorithm.node[0].input[0] = "nowhere"
-    with pytest.raises(InvalidModelError, match="nowhere"):
-        load_model(proto)
+    loaded = load_model(proto)  # Who only infers is not kept by it.
+    for use in (training_info.read, to_proto):
+        with pytest.raises(InvalidModelError, match="nowhere"):
+            use(loaded)
 
 
 def test_a_module_is_checked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

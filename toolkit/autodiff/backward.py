@@ -75,7 +75,7 @@ def gradients(
     for value in wrt:
         if value.producer() is None:
             mark_variable(value)  # Nothing may be computed ahead from what is to be learned.
-    nodes, before = _ancestors(graph, outputs, outer), len(graph)
+    nodes, before = ancestor_nodes(graph, outputs, outer), len(graph)
     walk = _Walk(Builder(graph), functions or {}, fixed)
     with arithmetic(walk.b):
         found = walk.run(nodes, outputs, cotangents, wrt)
@@ -108,7 +108,7 @@ def _tidied(
     return [None if v is None else same.get(v, v) for v in results]
 
 
-def _ancestors(
+def ancestor_nodes(
     graph: ir.Graph, outputs: Sequence[ir.Value], outer: Sequence[ir.Graph] = ()
 ) -> list[ir.Node]:
     """The nodes that `outputs` need, in the order of the graph and of those around it."""

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from toolkit.autodiff.backward import _ancestors, gradients, is_float
+from toolkit.autodiff.backward import ancestor_nodes, gradients, is_float
 from toolkit.errors import InvalidModelError, ToolkitError, UnsupportedOperatorError
 from toolkit.graph.build import Builder
 from toolkit.graph.infer import infer_shapes
-from toolkit.graph.subgraphs import reads
+from toolkit.graph.subgraphs import reads, unique_names
 
 DOMAIN = "ai.onnx.preview.training"
 
@@ -43,6 +43,7 @@ def expand_gradients(model: ir.Model) -> None:
             _expand(model, graph, node)
             graph.sort()
             infer_shapes(model)
+    unique_names(model.graph)
 
 
 def _is_gradient(node: ir.Node) -> bool:
@@ -101,7 +102,7 @@ def _find(model: ir.Model, graph: ir.Graph, node: ir.Node, name: str) -> ir.Valu
 
 def _depend(graph: ir.Graph, named: Sequence[ir.Value]) -> bool:
     """Whether a named value is computed from another one."""
-    return any(v in named for n in _ancestors(graph, named) for v in reads(n))
+    return any(v in named for n in ancestor_nodes(graph, named) for v in reads(n))
 
 
 def _write_again(
@@ -109,7 +110,7 @@ def _write_again(
 ) -> ir.Value:
     """Copies of the nodes between the keys of `values` and y, over the values instead."""
     new = dict(values)
-    for source in _ancestors(graph, [y]):
+    for source in ancestor_nodes(graph, [y]):
         if all(v in values for v in source.outputs) or not any(v in new for v in reads(source)):
             continue
         if any(v in new and v not in source.inputs for v in reads(source)):

@@ -72,9 +72,15 @@ def has_external_data(proto: onnx.ModelProto) -> bool:
 
 
 def external_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """The initializers and attributes that lie in another file, of subgraphs and functions too."""
-    scopes = [proto.graph.node, *(f.node for f in proto.functions)]
-    for tensor in proto.graph.initializer:
+    """The initializers and attributes that lie in another file.
+
+    Those of subgraphs, functions and training_info too.
+    """
+    roots = [proto.graph]
+    for info in proto.training_info:
+        roots += [info.algorithm, info.initialization]
+    scopes = [*(root.node for root in roots), *(f.node for f in proto.functions)]
+    for tensor in (t for root in roots for t in root.initializer):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             yield tensor
     for attr in (a for nodes in scopes for node in all_nodes(nodes) for a in node.attribute):

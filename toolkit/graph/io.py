@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 DEFAULT_EXPORT_OPSET = 21
+_PATH = "toolkit.path"  # Key of `ir.Model.meta`: beside it lie external data of training_info.
 T = TypeVar("T")
 ModelSource = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
 
@@ -121,13 +122,10 @@ def _checked(
 
 
 def _canonical(model: ir.Model) -> ir.Model:
-    opsets = dict(model.opset_imports)
+    if training_info.META_KEY in model.meta:
+        model.meta.setdefault(training_info.OPSETS_KEY, dict(model.opset_imports))
     upgrade(model)
     expand(model)
-    infos = model.meta.get(training_info.META_KEY, ())
-    if infos and opsets.get("") != CANONICAL_OPSET:
-        converted = training_info.convert(infos, model, opsets, upgrade)
-        model.meta[training_info.META_KEY] = converted
     return model
 
 
@@ -155,7 +153,10 @@ def _read_external(proto: onnx.ModelProto, path: str | None) -> None:
     if path is None:
         return
     for tensor in external_tensors(proto):
-        tensor.raw_data = _external(tensor, path).tobytes()
+        try:
+            tensor.raw_data = _external(tensor, path).tobytes()
+        except (LookupError, OSError, ValueError) as error:
+            raise invalid(_label(path), f"tensor '{tensor.name}': {error}") from None
         tensor.ClearField("external_data")
         tensor.ClearField("data_location")
 
@@ -248,6 +249,7 @@ def _deserialize(
         model.graph.inputs.extend(kept)
     if proto.training_info:
         model.meta[training_info.META_KEY] = list(proto.training_info)
+        model.meta[_PATH] = path
     return model
 
 
@@ -306,17 +308,23 @@ def _serialized(work: ir.Model, model: ir.Model) -> onnx.ModelProto:
     except ir.serde.SerdeError as error:
         raise invalid("export", _root_cause(error)) from None
     map_types.put_back(proto, work)
-    infos = model.meta.get(training_info.META_KEY, ())
-    target = work.opset_imports[""]
-    if infos and target != CANONICAL_OPSET:
-        from toolkit.graph.downgrade import downgrade
-
-        opsets = {**model.opset_imports, "": CANONICAL_OPSET}
-        infos = training_info.convert(infos, model, opsets, lambda m: downgrade(m, target))
-    proto.training_info.extend(infos)
+    _write_training(proto, model, work.opset_imports[""])
     if proto.ir_version < 4:
         _list_initializers(proto.graph)
     return proto
+
+
+def _write_training(proto: onnx.ModelProto, model: ir.Model, opset: int) -> None:
+    """Gives a file the training information that the model carries."""
+    if training_info.META_KEY not in model.meta:
+        return
+    graph = proto.graph
+    names = {v.name for v in graph.input} | {t.name for t in graph.initializer}
+    names = names.union(*(node.output for node in graph.node))
+    carried = onnx.ModelProto()
+    carried.training_info.extend(training_info.carried(model, names, opset))
+    _read_external(carried, model.meta.get(_PATH))
+    proto.training_info.extend(carried.training_info)
 
 
 def _list_initializers(graph: onnx.GraphProto) -> None:

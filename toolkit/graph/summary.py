@@ -10,6 +10,7 @@ from typing import Any
 import onnx
 
 from toolkit.graph.io import read_proto
+from toolkit.graph.training_summary import summarize_training, training_lines
 
 _TYPE = onnx.TensorProto.DataType.Name
 
@@ -48,10 +49,7 @@ class Summary:
         if self.functions:
             lines.append("functions " + ", ".join(self.functions))
         if self.training:
-            lines.append(
-                f"training: {self.training['nodes']} nodes a step, "
-                f"{self.training['states']} states updated"
-            )
+            lines += training_lines(self.training)
         return "\n".join(lines)
 
 
@@ -69,10 +67,6 @@ def summarize(path: str | os.PathLike[str]) -> Summary:
     )
     sizes = [_count(t.dims) for t in graph.initializer]
     widths = [_itemsize(t.data_type) for t in graph.initializer]
-    training = None
-    if proto.training_info:
-        info = proto.training_info[0]
-        training = {"nodes": len(info.algorithm.node), "states": len(info.update_binding)}
     return Summary(
         ir_version=proto.ir_version,
         opsets={entry.domain: entry.version for entry in proto.opset_import},
@@ -83,7 +77,7 @@ def summarize(path: str | os.PathLike[str]) -> Summary:
         functions=[f"{f.domain}.{f.name}" for f in proto.functions],
         parameters=sum(sizes),
         parameter_bytes=int(sum(n * w for n, w in zip(sizes, widths, strict=True))),
-        training=training,
+        training=summarize_training(proto, _describe),
         metadata={e.key: e.value for e in proto.metadata_props if len(e.value) < 200},
     )
 

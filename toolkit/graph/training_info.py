@@ -1,7 +1,8 @@
 """`ModelProto.training_info`: how a model is trained, carried in its file.
 
 onnx-ir does not know it. A loaded model keeps it in `model.meta["training_info"]`, a list of
-`TrainingInfoProto` at the canonical opset; `read` and `write` turn it into graphs and back.
+`TrainingInfoProto` as the file has them: who only infers does not pay for them, nor is kept by
+their mistakes. `read` and `write` turn them into graphs at the canonical opset and back.
 
 An algorithm's graph is a continuation of the inference graph: it reads that graph's values by their
 names, and the two together are the training step.
@@ -10,16 +11,30 @@ names, and the two together are the training step.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import onnx
 import onnx_ir as ir
 
 from toolkit.errors import InvalidModelError
+from toolkit.graph.check import invalid
+from toolkit.graph.normalize import graphs_of, subgraphs
 
-__all__ = ["META_KEY", "TrainingInfo", "convert", "read", "strip", "values_by_name", "write"]
+__all__ = [
+    "META_KEY",
+    "TrainingInfo",
+    "carried",
+    "convert",
+    "read",
+    "strip",
+    "values_by_name",
+    "write",
+]
 
 META_KEY = "training_info"
+OPSETS_KEY = "training_info.opsets"  # The opset imports of those protos; without, the model's.
+METADATA = "toolkit.train"  # Beginning of the metadata keys of a training made here.
+ROLES = "toolkit.training"  # Key of the metadata entry that names the roles of values.
 
 Change = Callable[[ir.Model], None]
 
@@ -48,8 +63,13 @@ def read(model: ir.Model) -> list[TrainingInfo]:
     Raises:
         InvalidModelError: A graph of it is not valid.
     """
+    from toolkit.graph.upgrade import CANONICAL_OPSET, upgrade
+
+    protos, opsets = model.meta.get(META_KEY, ()), opsets_of(model)
+    if protos and opsets.get("") != CANONICAL_OPSET:
+        protos = convert(protos, model, opsets, upgrade)
     found = []
-    for proto in model.meta.get(META_KEY, ()):
+    for proto in protos:
         info = TrainingInfo(
             update_binding={e.key: e.value for e in proto.update_binding},
             initialization_binding={e.key: e.value for e in proto.initialization_binding},
@@ -84,18 +104,94 @@ def write(model: ir.Model, infos: Sequence[TrainingInfo]) -> None:
         for key, value in info.initialization_binding.items():
             proto.initialization_binding.add(key=key, value=value)
         protos.append(proto)
+    model.meta.pop(OPSETS_KEY, None)
     if protos:
         model.meta[META_KEY] = protos
     else:
         model.meta.pop(META_KEY, None)
 
 
+def opsets_of(model: ir.Model) -> dict[str, int]:
+    """The opset imports of what a model carries."""
+    return dict(model.meta.get(OPSETS_KEY, model.opset_imports))
+
+
+def carried(model: ir.Model, names: Collection[str], opset: int) -> list[onnx.TrainingInfoProto]:
+    """What a model carries, at an opset: as it is in the file, where it can stay so.
+
+    Args:
+        model: A model at the canonical opset.
+        names: The values of the inference graph as it is written.
+        opset: Of the file that is written.
+
+    Raises:
+        InvalidModelError: A graph reads what is not there.
+        UnsupportedOperatorError: As `convert`.
+    """
+    from toolkit.graph.downgrade import downgrade
+    from toolkit.graph.upgrade import CANONICAL_OPSET, upgrade
+
+    protos, opsets = list(model.meta.get(META_KEY, ())), opsets_of(model)
+    read = {n for info in protos for n in _outer_names(info.algorithm)}
+    if opsets.get("") == opset and read <= set(names):
+        return protos
+    if opsets.get("") != CANONICAL_OPSET:
+        protos = convert(protos, model, opsets, upgrade)
+    opsets = {**model.opset_imports, "": CANONICAL_OPSET}
+    return convert(protos, model, opsets, lambda m: downgrade(m, opset))
+
+
+def _outer_names(graph: onnx.GraphProto) -> set[str]:
+    own = {t.name for t in graph.initializer} | {v.name for v in graph.input}
+    made = {name for node in graph.node for name in node.output}
+    return set(_free_names(graph.node)) - own - made
+
+
 def strip(model: ir.Model | onnx.ModelProto) -> None:
-    """Removes the training information, in place: some validators refuse a file that has it."""
+    """Removes the training, in place: some validators refuse a file that has it.
+
+    With it go the metadata of a training made here, and the functions that only it called.
+    """
     if isinstance(model, onnx.ModelProto):
         del model.training_info[:]
+        kept = [e for e in model.metadata_props if not e.key.startswith(METADATA)]
+        if len(kept) < len(model.metadata_props):
+            del model.metadata_props[:]
+            model.metadata_props.extend(kept)
+        _forget_functions(model)
     else:
         model.meta.pop(META_KEY, None)
+        for key in [k for k in model.metadata_props if k.startswith(METADATA)]:
+            del model.metadata_props[key]
+
+
+def _forget_functions(proto: onnx.ModelProto) -> None:
+    """Removes the bodies of composites that nothing calls, and the imports of their domains."""
+    functions = {(f.domain, f.name, f.overload): f for f in proto.functions}
+    called: set[tuple[str, str, str]] = set()
+    stack: list[Iterable[onnx.NodeProto]] = [g.node for g in graphs_of(proto.graph)]
+    for f in proto.functions:
+        if not f.domain.startswith("toolkit."):
+            stack.append(f.node)
+    while stack:
+        for node in stack.pop():
+            key = (node.domain, node.op_type, node.overload)
+            if key in functions and key not in called:
+                called.add(key)
+                stack.append(functions[key].node)
+            stack += [inner.node for inner in subgraphs(node)]
+    unused = [k for k in functions if k[0].startswith("toolkit.") and k not in called]
+    if not unused:
+        return
+    kept = [f for key, f in functions.items() if key not in unused]
+    del proto.functions[:]
+    proto.functions.extend(kept)
+    domains = {f.domain for f in kept} | {key[0] for key in called}
+    imports = [
+        e for e in proto.opset_import if not e.domain.startswith("toolkit.") or e.domain in domains
+    ]
+    del proto.opset_import[:]
+    proto.opset_import.extend(imports)
 
 
 def convert(
@@ -160,7 +256,10 @@ def _as_model(
         proto.graph.input[-1].name = name
     for domain, version in opsets.items():
         proto.opset_import.add(domain=domain, version=version)
-    model = ir.serde.deserialize_model(proto)
+    try:
+        model = ir.serde.deserialize_model(proto)
+    except Exception as error:  # onnx-ir refuses malformed graphs in many ways.
+        raise invalid(f"training_info '{graph.name}'", f"{type(error).__name__}: {error}") from None
     for function in functions:
         model.functions[function.identifier()] = function.clone()
     return model

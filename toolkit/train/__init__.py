@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from toolkit.train.features import Features, cache_features, load_features
     from toolkit.train.onefile import export_train_step, load_training, save
     from toolkit.train.options import GradScaler
+    from toolkit.train.rewriting import lower_training, strip_training
     from toolkit.train.step import TrainStep
     from toolkit.train.trainer import History, Trainer
 
@@ -27,9 +28,11 @@ _HOME = {
     "load_features": "features",
     "load_training": "onefile",
     "lora": "adapters",
+    "lower_training": "rewriting",
     "merge": "adapters",
     "save": "onefile",
     "save_adapters": "adapters",
+    "strip_training": "rewriting",
     "unload": "adapters",
 }
 __all__ = [
@@ -46,9 +49,11 @@ __all__ = [
     "load_features",
     "load_training",
     "lora",
+    "lower_training",
     "merge",
     "save",
     "save_adapters",
+    "strip_training",
     "unload",
 ]
 

@@ -7,7 +7,7 @@ Weights are drawn as `toolkit.nn.init` drew them, from Philox streams of one see
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,16 +25,46 @@ RANDOM_STATE = "rng_state"
 
 @dataclass
 class Initialization:
-    """The graph, and for the states that it fills the output that is a state's first value."""
+    """The graph, and for the states that it fills the output that is a state's first value.
+
+    Attributes:
+        model: the graph.
+        bindings: a state -> the output that is its first value.
+        reads: an input of the graph -> the state whose value it is.
+        values: states that begin with what they are here, unless a binding names them.
+        then: what is executed afterwards.
+    """
 
     model: ir.Model
     bindings: dict[str, str]
+    reads: dict[str, str] = field(default_factory=dict)
+    values: dict[str, _core.Tensor] = field(default_factory=dict)
+    then: Initialization | None = None
 
-    def run(self, seed: int | None = None) -> dict[str, _core.Tensor]:
+    @property
+    def bound(self) -> set[str]:
+        """The states that a graph fills."""
+        return {*self.bindings, *(self.then.bound if self.then is not None else ())}
+
+    @property
+    def read(self) -> set[str]:
+        """The states that a graph reads."""
+        return {*self.reads.values(), *(self.then.read if self.then is not None else ())}
+
+    @property
+    def takes_seed(self) -> bool:
+        """Whether some graph draws from the initializer `SEED`."""
+        own = SEED in self.model.graph.initializers
+        return own or (self.then is not None and self.then.takes_seed)
+
+    def run(
+        self, seed: int | None = None, states: Mapping[str, _core.Tensor] | None = None
+    ) -> dict[str, _core.Tensor]:
         """First values by the names of the states.
 
         Args:
             seed: in place of the one that the weights were drawn with.
+            states: the states as they are, for those that keep their value and are read.
 
         Raises:
             InvalidArgumentError: the graph takes no seed.
@@ -44,19 +74,28 @@ class Initialization:
         graph = self.model.graph
         constants = {}
         if seed is not None:
-            if SEED not in graph.initializers:
+            if not self.takes_seed:
                 raise InvalidArgumentError(
                     f"initialize: an initialization with the initializer '{SEED}' is required by "
                     "a seed, got one without."
                 )
-            value = np.array([seed & (2**64 - 1)], np.uint64)
-            constants[graph.initializers[SEED]] = to_native(value)
+            if SEED in graph.initializers:
+                value = np.array([seed & (2**64 - 1)], np.uint64)
+                constants[graph.initializers[SEED]] = to_native(value)
+        known = {**(states or {}), **self.values}
+        inputs = [v for v in graph.inputs if v.name in self.reads]
         outputs = {v.name: v for v in graph.outputs}
         program = lower(
-            [], list(outputs.values()), constants=constants, functions=self.model.functions
+            inputs, list(outputs.values()), constants=constants, functions=self.model.functions
         )
-        results = dict(zip(outputs, program.run([]), strict=True))
-        return {state: results[name] for state, name in self.bindings.items() if name in results}
+        given = [known[self.reads[v.name or ""]] for v in inputs]
+        results = dict(zip(outputs, program.run(given), strict=True))
+        found = {state: results[name] for state, name in self.bindings.items() if name in results}
+        found = {**self.values, **found}
+        if self.then is not None:
+            seed = seed if self.then.takes_seed else None
+            found.update(self.then.run(seed, {**known, **found}))
+        return found
 
 
 def build(

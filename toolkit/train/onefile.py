@@ -3,7 +3,7 @@
 The inference graph is the model's graph. `training_info` holds the algorithm: the nodes of one
 training step, which continue the inference graph (onnx.proto: the two are concatenated), the
 update bindings from initializers to their new values, and an initialization. Learning rates are
-inputs of the algorithm.
+inputs of the algorithm, or nodes of it that compute a schedule.
 """
 
 from __future__ import annotations
@@ -16,19 +16,32 @@ from typing import TYPE_CHECKING, Any
 import onnx
 import onnx_ir as ir
 
-from toolkit.errors import InvalidArgumentError, InvalidModelError
+from toolkit.errors import InvalidArgumentError, InvalidModelError, ToolkitError
 from toolkit.graph.build import mark_variable
 from toolkit.graph.io import load_model, read_proto, to_proto, write_proto
 from toolkit.graph.targets import lower_to
-from toolkit.graph.training_info import strip, values_by_name
+from toolkit.graph.training_file import write_training
+from toolkit.graph.training_info import ROLES, values_by_name
+from toolkit.graph.training_join import FIRST_IR, Entry, ancestors, check_training, join, split
+from toolkit.random import initial_seed
 from toolkit.train.initialization import Initialization
+from toolkit.train.reading import (
+    check_update,
+    first_values,
+    guess_roles,
+    is_inference_loss,
+    named_updates,
+    read_initialization,
+    read_roles,
+    sequenced,
+)
+from toolkit.train.schedules import group_rates
+from toolkit.train.source import Source
 from toolkit.train.step import TrainStep
 from toolkit.train.training_graph import TrainingGraph
 
 if TYPE_CHECKING:
     from toolkit.nn import Module
-
-ROLES = "toolkit.training"  # Key of the metadata entry that names the roles.
 
 
 def save_step(
@@ -40,26 +53,46 @@ def save_step(
     """Writes a step's model with its training_info.
 
     Args:
-        step: a step that has seen a batch.
-        path: the file; it is replaced in one go.
+        step: a step that has seen a batch. One from a file is written as that file, with its states
+            as they are now.
+        path: the file; it is replaced in one go. Weights of 2 GB and more go to a file beside it.
         metadata: entries for `metadata_props`.
         opset: of the file.
     """
     g = step.graph
-    proto = to_proto(_as_model(g), opset)
-    roles = {
+    now = _roles(step)
+    roles: dict[str, Any] | None = now
+    if step._source is not None:
+        roles = step._source.with_roles(now)
+        proto = step._source.filled({v.name or "": t for v, t in g.states.items()})
+        proto = proto if opset is None else to_proto(load_model(proto), opset)
+    else:
+        proto = to_proto(_as_model(g), opset)
+        split_training(proto, g)
+    proto.ir_version = max(proto.ir_version, FIRST_IR)
+    entries = dict(metadata or {})
+    if roles is not None:
+        entries[ROLES] = json.dumps(roles)
+    onnx.helper.set_model_props(proto, entries)
+    write_training(proto, path)
+
+
+def _roles(step: TrainStep) -> dict[str, Any]:
+    """The roles of values and what is set in Python, as JSON has them."""
+    g = step.graph
+    return {
         "features": _names(g.features),
         "targets": _names(g.targets),
-        "rates": dict(zip(_names(g.rates), step.learning_rates(), strict=True)),
+        "rates": dict(zip(_names(g.rates), step.learning_rates(), strict=True)) if g.rates else {},
+        "groups": group_rates(step.param_groups),
+        "scheduled": _names(g.scheduled),
+        "schedule": step._schedule.as_json(),
         "loss": g.loss.name,
         "outputs": _names(g.outputs),
         "eval_loss": g.eval_loss.name if g.eval_loss is not None else None,
         "predictions": _names(g.predictions),
+        "seed": initial_seed(),
     }
-    split_training(proto, g, roles)
-    entries = {**(metadata or {}), ROLES: json.dumps(roles)}
-    onnx.helper.set_model_props(proto, entries)
-    write_proto(proto, path)
 
 
 def _as_model(g: TrainingGraph) -> ir.Model:
@@ -67,6 +100,7 @@ def _as_model(g: TrainingGraph) -> ir.Model:
     for value, tensor in g.states.items():
         value.const_value = ir.tensor(tensor.numpy(), name=value.name)
     outputs = [*g.predictions, g.loss, *g.outputs, *g.updates.values()]
+    outputs += g.scheduled
     if g.eval_loss is not None:
         outputs.append(g.eval_loss)
     g.graph.outputs.clear()
@@ -80,47 +114,13 @@ def _names(values: Sequence[ir.Value]) -> list[str]:
     return [v.name or "" for v in values]
 
 
-def split_training(proto: onnx.ModelProto, g: TrainingGraph, roles: Mapping[str, Any]) -> None:
+def split_training(proto: onnx.ModelProto, g: TrainingGraph) -> None:
     """Moves what inference does not need from `proto.graph` into `proto.training_info`."""
-    graph = proto.graph
-    needed = _ancestors(graph, roles["predictions"])
-    info = proto.training_info.add()
-    algorithm = info.algorithm
-    algorithm.name = "training_step"
-    inference = set(roles["features"])
-    _partition(graph.node, algorithm.node, lambda n: bool(needed.intersection(n.output)))
-    _partition(graph.input, algorithm.input, lambda v: v.name in inference)
-    _partition(graph.initializer, algorithm.initializer, lambda t: t.name in needed)
-    predictions = set(roles["predictions"])
-    _partition(graph.output, algorithm.output, lambda v: v.name in predictions)
-    kept = needed | inference
-    _partition(graph.value_info, algorithm.value_info, lambda v: v.name in kept)
+    split(proto, _names(g.features), _names(g.predictions), [None])
     for state, value in g.updates.items():
-        info.update_binding.add(key=state.name, value=value.name)
+        proto.training_info[0].update_binding.add(key=state.name, value=value.name)
     if g.initialization is not None:
         _add_initialization(proto, g.initialization)
-
-
-def _partition(items: Any, rest: Any, keep: Any) -> None:
-    kept = [item for item in items if keep(item)]
-    rest.extend([item for item in items if not keep(item)])
-    del items[:]
-    items.extend(kept)
-
-
-def _ancestors(graph: onnx.GraphProto, names: Sequence[str]) -> set[str]:
-    """Names of all values that `names` are computed from, themselves included."""
-    producer = {name: node for node in graph.node for name in node.output}
-    seen: set[str] = set()
-    stack = list(names)
-    while stack:
-        name = stack.pop()
-        if name in seen or not name:
-            continue
-        seen.add(name)
-        if name in producer:
-            stack.extend(producer[name].input)
-    return seen
 
 
 def _add_initialization(proto: onnx.ModelProto, found: Initialization) -> None:
@@ -145,6 +145,8 @@ def save(
     target: Any = None,
     dynamic: Any = None,
     opset: int | None = None,
+    scheduler: Any = None,
+    schedule_every: int = 1,
 ) -> None:
     """Saves a model as one `.onnx`; with an optimizer and a loss, its training goes along.
 
@@ -157,6 +159,8 @@ def save(
         target: an example target; required with an optimizer.
         dynamic: symbolic dimensions by input, as in `Module.save`.
         opset: of the file, 21 when None.
+        scheduler: a schedule of the optimizer's rates; see `TrainStep`.
+        schedule_every: optimizer steps between its steps.
 
     Raises:
         InvalidArgumentError: examples are missing.
@@ -171,124 +175,111 @@ def save(
             f"inputs={inputs is not None}, target={target is not None}."
         )
     examples = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
-    step = TrainStep(model, loss, optimizer).prepare(*examples, target)
+    step = TrainStep(
+        model, loss, optimizer, scheduler=scheduler, schedule_every=schedule_every
+    ).prepare(*examples, target)
     step.save(path, opset=opset)
 
 
-def load_training(path: str | os.PathLike[str]) -> TrainStep:
+def load_training(path: str | os.PathLike[str], loss: str | None = None) -> TrainStep:
     """Reads a file with training_info as a step that goes on where the file's training stood.
 
+    Several entries are one step, executed in their order. In a file of another program a batch is
+    the model's inputs, then those of the algorithms; the loss is the first output that no binding
+    takes, or what a Gradient node differentiates.
+
     Args:
-        path: a file that `tk.save` wrote, or another with `training_info` whose algorithm takes
-            the model's inputs, then its own, and gives the loss as its first output.
+        path: a file that `tk.save` wrote, or another with `training_info`.
+        loss: names the loss in a file of another program.
 
     Raises:
-        InvalidModelError: the file is no model or has no training_info.
+        InvalidModelError: the file is no model, has no training_info, or one that breaks the
+            standard.
     """
+    where = f"load_training '{os.fspath(path)}'"
     proto = read_proto(path)
     if not proto.training_info:
         raise InvalidModelError(
-            f"load_training '{os.fspath(path)}': a model with training_info is required, got one "
-            "without. Use tk.load and an optimizer."
+            f"{where}: a model with training_info is required, got one without. Use tk.load and an "
+            "optimizer."
         )
+    check_training(proto, where)
+    file = onnx.ModelProto()
+    file.CopyFrom(proto)
     props = {entry.key: entry.value for entry in proto.metadata_props}
-    info = proto.training_info[0]
-    roles = json.loads(props.pop(ROLES)) if ROLES in props else _guess_roles(proto)
-    bindings = [(entry.key, entry.value) for entry in info.update_binding]
-    initialization = _read_initialization(proto)
-    _join(proto)
-    model = load_model(proto)
-    graph = _training_graph(model, roles, bindings, initialization)
-    return TrainStep.from_graph(graph, list(roles["rates"].values()), props)
-
-
-def _read_initialization(proto: onnx.ModelProto) -> Initialization | None:
-    info = proto.training_info[0]
-    if not info.HasField("initialization"):
-        return None
-    initial = onnx.ModelProto(ir_version=proto.ir_version)
-    initial.graph.CopyFrom(info.initialization)
-    initial.opset_import.extend(proto.opset_import)
-    initial.functions.extend(proto.functions)
-    bindings = {entry.key: entry.value for entry in info.initialization_binding}
-    return Initialization(load_model(initial), bindings)
-
-
-def _guess_roles(proto: onnx.ModelProto) -> dict[str, Any]:
-    """Roles in a file of someone else: no rates; the loss is the first output not bound."""
-    info = proto.training_info[0]
-    bound = {entry.value for entry in info.update_binding}
-    free = [v.name for v in info.algorithm.output if v.name not in bound]
-    if not free:
-        raise InvalidModelError("load_training: an algorithm with a loss is required, got none.")
-    state = {t.name for t in (*proto.graph.initializer, *info.algorithm.initializer)}
+    made_here = read_roles(props.pop(ROLES), where) if ROLES in props else None
+    state = {t.name for t in proto.graph.initializer}
     features = [v.name for v in proto.graph.input if v.name not in state]
-    return {
-        "features": features,
-        "targets": [v.name for v in info.algorithm.input if v.name not in state | set(features)],
-        "rates": {},
-        "loss": free[0],
-        "outputs": free[1:],
-        "eval_loss": None,
-        "predictions": [v.name for v in proto.graph.output],
-    }
-
-
-def _join(proto: onnx.ModelProto) -> None:
-    """Concatenates inference graph and algorithm, as onnx.proto defines the training graph."""
-    algorithm = proto.training_info[0].algorithm
-    graph = proto.graph
-    for field in ("node", "input", "initializer", "output", "value_info", "sparse_initializer"):
-        known = {x.name for x in getattr(graph, field)} if field in ("input", "output") else set()
-        getattr(graph, field).extend(
-            x for x in getattr(algorithm, field) if getattr(x, "name", "") not in known
-        )
-    strip(proto)
+    predictions = [v.name for v in proto.graph.output]
+    entries = join(proto)
+    initialization = read_initialization(file, entries, where)
+    roles = made_here or guess_roles(proto, features, predictions, entries, loss, where)
+    try:
+        model = load_model(proto)
+    except ToolkitError as error:
+        raise type(error)(f"{where}, inference graph and algorithm: {error}") from None
+    graph = _training_graph(model, roles, entries, initialization, where)
+    if made_here is None and is_inference_loss(graph.graph, graph.loss):
+        graph.eval_loss = graph.loss
+    states = {v.name or "": t for v, t in graph.states.items()}
+    source = Source(file, entries, states, roles if made_here or loss else None)
+    step = TrainStep.from_graph(graph, roles["groups"], props, source)
+    step.seed = roles.get("seed")
+    if roles.get("schedule") is not None:
+        step._schedule.take(roles["schedule"], where)
+    return step
 
 
 def _training_graph(
     model: ir.Model,
     roles: Mapping[str, Any],
-    bindings: Sequence[tuple[str, str]],
+    entries: Sequence[Entry],
     initialization: Initialization | None,
+    where: str,
 ) -> TrainingGraph:
     from toolkit.runtime.constants import native_of
 
     values = values_by_name(model)
-    begun = initialization.bindings if initialization is not None else {}
+    begun = initialization.bound if initialization is not None else set()
 
     def find(name: str) -> ir.Value:
         if name not in values:
-            raise InvalidModelError(
-                f"load_training: a value '{name}' is required by training_info, got none."
-            )
+            need = f"a value '{name}' is required by training_info"
+            raise InvalidModelError(f"{where}: {need}, got none.")
         return values[name]
 
-    updates = {find(key): find(value) for key, value in bindings}
+    changing = {find(name) for entry in entries for name in entry.updates}
     states = {}
     for value in model.graph.initializers.values():
-        kept = value in updates or value.name in begun or _is_state(value)
+        kept = value in changing or value.name in begun or _is_state(value)
         if value.const_value is not None and kept:
             states[mark_variable(value)] = native_of(value.const_value).clone()
-    for value in updates:
-        if value not in states:
-            raise InvalidModelError(
-                f"load_training: an initializer '{value.name}' is required by update_binding, "
-                "got a value of another kind."
-            )
+    features, targets = ([find(n) for n in roles[key]] for key in ("features", "targets"))
+    rates = [find(n) for n in roles["rates"]]
+    model.graph.inputs.clear()
+    model.graph.inputs.extend(dict.fromkeys([*features, *targets, *rates]))
+    found, outputs = sequenced(model.graph, entries, find)
+    updates = named_updates(model.graph, found)
+    for state, value in updates.items():
+        check_update(state, value, states[state], where)
+    loss = outputs.get(roles["loss"]) or find(roles["loss"])
+    if initialization is not None:
+        mutable = {v.name or "": states[v] for v in updates}
+        initialization.values = first_values(initialization, mutable)
     return TrainingGraph(
         graph=model.graph,
-        features=[find(n) for n in roles["features"]],
+        features=features,
         predictions=[find(n) for n in roles["predictions"]],
-        targets=[find(n) for n in roles["targets"]],
-        rates=[find(n) for n in roles["rates"]],
-        loss=find(roles["loss"]),
-        outputs=[find(n) for n in roles["outputs"]],
-        eval_loss=find(roles["eval_loss"]) if roles["eval_loss"] else None,
+        targets=targets,
+        rates=rates,
+        loss=loss,
+        outputs=[outputs.get(n) or find(n) for n in roles["outputs"]],
+        eval_loss=find(roles["eval_loss"]) if roles["eval_loss"] is not None else None,
         updates=updates,
         states=states,
         functions=dict(model.functions),
         initialization=initialization,
+        scheduled=[find(n) for n in roles["scheduled"]],
     )
 
 
@@ -326,7 +317,7 @@ def export_train_step(
     proto = to_proto(_as_model(g), opset, inline=inline and target is None)
     graph = proto.graph
     wanted = [g.loss.name, *_names(g.outputs), *(v.name for v in g.updates.values())]
-    keep = _ancestors(graph, [n for n in wanted if n])
+    keep = ancestors(graph, [n for n in wanted if n])
     outputs = {v.name: v for v in graph.output}
     nodes = [n for n in graph.node if keep.intersection(n.output)]
     tensors = [t for t in graph.initializer if t.name in keep]

@@ -13,18 +13,21 @@ import numpy as np
 from toolkit.errors import InvalidArgumentError, ShapeError
 from toolkit.runtime import _core
 from toolkit.runtime.values import to_native, to_numpy
+from toolkit.train import schedules
 from toolkit.train.options import CARRIED, GradScaler, UpdateOptions
 
 if TYPE_CHECKING:
     from toolkit.nn import Module
     from toolkit.optim import Optimizer
+    from toolkit.optim.lr_scheduler import LRScheduler
     from toolkit.runtime.lowering import CompiledProgram
     from toolkit.tensor import Tensor
+    from toolkit.train.source import Source
     from toolkit.train.training_graph import TrainingGraph
 
 
 MANY_CHANGES = 8  # Of the optimizer's options: a warning.
-_FILE_OPTIONS = {"lr", "initial_lr", "max_lr", "min_lr", "params"}  # Schedulers note theirs.
+_FILE_OPTIONS = {*schedules.RATES, "params"}
 
 
 class TrainStep:
@@ -46,6 +49,10 @@ class TrainStep:
             loss over that number; the last one updates. For mean losses and batches of one size
             that is a step on all of them together.
         grad_scaler: scales the loss, for float16.
+        scheduler: a `toolkit.optim.lr_scheduler` on the optimizer. The step goes on with it, and
+            its state is saved. Where the rates are a function of the step count, as they are but
+            for LambdaLR and ReduceLROnPlateau, that function is part of the graph.
+        schedule_every: optimizer steps between steps of the scheduler; 0: you call its `step`.
 
     Example:
         step = TrainStep(model, nn.CrossEntropyLoss(), optim.AdamW(model.parameters()))
@@ -62,6 +69,8 @@ class TrainStep:
         clip_grad_value: float | None = None,
         accumulate: int = 1,
         grad_scaler: GradScaler | None = None,
+        scheduler: LRScheduler | None = None,
+        schedule_every: int = 1,
     ) -> None:
         self.model = model
         self.loss_fn = loss_fn
@@ -71,8 +80,12 @@ class TrainStep:
         self.clip_grad_value = clip_grad_value
         self.accumulate = accumulate
         self.grad_scaler = grad_scaler
+        self.scheduler = scheduler
+        self.schedule_every = schedule_every
         self._options().check()
+        schedules.check(scheduler, schedule_every, optimizer)
         self.metadata: dict[str, str] = {}
+        self.seed: int | None = None  # Of the default generator, where a file told it.
         self._graph: TrainingGraph | None = None
         self._programs: dict[str, CompiledProgram] = {}
         self._pending: TrainStep | None = None
@@ -80,6 +93,8 @@ class TrainStep:
         self._changes = 0
         self._step_state: _core.Tensor | None = None
         self._carried: dict[str, _core.Tensor] = {}  # States of the graph before.
+        self._source: Source | None = None  # The file that the step is from.
+        self._schedule = schedules.ScheduleState(self)
 
     def _options(self) -> UpdateOptions:
         return UpdateOptions(
@@ -92,12 +107,16 @@ class TrainStep:
 
     @staticmethod
     def from_graph(
-        graph: TrainingGraph, rates: Sequence[float], metadata: Mapping[str, str]
+        graph: TrainingGraph,
+        groups: Sequence[Mapping[str, float]],
+        metadata: Mapping[str, str],
+        source: Source | None = None,
     ) -> TrainStep:
         """A step that a file described: there is no module and no optimizer object behind it."""
-        groups = [{"lr": rate, "initial_lr": rate, "params": []} for rate in rates]
-        step = TrainStep(None, None, SimpleNamespace(param_groups=groups, state={}, defaults={}))
+        found = [{"initial_lr": g["lr"], **g, "params": []} for g in groups]
+        step = TrainStep(None, None, SimpleNamespace(param_groups=found, state={}, defaults={}))
         step._graph = graph
+        step._source = source
         step.metadata = dict(metadata)
         return step
 
@@ -109,6 +128,8 @@ class TrainStep:
 
     def learning_rates(self) -> list[float]:
         """The rate of each parameter group, as the next step takes it."""
+        if self._graph is not None and self._graph.scheduled:
+            return [float(to_numpy(rate)) for rate in self._run("rates", [])]
         return [float(group["lr"]) for group in self.param_groups]
 
     @property
@@ -142,7 +163,14 @@ class TrainStep:
                     f"TrainStep: inputs and a target are required, got {len(batch)} values."
                 )
             tensors = [as_tensor(x) for x in batch]
-            self._graph = build(self.model, self.loss_fn, self.optimizer, tensors, self._options())
+            self._graph = build(
+                self.model,
+                self.loss_fn,
+                self.optimizer,
+                tensors,
+                self._options(),
+                self._schedule.for_graph(),
+            )
             self._take_carried(self._graph)
             if self._pending is not None:
                 pending, self._pending = self._pending, None
@@ -154,7 +182,10 @@ class TrainStep:
         if self.model is None:
             self._refuse_settings()
             return
-        settings = _settings_of(self.optimizer), self._options()
+        schedules.check(self.scheduler, self.schedule_every, self.optimizer)
+        settings = (
+            _settings_of(self.optimizer), self._options(), self.scheduler, self.schedule_every
+        )  # fmt: skip
         if self._graph is not None and settings != self._settings:
             self._carried = {
                 str(v.name): t
@@ -203,9 +234,13 @@ class TrainStep:
         from toolkit.tensor import Tensor
 
         self.prepare(*batch)
-        rates = [to_native(np.float32(rate)) for rate in self.learning_rates()]
+        self._schedule.before()
+        rates = []
+        if self.graph.rates:
+            rates = [to_native(np.float32(rate)) for rate in self.learning_rates()]
         results = self._run("train", [*map(_native, batch), *rates])
         self._count_step()
+        self._schedule.after()
         loss, *outputs = (Tensor._from_native(t) for t in results)
         return loss, tuple(outputs)
 
@@ -228,7 +263,7 @@ class TrainStep:
 
         Weights are drawn again as `toolkit.nn.init` drew them, statistics, optimizer state and
         step count are reset. A weight that was set in another way (loaded, or written by hand)
-        keeps what it holds; learning rates stay as they are.
+        keeps what it holds. A `scheduler` starts anew; other learning rates stay as they are.
 
         Args:
             seed: draws other weights (and dropout masks); None: the same again.
@@ -241,11 +276,16 @@ class TrainStep:
             raise InvalidArgumentError(
                 "TrainStep.initialize: an initialization in training_info is required, got none."
             )
-        values = self.graph.initialization.run(seed)
-        for state, tensor in self.graph.states.items():
-            if state.name in values:
-                tensor.copy_from(values[state.name])
+        states = {v.name or "": t for v, t in self.graph.states.items()}
+        values = self.graph.initialization.run(seed, states)
+        for name, value in values.items():
+            if name in states:
+                _check_same(f"initialize: state '{name}'", states[name], value)
+        for name, tensor in states.items():
+            if name in values:
+                tensor.copy_from(values[name])
         self._count_step()
+        self._schedule.restart()
         return self
 
     def adopt(self, other: TrainStep) -> None:
@@ -255,8 +295,11 @@ class TrainStep:
             InvalidArgumentError: the states' names differ.
             ShapeError: a state's shape or type differs.
         """
-        for group, rate in zip(self.param_groups, other.learning_rates(), strict=False):
-            group["lr"] = rate
+        theirs_groups = schedules.group_rates(other.param_groups)
+        for group, rates in zip(self.param_groups, theirs_groups, strict=False):
+            group["lr"] = rates["lr"]
+        self._schedule.adopt(other._schedule)
+        _adopt_random_state(other)
         if self._graph is None:
             self._pending = other
             return
@@ -268,11 +311,7 @@ class TrainStep:
                 f"TrainStep.adopt: the same states are required, got a difference in {differing}."
             )
         for name, tensor in mine.items():
-            if tensor.shape != theirs[name].shape or tensor.dtype != theirs[name].dtype:
-                raise ShapeError(
-                    f"TrainStep.adopt: state '{name}' must have shape {tensor.shape}, "
-                    f"got {theirs[name].shape}."
-                )
+            _check_same(f"adopt: state '{name}'", tensor, theirs[name])
         for name, tensor in mine.items():
             tensor.copy_from(theirs[name])
 
@@ -318,19 +357,49 @@ class TrainStep:
                     "TrainStep.evaluate: a loss in inference mode is required, got a file without."
                 )
             inputs, outputs = [*g.features, *g.targets], [g.eval_loss, *g.predictions]
+        elif kind == "rates":
+            inputs, outputs = [], g.scheduled
         else:
             inputs, outputs = g.features, g.predictions
         return lower(inputs, outputs, states=g.states, functions=g.functions)
 
     def _count_step(self) -> None:
         """Keeps the optimizer's own step counts true, for its `state_dict`."""
-        if self.model is None:
-            return
+        done = None if self.model is None else self._steps_done()
+        if done is not None:
+            self.optimizer.set_step_count(done)
+
+    def _steps_done(self) -> int | None:
+        """How many steps the optimizer has done; None where a file does not say."""
         if self._step_state is None:
             from toolkit.train.training_graph import STEP
 
-            self._step_state = next(t for v, t in self.graph.states.items() if v.name == STEP)
-        self.optimizer.set_step_count(int(to_numpy(self._step_state)))
+            found = [t for v, t in self.graph.states.items() if v.name == STEP and not t.shape]
+            if not found:
+                return None
+            self._step_state = found[0]
+        return int(to_numpy(self._step_state))
+
+
+def _adopt_random_state(other: TrainStep) -> None:
+    """At once, not at the first batch: a loader's order follows from the generator's seed."""
+    from toolkit import random
+    from toolkit.train.initialization import RANDOM_STATE
+
+    mine = random.default_generator.state._value
+    if other.seed is not None and other.seed != random.initial_seed():
+        random.manual_seed(other.seed)
+    for value, tensor in (other._graph.states if other._graph is not None else {}).items():
+        if value.name == RANDOM_STATE and tensor.shape == mine.shape:
+            mine.copy_from(tensor)
+
+
+def _check_same(where: str, mine: _core.Tensor, other: _core.Tensor) -> None:
+    if mine.shape != other.shape or mine.dtype != other.dtype:
+        raise ShapeError(
+            f"TrainStep.{where} must have shape {mine.shape}, got {other.shape}"
+            + ("." if mine.dtype == other.dtype else f" of type {other.dtype}.")
+        )
 
 
 def _settings_of(optimizer: Optimizer) -> list[Any]:

@@ -21,7 +21,7 @@ from toolkit.nn.export import as_tuple, input_names, symbolic_input
 from toolkit.nn.parameter import Parameter
 from toolkit.runtime import _core
 from toolkit.runtime.values import to_native
-from toolkit.train import initialization
+from toolkit.train import initialization, schedules
 from toolkit.train.initialization import RANDOM_STATE, Initialization
 from toolkit.train.options import CARRIED, UpdateOptions
 from toolkit.train.updates import SCALE, Updates
@@ -29,9 +29,20 @@ from toolkit.train.updates import SCALE, Updates
 if TYPE_CHECKING:
     from toolkit.nn import Module
     from toolkit.optim import Optimizer
+    from toolkit.optim.lr_scheduler import LRScheduler
     from toolkit.tensor import Tensor
 
 STEP = "optimizer.step"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A schedule that the graph computes, with the steps done and those before the first one."""
+
+    scheduler: LRScheduler
+    every: int
+    count: int
+    start: int
 
 
 @dataclass
@@ -42,7 +53,7 @@ class TrainingGraph:
     features: list[ir.Value]  # Inputs of the model.
     predictions: list[ir.Value]  # Its outputs in inference mode.
     targets: list[ir.Value]  # What the loss takes besides.
-    rates: list[ir.Value]  # Learning rates, one a parameter group.
+    rates: list[ir.Value]  # Learning rates that are inputs, one a parameter group.
     loss: ir.Value
     outputs: list[ir.Value]  # The model's outputs in training mode.
     eval_loss: ir.Value | None
@@ -50,6 +61,7 @@ class TrainingGraph:
     states: dict[ir.Value, _core.Tensor]
     functions: Mapping[tuple[str, str, str], ir.Function] = field(default_factory=dict)
     initialization: Initialization | None = None
+    scheduled: list[ir.Value] = field(default_factory=list)  # Rates that the graph computes.
 
 
 def build(
@@ -58,6 +70,7 @@ def build(
     optimizer: Optimizer,
     batch: Sequence[Tensor],
     options: UpdateOptions | None = None,
+    schedule: Schedule | None = None,
 ) -> TrainingGraph:
     """Traces model, loss, gradients and optimizer into one graph.
 
@@ -67,6 +80,7 @@ def build(
         optimizer: holds the parameters that train.
         batch: example inputs and, last, the target. Dimension 0 is symbolic, "batch".
         options: what is done to the gradients before the optimizer.
+        schedule: computes the learning rates; without they are inputs.
 
     Raises:
         InvalidArgumentError: the loss is no scalar, or a parameter has no part in it.
@@ -120,11 +134,13 @@ def build(
         result.updates[trace.value_of(tensor)] = value
     _name_outputs(result)
     options = options or UpdateOptions()
-    _add_optimizer(result, trace, optimizer, named, options)
+    _add_optimizer(result, trace, optimizer, named, options, schedule)
     for value in result.states:
         if (value.name or "").startswith(("optimizer.", *CARRIED)):
             scaler = options.grad_scaler if value.name == SCALE else None
             fills[value] = Initial("constant", shift=scaler.init_scale if scaler else 0.0)
+        elif value.name == schedules.COUNT and schedule is not None:
+            fills[value] = Initial("constant", shift=float(schedule.start))
     generator = random.default_generator.state
     result.initialization = initialization.build(result.states, fills, generator._value.numpy())
     return result
@@ -147,6 +163,7 @@ def _add_optimizer(
     optimizer: Optimizer,
     named: dict[int, str],
     options: UpdateOptions,
+    schedule: Schedule | None,
 ) -> None:
     """Appends gradients, what is done to them, and the optimizer's nodes."""
     b: Builder = trace.recorder.builder
@@ -168,11 +185,7 @@ def _add_optimizer(
                 f"'{named[id(p)]}'. Freeze it with requires_grad_(False)."
             )
     found = updates.prepared(grads, [named[id(p)] for _, p in groups])
-    for i in range(len(optimizer.param_groups)):
-        name = "lr" if len(optimizer.param_groups) == 1 else f"lr.{i}"
-        value = ir.Value(name=name, shape=ir.Shape([]), type=ir.TensorType(ir.DataType.FLOAT))
-        result.graph.inputs.append(value)
-        result.rates.append(value)
+    rates = _add_rates(result, updates, optimizer, schedule)
     optimizer.begin()
     step = _state(result, STEP, optimizer_step_array(optimizer))
     next_step = b.Add(step, 1)
@@ -185,13 +198,34 @@ def _add_optimizer(
             name = f"optimizer.{named[id(p)]}.{key}"
             state[key] = _state(result, name, array, native)
         group = optimizer.param_groups[i]
-        new, new_state = optimizer.emit(b, value, grad, state, result.rates[i], next_step, group)
+        new, new_state = optimizer.emit(b, value, grad, state, rates[i], next_step, group)
         result.updates[value] = updates.chosen(new, value)
         for key, new_value in new_state.items():
             result.updates[state[key]] = updates.chosen(new_value, state[key])
     result.updates.update(updates.finish())
     for old, new in result.updates.items():
         new.name = f"{old.name}.next"
+
+
+def _add_rates(
+    result: TrainingGraph, updates: Updates, optimizer: Optimizer, schedule: Schedule | None
+) -> list[ir.Value]:
+    """The learning rate of each parameter group: an input, or what the schedule gives."""
+    groups = len(optimizer.param_groups)
+    names = ["lr"] if groups == 1 else [f"lr.{i}" for i in range(groups)]
+    if schedule is not None:
+        count = _state(result, schedules.COUNT, np.int64(schedule.count))
+        found = schedules.emit(updates.b, schedule.scheduler, schedule.every, count)
+        result.updates[count] = updates.chosen(updates.b.Add(count, 1), count)
+        result.scheduled = found
+        for value, name in zip(found, names, strict=True):
+            value.name = name
+        return found
+    for name in names:
+        value = ir.Value(name=name, shape=ir.Shape([]), type=ir.TensorType(ir.DataType.FLOAT))
+        result.graph.inputs.append(value)
+        result.rates.append(value)
+    return result.rates
 
 
 def optimizer_step_array(optimizer: Optimizer) -> Any:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 from toolkit.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from toolkit.graph.build import Builder
     from toolkit.optim.optimizer import Optimizer
 
 State = dict[str, Any]
@@ -39,6 +42,18 @@ class LRScheduler:
     def _start(self) -> None:
         self._step_count = 0
         self.step()
+
+    @property
+    def is_closed_form(self) -> bool:
+        """Whether `emit` can write the rates as functions of the epoch."""
+        return False
+
+    def emit(self, b: Builder, t: ir.Value, group: int) -> ir.Value:
+        """Appends the rate of a param group at epoch `t` to a graph; both are float64 scalars.
+
+        What `get_lr` gives in steps, in closed form: from `initial_lr`, with no other schedule.
+        """
+        raise NotImplementedError
 
     def get_lr(self) -> list[float]:
         """The rates at `self.last_epoch`, one for each param group."""

@@ -10,6 +10,9 @@ from toolkit.errors import InvalidArgumentError
 from toolkit.optim.lr_scheduler.base import LRScheduler, State, per_group
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from toolkit.graph.build import Builder
     from toolkit.optim.optimizer import Optimizer
 
 
@@ -57,6 +60,22 @@ class SequentialLR(LRScheduler):
         else:
             scheduler.step()
         self._last_lr = scheduler.get_last_lr()
+
+    @property
+    def is_closed_form(self) -> bool:
+        """Whether all schedules inside are; one of this kind there begins an epoch later."""
+        parts = self._schedulers
+        return all(s.is_closed_form and not isinstance(s, SequentialLR) for s in parts)
+
+    def emit(self, b: Builder, t: ir.Value, group: int) -> ir.Value:
+        """The rate of the schedule whose turn it is, at the epoch counted from its milestone."""
+        rate = self._schedulers[0].emit(b, t, group)
+        for milestone, scheduler in zip(self._milestones, self._schedulers[1:], strict=True):
+            # Before its turn its rate is not taken, and t must not be negative.
+            own = b.Max(b.Sub(t, float(milestone)), b.const(0.0, t.dtype))
+            turn = b.GreaterOrEqual(t, float(milestone))
+            rate = b.Where(turn, scheduler.emit(b, own, group), rate)
+        return rate
 
     def state_dict(self) -> State:
         """The state, with those of the schedulers inside."""

@@ -9,6 +9,9 @@ from toolkit.errors import InvalidArgumentError
 from toolkit.optim.lr_scheduler.base import LRScheduler, per_group
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from toolkit.graph.build import Builder
     from toolkit.optim.optimizer import Optimizer
 
 
@@ -150,3 +153,26 @@ class OneCycleLR(LRScheduler):
                 ends = group[phase["start_momentum"]], group[phase["end_momentum"]]
                 self._set_momentum(group, self._anneal(*ends, fraction))
         return rates
+
+    @property
+    def is_closed_form(self) -> bool:
+        """Not where it changes momenta too."""
+        return not self.cycle_momentum
+
+    def emit(self, b: Builder, t: ir.Value, group: int) -> ir.Value:
+        """Each phase runs from its first rate to its last one, by a cosine or a line."""
+        ends = self.optimizer.param_groups[group]
+        first = 0.0
+        rate: ir.Value | None = None
+        for phase in self._schedule_phases:
+            start, end, last = ends[phase["start_lr"]], ends[phase["end_lr"]], phase["end_step"]
+            part = b.Div(b.Sub(t, first), last - first)
+            if self._anneal_func_type == "cos":
+                wave = b.Add(b.Cos(b.Mul(part, math.pi)), 1.0)
+                value = b.Add(b.Mul(wave, (start - end) / 2.0), end)
+            else:
+                value = b.Add(b.Mul(part, end - start), start)
+            rate = value if rate is None else b.Where(b.Greater(t, first), value, rate)
+            first = last
+        assert rate is not None
+        return rate

@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit.errors import InvalidArgumentError
 from toolkit.optim.lr_scheduler.base import LRScheduler, State, per_group
+from toolkit.optim.lr_scheduler.closed import ClosedForm
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from toolkit.graph.build import Builder
     from toolkit.optim.optimizer import Optimizer
 
 
@@ -52,7 +56,7 @@ def _is_function(f: Any) -> bool:
     return isinstance(f, type(lambda: None))
 
 
-class StepLR(LRScheduler):
+class StepLR(ClosedForm):
     """Multiplies by `gamma` every `step_size` epochs."""
 
     def __init__(
@@ -68,8 +72,13 @@ class StepLR(LRScheduler):
             return self._rates()
         return [lr * self.gamma for lr in self._rates()]
 
+    def emit(self, b: Builder, t: ir.Value, group: int) -> ir.Value:
+        """initial_lr gamma^floor(t / step_size)."""
+        drops = b.Floor(b.Div(t, float(self.step_size)))
+        return self._scaled(b, b.Pow(b.const(self.gamma, t.dtype), drops), group)
 
-class MultiStepLR(LRScheduler):
+
+class MultiStepLR(ClosedForm):
     """Multiplies by `gamma` at each of the `milestones`."""
 
     def __init__(
@@ -93,8 +102,18 @@ class MultiStepLR(LRScheduler):
         super().load_state_dict(state_dict)
         self.milestones = Counter({int(k): n for k, n in self.milestones.items()})
 
+    def emit(self, b: Builder, t: ir.Value, group: int) -> ir.Value:
+        """initial_lr gamma^(milestones up to t)."""
+        factor = b.const(1.0, t.dtype)
+        passed = 0
+        for epoch, count in sorted(self.milestones.items()):
+            passed += count
+            after = b.const(self.gamma**passed, t.dtype)
+            factor = b.Where(b.GreaterOrEqual(t, float(epoch)), after, factor)
+        return self._scaled(b, factor, group)
 
-class ExponentialLR(LRScheduler):
+
+class ExponentialLR(ClosedForm):
     """Multiplies by `gamma` every epoch."""
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
@@ -105,8 +124,12 @@ class ExponentialLR(LRScheduler):
         """The rates at `last_epoch`."""
         return [lr * self.gamma for lr in self._rates()] if self.last_epoch else self._rates()
 
+    def emit(self, b: Builder, t: ir.Value, group: int) -> ir.Value:
+        """initial_lr gamma^t."""
+        return self._scaled(b, b.Pow(b.const(self.gamma, t.dtype), t), group)
 
-class ConstantLR(LRScheduler):
+
+class ConstantLR(ClosedForm):
     """`factor` times the rate for the first `total_iters` epochs."""
 
     def __init__(
@@ -130,8 +153,21 @@ class ConstantLR(LRScheduler):
             return [lr * (1.0 / self.factor) for lr in self._rates()]
         return self._rates()
 
+    @property
+    def is_closed_form(self) -> bool:
+        """Not with a factor of 0, from which no product comes back."""
+        return self.factor > 0
 
-class LinearLR(LRScheduler):
+    def emit(self, b: Builder, t: ir.Value, group: int) -> ir.Value:
+        """initial_lr (factor if t < total_iters else 1); `total_iters` of 0 never ends."""
+        factor = b.const(self.factor, t.dtype)
+        if self.total_iters:
+            before = b.Less(t, float(self.total_iters))
+            factor = b.Where(before, factor, b.const(1.0, t.dtype))
+        return self._scaled(b, factor, group)
+
+
+class LinearLR(ClosedForm):
     """A factor that goes linearly from `start_factor` to `end_factor` in `total_iters` epochs."""
 
     def __init__(
@@ -162,8 +198,16 @@ class LinearLR(LRScheduler):
         before = self.total_iters * self.start_factor + (self.last_epoch - 1) * rise
         return [lr * (1.0 + rise / before) for lr in self._rates()]
 
+    def emit(self, b: Builder, t: ir.Value, group: int) -> ir.Value:
+        """initial_lr (start_factor + (end_factor - start_factor) min(t / total_iters, 1))."""
+        if self.total_iters <= 0:
+            return self._scaled(b, b.const(self.start_factor, t.dtype), group)
+        part = b.Min(b.Div(t, float(self.total_iters)), b.const(1.0, t.dtype))
+        rise = b.Mul(part, self.end_factor - self.start_factor)
+        return self._scaled(b, b.Add(rise, self.start_factor), group)
 
-class CosineAnnealingLR(LRScheduler):
+
+class CosineAnnealingLR(ClosedForm):
     """`eta_min + (initial_lr - eta_min) (1 + cos(pi epoch / T_max)) / 2` (Loshchilov, 2017)."""
 
     def __init__(
@@ -184,3 +228,10 @@ class CosineAnnealingLR(LRScheduler):
             return [lr + (base - low) * step for lr, base in pairs]
         now, before = (1 + math.cos(math.pi * k / self.T_max) for k in (t, t - 1))
         return [now / before * (lr - low) + low for lr in self._rates()]
+
+    def emit(self, b: Builder, t: ir.Value, group: int) -> ir.Value:
+        """eta_min + (initial_lr - eta_min) (1 + cos(pi t / T_max)) / 2."""
+        wave = b.Add(b.Cos(b.Mul(t, math.pi / self.T_max)), 1.0)
+        half = (self.base_lrs[group] - self.eta_min) / 2
+        rate: ir.Value = b.Add(b.Mul(wave, half), self.eta_min)
+        return rate
