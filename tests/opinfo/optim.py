@@ -108,7 +108,7 @@ def ort_adam_samples(d):
 
 
 def ort_adam(sample: Sample) -> list[np.ndarray]:
-    """onnxruntime's kernel in double precision; mode 1 is transformers.AdamW."""
+    """The kernel of onnxruntime in double precision; mode 1 is transformers.AdamW."""
     p, g, m, v, lr, step = (np.asarray(x, np.float64) for x in sample.inputs)
     a = {"alpha": 0.9, "beta": 0.999, "epsilon": 1e-8, "weight_decay": 0.01} | decimals(sample)
     m = a["alpha"] * m + (1 - a["alpha"]) * g
