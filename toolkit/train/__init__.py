@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from toolkit.train.artifacts import load_artifacts, save_artifacts_checkpoint
     from toolkit.train.onefile import export_train_step, load_training, save
     from toolkit.train.options import GradScaler
     from toolkit.train.step import TrainStep
@@ -16,8 +17,10 @@ _HOME = {
     "TrainStep": "step",
     "Trainer": "trainer",
     "export_train_step": "onefile",
+    "load_artifacts": "artifacts",
     "load_training": "onefile",
     "save": "onefile",
+    "save_artifacts_checkpoint": "artifacts",
 }
 __all__ = [
     "GradScaler",
@@ -25,8 +28,10 @@ __all__ = [
     "TrainStep",
     "Trainer",
     "export_train_step",
+    "load_artifacts",
     "load_training",
     "save",
+    "save_artifacts_checkpoint",
 ]
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 import onnx_ir as ir
 
+from toolkit.convert.ort_artifacts import is_artifacts
 from toolkit.errors import InvalidArgumentError, InvalidModelError
 from toolkit.graph.build import mark_variable
 from toolkit.graph.io import load_model, read_proto, to_proto, write_proto
@@ -180,11 +181,16 @@ def load_training(path: str | os.PathLike[str]) -> TrainStep:
 
     Args:
         path: a file that `tk.save` wrote, or another with `training_info` whose algorithm takes
-            the model's inputs, then its own, and gives the loss as its first output.
+            the model's inputs, then its own, and gives the loss as its first output. Or a folder of
+            onnxruntime-training's artifacts, see `toolkit.train.load_artifacts`.
 
     Raises:
         InvalidModelError: the file is no model or has no training_info.
     """
+    if is_artifacts(path):
+        from toolkit.train.artifacts import load_artifacts
+
+        return load_artifacts(path)
     proto = read_proto(path)
     if not proto.training_info:
         raise InvalidModelError(
