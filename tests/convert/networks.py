@@ -22,6 +22,17 @@ class Mlp(nn.Module):
         return self.b(torch.relu(self.a(x)))
 
 
+class Dropped(Mlp):
+    """Half of the hidden values are dropped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x):
+        return self.b(self.drop(torch.relu(self.a(x))))
+
+
 class Conv(nn.Module):
     """BatchNorm in training, both pools, a convolution without bias."""
 
@@ -84,8 +95,11 @@ CASES = {
     "transformer": (Transformer, 14, "ce", "adamw", 0.01),
     "recurrent": (Recurrent, 17, "mse", "adamw", 0.01),
 }
-# onnxruntime stops at the pools of a symbolic batch.
-NOT_RUN = {"conv_any": (Conv, 17, "ce", "sgd", 0.1)}
+# onnxruntime stops at the pools of a symbolic batch, and draws other masks.
+NOT_RUN = {
+    "conv_any": (Conv, 17, "ce", "sgd", 0.1),
+    "dropout": (Dropped, 15, "ce", "sgd", 0.1),
+}
 RESUMED = ("mlp_adamw", "conv_sgd")  # Their checkpoints hold optimizer state.
 LOSSES = {
     "ce": F.cross_entropy,
@@ -100,7 +114,7 @@ def batches(case: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     kind, _, loss, _, _ = (CASES | NOT_RUN)[case]
     rng = np.random.RandomState(7)
     for _ in range(STEPS):
-        if kind is Mlp:
+        if issubclass(kind, Mlp):
             x = rng.randn(6, 8)
         elif kind is Conv:
             x = rng.randn(4, 1, 8, 8)
@@ -108,7 +122,13 @@ def batches(case: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             x = rng.randint(0, 11, (4, 7))
         else:
             x = rng.randn(5, 3, 3)
-        count = {Mlp: (6, 4), Conv: (4, 5), Transformer: (4, 11), Recurrent: (3, 2)}[kind]
+        count = {
+            Mlp: (6, 4),
+            Dropped: (6, 4),
+            Conv: (4, 5),
+            Transformer: (4, 11),
+            Recurrent: (3, 2),
+        }[kind]
         if loss == "ce":
             y = rng.randint(0, count[1], count[0])
         elif loss == "bce":

@@ -92,7 +92,7 @@ def torch_optimizer(kind: str, parameters, rate: float) -> torch.optim.Optimizer
     return TransformersAdamW(parameters, rate)
 
 
-@pytest.mark.parametrize("case", CASES | NOT_RUN)
+@pytest.mark.parametrize("case", [*CASES, "conv_any"])
 def test_beside_torch(case, folder_of):
     """Loss and weights of 20 steps; onnxruntime's running variance is the biased one."""
     kind, _, loss, optimizer_kind, rate = (CASES | NOT_RUN)[case]
@@ -178,11 +178,7 @@ def test_step_for_other_runtimes(case, folder_of, tmp_path):
     tk.export_train_step(tmp_path / "step.onnx", step)
     proto = onnx.load(tmp_path / "step.onnx")
     assert all(not node.domain for node in proto.graph.node)
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(
-        tmp_path / "step.onnx", options, providers=["CPUExecutionProvider"]
-    )
+    session = quiet_session(ort, tmp_path / "step.onnx")
     states = {t.name: onnx.numpy_helper.to_array(t) for t in proto.graph.initializer}
     states = {v.name: states[v.name] for v in proto.graph.input if v.name in states}
     outputs = [v.name for v in session.get_outputs()]
@@ -194,6 +190,47 @@ def test_step_for_other_runtimes(case, folder_of, tmp_path):
         states = {name: found.get(f"{name}.next", old) for name, old in states.items()}
         losses.append(found[step.graph.loss.name])
     assert_close(train(step, case, 0, 4), np.array(losses), tolerance=ARTIFACTS)
+
+
+def quiet_session(ort, path: Path):
+    """States that are inputs with a default are a warning there."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def test_dropout(folder_of, tmp_path):
+    """Its masks follow from the seed, here, in the gradients, in the one file and elsewhere."""
+    ort = pytest.importorskip("onnxruntime")
+    folder = folder_of("dropout")
+    tk.manual_seed(11)
+    masks = [tk.random.dropout(tk.ones(6, 16), 0.5)[0].numpy() for _ in range(STEPS)]
+    assert 0.3 < np.mean(masks) / 2 < 0.7
+    tk.manual_seed(11)
+    step = load(folder)
+    step.save(tmp_path / "one.onnx")
+    tk.export_train_step(tmp_path / "step.onnx", step)
+    losses = train(step, "dropout")
+    start = read_checkpoint(folder / "checkpoint").parameters
+    t = {k: torch.tensor(v, requires_grad=True) for k, v in start.items()}
+    optimizer = torch.optim.SGD(t.values(), lr=RATES["dropout"])
+    want = []
+    for (x, y), mask in zip(batches("dropout"), masks, strict=True):
+        optimizer.zero_grad()
+        h = torch.relu(torch.from_numpy(x) @ t["a.weight"].T + t["a.bias"])
+        out = (h * torch.from_numpy(mask)) @ t["b.weight"].T + t["b.bias"]
+        loss = torch.nn.functional.cross_entropy(out, torch.from_numpy(y))
+        loss.backward()
+        optimizer.step()
+        want.append(loss.item())
+    assert_close(losses, np.array(want, np.float32), tolerance=ARTIFACTS)
+    for name, tensor in t.items():
+        assert_close(step.state_dict()[name], tensor.detach().numpy(), tolerance=ARTIFACTS)
+    np.testing.assert_array_equal(train(tk.load_training(tmp_path / "one.onnx"), "dropout"), losses)
+    x, y = next(batches("dropout"))
+    session = quiet_session(ort, tmp_path / "step.onnx")
+    fed = {"input": x, "labels": y, "lr": np.array(0.1, np.float32)}
+    assert_close(session.run([step.graph.loss.name], fed)[0], losses[0], tolerance=ARTIFACTS)
 
 
 def test_sums_of_micro_batches(folder_of):

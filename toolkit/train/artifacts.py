@@ -13,9 +13,12 @@ import onnx_ir as ir
 from toolkit.convert.ort_artifacts import Artifacts, Optimizer, read_artifacts
 from toolkit.convert.ort_checkpoint import Checkpoint, OptimizerGroup, write_checkpoint
 from toolkit.errors import InvalidArgumentError, InvalidModelError
-from toolkit.graph.build import Builder, mark_variable
+from toolkit.graph.build import Builder, constant_of, mark_variable
+from toolkit.graph.functions import take_places
 from toolkit.graph.training_info import values_by_name
+from toolkit.random import default_generator
 from toolkit.runtime.constants import native_of
+from toolkit.train.initialization import RANDOM_STATE
 from toolkit.train.onefile import _training_graph
 from toolkit.train.options import UpdateOptions
 from toolkit.train.step import TrainStep
@@ -67,6 +70,7 @@ def load_artifacts(
     options.check()
     roles = {name: getattr(found, name) for name in _ROLES} | {"rates": {}}
     graph = _training_graph(found.model, roles, list(found.statistics.items()), None)
+    _seed_dropouts(graph)
     _add_optimizer(graph, found, found.optimizer, options)
     groups = found.checkpoint.groups
     if learning_rate is None:
@@ -81,6 +85,33 @@ def load_artifacts(
 
 
 _ROLES = ("features", "targets", "predictions", "outputs", "loss", "eval_loss")
+
+
+def _seed_dropouts(result: TrainingGraph) -> None:
+    """Draws the masks of Dropout by our generator: any runtime makes the same ones.
+
+    The state begins as the default generator's, which `tk.manual_seed` sets.
+    """
+    b = Builder(result.graph)
+    nodes = [n for n in result.graph if n.op_type == "Dropout" and _number(n, 2)]
+    if not nodes:
+        return
+    state = _state(result, RANDOM_STATE, default_generator.state.numpy())
+    for call, node in enumerate(nodes):
+        b.before = node
+        ratio = _number(node, 1)
+        how = {"ratio": 0.5 if ratio is None else float(ratio), "call": call}
+        drawn = b.call("toolkit.random", "Dropout", [node.inputs[0], state], how, 2)
+        take_places(b, node, drawn)
+    b.before = None
+    result.updates[state] = b.Add(state, b.const(np.array([0, len(nodes)], np.uint64)))
+
+
+def _number(node: ir.Node, index: int) -> Any:
+    """A constant input as a number, None if it is left out or is computed."""
+    value = node.inputs[index] if index < len(node.inputs) else None
+    found = None if value is None else constant_of(value)
+    return None if found is None else found.item()
 
 
 def _add_optimizer(
