@@ -8,12 +8,15 @@ from toolkit.cli.context import Context, command, pass_context
 
 
 @command()
-@click.argument("source", type=click.Path(dir_okay=False))
+@click.argument("source", type=click.Path())
 @click.argument("target", type=click.Path(dir_okay=False))
 @click.option("--opset", type=click.IntRange(7), help="Operator set of the result.")
 @click.option("--to", "runtime", type=click.Choice(["ort", "ortweb", "reference"]),
               help="Use only what a runtime has; ortweb is the GPU of a browser.")  # fmt: skip
 @click.option("--inline", is_flag=True, help="Write function bodies out flat.")
+@click.option("--layout", type=click.Choice(["training-info", "step", "model"]),
+              help="How to write a folder of onnxruntime's training artifacts.")  # fmt: skip
+@click.option("--checkpoint", type=click.Path(), help="Another than the folder's own.")
 @pass_context
 def convert(
     context: Context,
@@ -22,14 +25,31 @@ def convert(
     opset: int | None,
     runtime: str | None,
     inline: bool,
+    layout: str | None,
+    checkpoint: str | None,
 ) -> None:
     """Read SOURCE and write it to TARGET at another opset, without functions or for one runtime.
 
+    SOURCE is an .onnx file, or a folder of training artifacts of onnxruntime-training.
+
     Example: toolkit convert old.onnx new.onnx --opset 17
     """
+    from toolkit.convert.ort_artifacts import is_artifacts
+    from toolkit.errors import InvalidArgumentError
     from toolkit.graph.io import load_model, save_model
     from toolkit.graph.targets import lower_to
 
+    if is_artifacts(source):
+        from toolkit.train.artifacts import convert_artifacts
+
+        shape = layout or "training-info"
+        convert_artifacts(source, target, shape, opset, runtime, inline, checkpoint=checkpoint)
+        context.result({"saved": target}, f"Saved {target}.")
+        return
+    if layout is not None or checkpoint is not None:
+        raise InvalidArgumentError(
+            f"--layout, --checkpoint: a folder of training artifacts is required, got '{source}'."
+        )
     model = load_model(source)
     if runtime is not None:
         model = lower_to(model, runtime)

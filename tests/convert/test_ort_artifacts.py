@@ -17,8 +17,14 @@ import toolkit as tk
 from tests.convert.networks import CASES, LOSSES, NOT_RUN, STEPS, batches
 from tests.tolerances import ARTIFACTS, assert_close
 from toolkit import errors, nn, optim
+from toolkit.cli.main import cli
 from toolkit.convert.ort_checkpoint import read_checkpoint, write_checkpoint
-from toolkit.train import TrainStep, load_artifacts, save_artifacts_checkpoint
+from toolkit.train import (
+    TrainStep,
+    convert_artifacts,
+    load_artifacts,
+    save_artifacts_checkpoint,
+)
 
 RECORDED = zipfile.ZipFile(Path(__file__).parent / "data" / "ort_artifacts.zip")
 RATES = {case: rate for case, (*_, rate) in (CASES | NOT_RUN).items()}
@@ -343,3 +349,40 @@ def test_names_that_are_not_there(folder_of):
         save_artifacts_checkpoint(
             TrainStep(nn.Linear(2, 2), nn.MSELoss(), None), folder / "checkpoint"
         )
+
+
+@pytest.mark.parametrize("layout", ["training-info", "step", "model"])
+def test_command_line(layout, folder_of, tmp_path):
+    folder, target = folder_of("conv_sgd"), tmp_path / "out.onnx"
+    args = ["convert", str(folder), str(target), "--opset", "19", "--layout", layout]
+    cli.main([*args, "--checkpoint", str(folder / "checkpoint20")], standalone_mode=False)
+    proto = onnx.load(target)
+    onnx.checker.check_model(proto, full_check=True)
+    assert {e.domain: e.version for e in proto.opset_import}[""] == 19
+    assert bool(proto.training_info) is (layout == "training-info")
+    want = read_checkpoint(folder / "checkpoint20").parameters["c1.weight"]
+    weights = {t.name: onnx.numpy_helper.to_array(t) for t in proto.graph.initializer}
+    np.testing.assert_array_equal(weights["c1.weight"], want)
+    if layout == "step":
+        assert all(not node.domain for node in proto.graph.node)
+        return
+    x, y = list(batches("conv_sgd"))[-1]
+    logits = tk.load(target)(tk.tensor(x))
+    loss = nn.functional.cross_entropy(logits, tk.tensor(y)).detach().numpy()
+    assert_close(loss, np.load(folder / "losses.npy")[-1], tolerance=ARTIFACTS)
+
+
+def test_command_line_needs_a_folder():
+    args = ["convert", "a.onnx", "b.onnx", "--layout", "step"]
+    with pytest.raises(errors.InvalidArgumentError, match="a folder of training artifacts"):
+        cli.main(args, standalone_mode=False)
+
+
+def test_layouts(folder_of, tmp_path):
+    folder = folder_of("mlp_adamw")
+    with pytest.raises(errors.InvalidArgumentError, match="a layout among"):
+        convert_artifacts(folder, tmp_path / "out.onnx", "artifacts")
+    with pytest.raises(
+        errors.InvalidArgumentError, match="layout 'step' is required with a runtime"
+    ):
+        convert_artifacts(folder, tmp_path / "out.onnx", "model", runtime="ort")

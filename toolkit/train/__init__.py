@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from toolkit.train.artifacts import load_artifacts, save_artifacts_checkpoint
+    from toolkit.train.artifacts import (
+        convert_artifacts,
+        load_artifacts,
+        save_artifacts_checkpoint,
+    )
     from toolkit.train.onefile import export_train_step, load_training, save
     from toolkit.train.options import GradScaler
     from toolkit.train.step import TrainStep
@@ -16,6 +20,7 @@ _HOME = {
     "History": "trainer",
     "TrainStep": "step",
     "Trainer": "trainer",
+    "convert_artifacts": "artifacts",
     "export_train_step": "onefile",
     "load_artifacts": "artifacts",
     "load_training": "onefile",
@@ -27,6 +32,7 @@ __all__ = [
     "History",
     "TrainStep",
     "Trainer",
+    "convert_artifacts",
     "export_train_step",
     "load_artifacts",
     "load_training",

@@ -15,17 +15,20 @@ from toolkit.convert.ort_checkpoint import Checkpoint, OptimizerGroup, write_che
 from toolkit.errors import InvalidArgumentError, InvalidModelError
 from toolkit.graph.build import Builder, constant_of, mark_variable
 from toolkit.graph.functions import take_places
-from toolkit.graph.training_info import values_by_name
+from toolkit.graph.io import load_model, save_model
+from toolkit.graph.training_info import strip, values_by_name
 from toolkit.random import default_generator
 from toolkit.runtime.constants import native_of
 from toolkit.train.initialization import RANDOM_STATE
-from toolkit.train.onefile import _training_graph
+from toolkit.train.onefile import _training_graph, export_train_step
 from toolkit.train.options import UpdateOptions
 from toolkit.train.step import TrainStep
 from toolkit.train.training_graph import STEP, TrainingGraph, _state
 from toolkit.train.updates import Updates
 
-__all__ = ["load_artifacts", "save_artifacts_checkpoint"]
+__all__ = ["LAYOUTS", "convert_artifacts", "load_artifacts", "save_artifacts_checkpoint"]
+
+LAYOUTS = ("training-info", "step", "model")
 
 WEIGHTS = "toolkit.onnxruntime"  # Key of the metadata entry that says which weights train.
 _MOMENTS = {"AdamW": ("exp_avg", "exp_avg_sq"), "SGD": ()}
@@ -175,6 +178,51 @@ def _emit(
         _OPTIM, "AdamWOptimizer", [*operands, rate, step], given, len(operands) - 1
     )
     return results
+
+
+def convert_artifacts(
+    folder: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    layout: str = "training-info",
+    opset: int | None = None,
+    runtime: str | None = None,
+    inline: bool = False,
+    **options: Any,
+) -> None:
+    """Writes a folder of onnxruntime-training's artifacts as one `.onnx` of standard operators.
+
+    Args:
+        folder: as in `load_artifacts`.
+        target: the file; it is replaced in one go.
+        layout: "training-info", the one file; "step", one flat step for any runtime; "model",
+            what the network gives, without its training.
+        opset: of the file.
+        runtime: what a step is to run on, see `toolkit.export_train_step`.
+        inline: write function bodies out flat; a step always is.
+        options: of `load_artifacts`.
+
+    Raises:
+        InvalidArgumentError: there is no such layout, or it takes no runtime.
+    """
+    if layout not in LAYOUTS:
+        raise InvalidArgumentError(
+            f"convert_artifacts: a layout among {LAYOUTS} is required, got '{layout}'."
+        )
+    if runtime is not None and layout != "step":
+        raise InvalidArgumentError(
+            f"convert_artifacts: layout 'step' is required with a runtime, got '{layout}'."
+        )
+    step = load_artifacts(folder, **options)
+    if layout == "step":
+        export_train_step(target, step, opset=opset, target=runtime)
+        return
+    step.save(target, opset=opset)
+    if layout == "model" or inline:
+        model = load_model(target)
+        if layout == "model":
+            strip(model)
+            model.metadata_props.clear()
+        save_model(model, target, opset=opset, inline=inline)
 
 
 def save_artifacts_checkpoint(step: TrainStep, path: str | os.PathLike[str]) -> None:
