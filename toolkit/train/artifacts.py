@@ -31,7 +31,10 @@ __all__ = ["LAYOUTS", "convert_artifacts", "load_artifacts", "save_artifacts_che
 LAYOUTS = ("training-info", "step", "model")
 
 WEIGHTS = "toolkit.onnxruntime"  # Key of the metadata entry that says which weights train.
-_MOMENTS = {"AdamW": ("exp_avg", "exp_avg_sq"), "SGD": ()}
+_MOMENTS: dict[str, dict[str, str | None]] = {  # What is named momentum0, …; None: zeros.
+    "AdamW": {"momentum0": "exp_avg", "momentum1": "exp_avg_sq"},
+    "SGD": {"momentum0": None},
+}
 _OPTIM = "toolkit.optim"
 
 
@@ -81,7 +84,7 @@ def load_artifacts(
     weights = {
         "parameters": list(found.gradients),
         "frozen": list(found.checkpoint.frozen),
-        "momentums": [f"momentum{i}" for i in range(len(_MOMENTS[found.optimizer.kind]))],
+        "momentums": _MOMENTS[found.optimizer.kind],
         "properties": found.checkpoint.properties,
     }
     return TrainStep.from_graph(graph, [learning_rate], {WEIGHTS: json.dumps(weights)})
@@ -149,18 +152,23 @@ def _add_optimizer(
 
 
 def _moments(
-    result: TrainingGraph, value: ir.Value, group: OptimizerGroup, names: Sequence[str]
+    result: TrainingGraph,
+    value: ir.Value,
+    group: OptimizerGroup,
+    names: Mapping[str, str | None],
 ) -> list[ir.Value]:
     """The states of a parameter, as the checkpoint holds them, or zeros."""
     assert value.const_value is not None and value.name is not None
     parameter = value.const_value.numpy()
     held = group.states.get(value.name, {})
     states = []
-    for i, name in enumerate(names):
-        array = held.get(f"momentum{i}", np.zeros_like(parameter))
+    for key, name in names.items():
+        if name is None:
+            continue
+        array = held.get(key, np.zeros_like(parameter))
         if array.shape != parameter.shape or array.dtype != parameter.dtype:
             raise InvalidModelError(
-                f"checkpoint: a momentum{i} of shape {parameter.shape} is required for "
+                f"checkpoint: a {key} of shape {parameter.shape} is required for "
                 f"'{value.name}', got {array.dtype} of {array.shape}."
             )
         states.append(_state(result, f"optimizer.{value.name}.{name}", array))
@@ -242,9 +250,11 @@ def save_artifacts_checkpoint(step: TrainStep, path: str | os.PathLike[str]) -> 
         )
     roles = json.loads(step.metadata[WEIGHTS])
     states: Mapping[str, Any] = step.state_dict()
-    momentums = dict(zip(roles["momentums"], _MOMENTS["AdamW"], strict=False))
     held = {
-        name: {key: states[f"optimizer.{name}.{ours}"] for key, ours in momentums.items()}
+        name: {
+            key: np.zeros_like(states[name]) if ours is None else states[f"optimizer.{name}.{ours}"]
+            for key, ours in roles["momentums"].items()
+        }
         for name in roles["parameters"]
     }
     group = OptimizerGroup("group0", int(states[STEP]), step.learning_rates()[0], held)
