@@ -31,6 +31,8 @@ FINITE_STEP_32 = 1e-2  # Where a peer's float32 stands in for float64.
 FINITE_32 = (1e-3, 1e-3)
 # Gradients of whole float32 networks beside torch's; absolute to the largest number of each.
 NETWORK = (1e-3, 1e-5)
+# Losses and weights of float32 networks after 20 steps, beside torch and onnxruntime-training.
+ARTIFACTS = (2e-5, 1e-5)
 # Second derivatives by differences of a gradient.
 FINITE_SECOND = (1e-4, 1e-5)
 

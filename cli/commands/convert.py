@@ -8,7 +8,7 @@ from toolkit.cli.context import Context, command, pass_context
 
 
 @command()
-@click.argument("source", type=click.Path(dir_okay=False))
+@click.argument("source", type=click.Path())
 @click.argument("target", type=click.Path(dir_okay=False))
 @click.option("--opset", type=click.IntRange(7), help="Operator set of the result.")
 @click.option("--to", "runtime", type=click.Choice(["ort", "ortweb", "reference"]),
@@ -17,6 +17,9 @@ from toolkit.cli.context import Context, command, pass_context
 @click.option("--strip-training", is_flag=True, help="Leave training_info out.")
 @click.option("--lower-training", is_flag=True,
               help="Write Gradient, Adam, Momentum and Adagrad as standard operators.")  # fmt: skip
+@click.option("--layout", type=click.Choice(["training-info", "step", "model"]),
+              help="How to write a folder of onnxruntime's training artifacts.")  # fmt: skip
+@click.option("--checkpoint", type=click.Path(), help="Another than the folder's own.")
 @pass_context
 def convert(
     context: Context,
@@ -27,18 +30,35 @@ def convert(
     inline: bool,
     strip_training: bool,
     lower_training: bool,
+    layout: str | None,
+    checkpoint: str | None,
 ) -> None:
     """Read SOURCE and write it to TARGET at another opset, without functions or for one runtime.
+
+    SOURCE is an .onnx file, or a folder of training artifacts of onnxruntime-training.
 
     With only --strip-training or --lower-training nothing else is changed.
     Example: toolkit convert old.onnx new.onnx --opset 17
     """
+    from toolkit.convert.ort_artifacts import is_artifacts
+    from toolkit.errors import InvalidArgumentError
     from toolkit.graph.io import load_model, read_proto, save_model
     from toolkit.graph.targets import lower_to
     from toolkit.graph.training_file import write_training
     from toolkit.graph.training_info import strip
     from toolkit.train import rewriting
 
+    if is_artifacts(source):
+        from toolkit.train.artifacts import convert_artifacts
+
+        shape = layout or "training-info"
+        convert_artifacts(source, target, shape, opset, runtime, inline, checkpoint=checkpoint)
+        context.result({"saved": target}, f"Saved {target}.")
+        return
+    if layout is not None or checkpoint is not None:
+        raise InvalidArgumentError(
+            f"--layout, --checkpoint: a folder of training artifacts is required, got '{source}'."
+        )
     proto = read_proto(source) if strip_training or lower_training else None
     if proto is not None and lower_training:
         proto = rewriting.lower_training(proto, opset)

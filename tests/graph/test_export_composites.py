@@ -120,6 +120,7 @@ CASES: list[tuple[str, str, list[Any], dict[str, Any], int]] = [
     ("optim", "SGD", [*SAME[:3], LR, STEP], {"momentum": 0.9}, 2),
     ("optim", "Adam", [*SAME[:3], MOMENT, LR, STEP], {"weight_decay": 0.01}, 3),
     ("optim", "AdamW", [*SAME[:3], MOMENT, LR, STEP], {}, 3),
+    ("optim", "AdamWOptimizer", [*SAME[:3], MOMENT, LR, STEP], {"adam_mode": 1}, 3),
     ("optim", "GradNormPower", [SAME[0]], {"norm_type": 3.0}, 1),
     ("optim", "ClipGradNorm", [SAME[0], np.float32(3)], {"max_norm": 0.5}, 1),
     ("optim", "ClipGradValue", [SAME[0]], {"clip_value": 0.5}, 1),

@@ -100,6 +100,31 @@ def adam(name: str):
     return reference
 
 
+def ort_adam_samples(d):
+    for attrs in options(adam_mode=[0, 1], correct_bias=[0, 1], weight_decay=[0.0, 0.1]):
+        yield S(d(33), d(33), d(33), d.positive(33), LR, np.int64(7), outputs=3,
+                alpha=0.8, beta=0.99, epsilon=1e-3, **attrs)  # fmt: skip
+    yield S(d(3, 17), d(3, 17), d(3, 17), d.positive(3, 17), LR, np.int64(1), outputs=3)
+
+
+def ort_adam(sample: Sample) -> list[np.ndarray]:
+    """The kernel of onnxruntime in double precision; mode 1 is transformers.AdamW."""
+    p, g, m, v, lr, step = (np.asarray(x, np.float64) for x in sample.inputs)
+    a = {"alpha": 0.9, "beta": 0.999, "epsilon": 1e-8, "weight_decay": 0.01} | decimals(sample)
+    m = a["alpha"] * m + (1 - a["alpha"]) * g
+    v = a["beta"] * v + (1 - a["beta"]) * g * g
+    c1, c2 = 1 - a["alpha"] ** step, 1 - a["beta"] ** step
+    if not a.get("correct_bias", 1):
+        c1 = c2 = 1.0
+    if a.get("adam_mode", 0):
+        p = p - lr * np.sqrt(c2) / c1 * m / (np.sqrt(v) + a["epsilon"])
+        p = p - lr * a["weight_decay"] * p
+    else:
+        p = p - lr * a["weight_decay"] * p
+        p = p - lr / c1 * m / (np.sqrt(v / c2) + a["epsilon"])
+    return [x.astype(sample.inputs[0].dtype) for x in (p, m, v)]
+
+
 def row(op_type, samples, reference, big) -> OpInfo:
     return OpInfo(
         op_type, samples, "toolkit.optim", grad=(), reference=reference, tolerance=4, big=big
@@ -111,9 +136,15 @@ def adam_big(d):
     return [S(d(n), d(n), d(n), d.positive(n), LR, np.int64(7), outputs=3, **ADAM)]
 
 
+def ort_adam_big(d):
+    n = 100_003
+    return [S(d(n), d(n), d(n), d.positive(n), LR, np.int64(7), outputs=3, adam_mode=1)]
+
+
 ROWS = [
     row("SGD", sgd_samples, sgd,
         lambda d: [S(d(100_003), d(100_003), d(100_003), LR, np.int64(2), outputs=2, momentum=0.9)]),
     row("Adam", adam_samples, adam("Adam"), adam_big),
     row("AdamW", adam_samples, adam("AdamW"), adam_big),
+    row("AdamWOptimizer", ort_adam_samples, ort_adam, ort_adam_big),
 ]  # fmt: skip

@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-_RULES: dict[tuple[str, str], str] = {}
+_RULES: dict[tuple[str, str | None], str] = {}
 
 
-def register(domain: str, op_type: str, rule: str) -> None:
-    """Names the rule of an operator: a function that takes the model and changes it in place."""
+def register(domain: str, op_type: str | None, rule: str) -> None:
+    """Names the rule of an operator: a function that takes the model and changes it in place.
+
+    Without an operator it is the rule of a domain. Rules are applied in the
+    order in which they were registered.
+    """
     _RULES[domain, op_type] = rule
 
 
@@ -25,7 +29,10 @@ def expand(model: ir.Model) -> None:
     """Applies the rules of the operators that a model at the canonical opset holds."""
     held = {(node.domain, node.op_type) for node in model.graph.all_nodes()}
     held |= {(n.domain, n.op_type) for f in model.functions.values() for n in f.all_nodes()}
-    for operator in held & _RULES.keys():
-        module, _, name = _RULES[operator].partition(":")
+    held_domains = {(domain, None) for domain, _ in held}
+    for operator, named in _RULES.items():
+        if operator not in held and operator not in held_domains:
+            continue
+        module, _, name = named.partition(":")
         rule: Callable[[ir.Model], None] = getattr(importlib.import_module(module), name)
         rule(model)

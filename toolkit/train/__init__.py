@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+        convert_artifacts,
+        load_artifacts,
+        save_artifacts_checkpoint,
+    )
     from toolkit.train.adapters import load_adapters, lora, merge, save_adapters, unload
+    from toolkit.train.artifacts import (
     from toolkit.train.distillation import Distillation, distill_loss
     from toolkit.train.features import Features, cache_features, load_features
     from toolkit.train.onefile import export_train_step, load_training, save
@@ -22,9 +27,11 @@ _HOME = {
     "TrainStep": "step",
     "Trainer": "trainer",
     "cache_features": "features",
+    "convert_artifacts": "artifacts",
     "distill_loss": "distillation",
     "export_train_step": "onefile",
     "load_adapters": "adapters",
+    "load_artifacts": "artifacts",
     "load_features": "features",
     "load_training": "onefile",
     "lora": "adapters",
@@ -32,6 +39,7 @@ _HOME = {
     "merge": "adapters",
     "save": "onefile",
     "save_adapters": "adapters",
+    "save_artifacts_checkpoint": "artifacts",
     "strip_training": "rewriting",
     "unload": "adapters",
 }
@@ -43,9 +51,11 @@ __all__ = [
     "TrainStep",
     "Trainer",
     "cache_features",
+    "convert_artifacts",
     "distill_loss",
     "export_train_step",
     "load_adapters",
+    "load_artifacts",
     "load_features",
     "load_training",
     "lora",
@@ -53,6 +63,7 @@ __all__ = [
     "merge",
     "save",
     "save_adapters",
+    "save_artifacts_checkpoint",
     "strip_training",
     "unload",
 ]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 import onnx_ir as ir
 
+from toolkit.convert.ort_artifacts import is_artifacts
 from toolkit.errors import InvalidArgumentError, InvalidModelError, ToolkitError
 from toolkit.graph.build import mark_variable
 from toolkit.graph.io import load_model, read_proto, to_proto, write_proto
@@ -189,13 +190,18 @@ def load_training(path: str | os.PathLike[str], loss: str | None = None) -> Trai
     takes, or what a Gradient node differentiates.
 
     Args:
-        path: a file that `tk.save` wrote, or another with `training_info`.
+        path: a file that `tk.save` wrote, or another with `training_info`. Or a folder of
+            onnxruntime-training's artifacts, see `toolkit.train.load_artifacts`.
         loss: names the loss in a file of another program.
 
     Raises:
         InvalidModelError: the file is no model, has no training_info, or one that breaks the
             standard.
     """
+    if is_artifacts(path):
+        from toolkit.train.artifacts import load_artifacts
+
+        return load_artifacts(path)
     where = f"load_training '{os.fspath(path)}'"
     proto = read_proto(path)
     if not proto.training_info:

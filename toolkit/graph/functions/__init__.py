@@ -29,6 +29,7 @@ __all__ = [
     "inline",
     "inline_graph",
     "instantiate",
+    "take_places",
 ]
 
 FunctionKey = tuple[str, str, str]
@@ -130,25 +131,33 @@ def inline_graph(graph: ir.Graph) -> None:
                 for inner in attribute.as_graphs():
                     inline_graph(inner)
         if node.domain.startswith("toolkit."):
-            _replace(b, graph, node)
+            _replace(b, node)
 
 
-def _replace(b: Builder, graph: ir.Graph, node: ir.Node) -> None:
+def _replace(b: Builder, node: ir.Node) -> None:
     found = find(node.domain, node.op_type)
     if found is None:
         raise _no_body(node)
     b.before = node
-    results = registry.emit_body(b, found, node.attributes, node.inputs)
+    take_places(b, node, registry.emit_body(b, found, node.attributes, node.inputs))
+    b.before = None
+
+
+def take_places(b: Builder, node: ir.Node, results: Sequence[ir.Value | None]) -> None:
+    """Puts what was written for a node in the place of its outputs, and removes the node."""
     for old, new in zip(node.outputs, results, strict=False):
-        if old.is_graph_output() and not _renameable(new, node):
-            new = b.Identity(new)
-        if old.is_graph_output():
+        if new is None:
+            continue
+        made = _renameable(new, node)
+        if old.is_graph_output() and not made:
+            new, made = b.Identity(new), True
+        if made and old.name:
             new.name = old.name
         if new.shape is None:
             new.shape = old.shape
         old.replace_all_uses_with(new, replace_graph_outputs=True)
-    graph.remove(node, safe=True)
-    b.before = None
+    assert node.graph is not None
+    node.graph.remove(node, safe=True)
 
 
 def _renameable(new: ir.Value, node: ir.Node) -> bool:

@@ -80,6 +80,39 @@ def adamw(b: Builder, a: Attributes, p: V, g: V, m: V, v: V, lr: V, step: V, vma
     return _adam(b, a, p, g, m, v, lr, step, vmax, decoupled=True)
 
 
+@composite(OPTIM, "AdamWOptimizer", "p g m v lr step", "new_p new_m new_v")
+def adamw_optimizer(
+    b: Builder, a: Attributes, p: V, g: V, m: V, v: V, lr: V, step: V
+) -> tuple[V, V, V]:
+    """onnxruntime's AdamW; with adam_mode 1 that of transformers: the decay comes last.
+
+    Mode 0: p *= 1 - lr weight_decay; p -= lr / c1 m / (sqrt(v) / sqrt(c2) + epsilon). Mode 1:
+    p -= lr sqrt(c2) / c1 m / (sqrt(v) + epsilon); p *= 1 - lr weight_decay. With correct_bias
+    c1, c2 are 1 - alpha^t, 1 - beta^t, else 1.
+    """
+    alpha, beta = number(a, "alpha", 0.9), number(a, "beta", 0.999)
+    epsilon, decay = number(a, "epsilon", 1e-8), number(a, "weight_decay", 1e-2)
+    rate, first = b.Cast(lr, to=_DOUBLE), not a.get("adam_mode", 0)
+    m = m * alpha + g * (1.0 - alpha)
+    v = v * beta + g * g * (1.0 - beta)
+    size, root = rate, b.Sqrt(v)
+    kept = b.cast(1.0 - rate * decay, p.dtype) if decay else None
+    if kept is not None and first:
+        p = p * kept
+    if a.get("correct_bias", 1):
+        t = b.Cast(step, to=_DOUBLE)
+        size = size / (1.0 - b.Pow(b.const(alpha, _DOUBLE), t))
+        second = b.Sqrt(1.0 - b.Pow(b.const(beta, _DOUBLE), t))
+        if first:
+            root = root / b.cast(second, p.dtype)
+        else:
+            size = size * second
+    p = p - m / (root + epsilon) * b.cast(size, p.dtype)
+    if kept is not None and not first:
+        p = p * kept
+    return p, m, v
+
+
 @composite(OPTIM, "GradNormPower", "g", "power")
 def grad_norm_power(b: Builder, a: Attributes, g: V) -> V:
     """The sum of |g|^p, in float32 at least; the largest |g| for p = infinity."""

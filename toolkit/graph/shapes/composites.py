@@ -115,7 +115,7 @@ def _optimizer(*outputs: int) -> Callable[[NodeCall], Sequence[TypeInfo]]:
 
 
 shape_function("toolkit.optim", "SGD")(_optimizer(0, 2))
-shape_function("toolkit.optim", "Adam", "AdamW")(_optimizer(0, 2, 3, 6))
+shape_function("toolkit.optim", "Adam", "AdamW", "AdamWOptimizer")(_optimizer(0, 2, 3, 6))
 
 
 @shape_function("toolkit.optim", "GradNormPower", "NonFinite")

@@ -1,10 +1,11 @@
-// Optimizer steps of domain toolkit.optim, with torch.optim's formulas. One pass, split by
+// Optimizer steps of domain toolkit.optim, with the formulas of torch.optim. One pass, split by
 // elements. Step size and bias corrections are computed in double.
 #include "simd/optimizer.h"
 
 #include <charconv>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "kernels/elementwise.h"
 
@@ -112,12 +113,15 @@ class AdamKernel : public Kernel {
     DispatchFloats(c.input(0).dtype(), [&](auto tag) { RunAs<typename decltype(tag)::type>(c); });
   }
 
- private:
-  template <class T>
-  void RunAs(KernelContext& c) const {
-    const Tensor p = c.input(0);
-    const double lr = LearningRate(c.input(4));
-    const auto t = static_cast<double>(StepCount(c.input(5)));
+ protected:
+  AdamKernel(double beta1, double beta2, double epsilon, double weight_decay)
+      : beta1_(beta1),
+        beta2_(beta2),
+        epsilon_(epsilon),
+        weight_decay_(weight_decay),
+        amsgrad_(false),
+        decoupled_(true) {}
+  virtual AdamStep Step(double lr, double t) const {
     AdamStep s;
     s.beta1 = beta1_;
     s.beta2 = beta2_;
@@ -126,6 +130,15 @@ class AdamKernel : public Kernel {
     s.decay = decoupled_ ? 1 - lr * weight_decay_ : 1;
     s.step_size = lr / (1 - std::pow(beta1_, t));
     s.sqrt_correction = std::sqrt(1 - std::pow(beta2_, t));
+    return s;
+  }
+
+ private:
+  template <class T>
+  void RunAs(KernelContext& c) const {
+    const Tensor p = c.input(0);
+    const double lr = LearningRate(c.input(4));
+    const AdamStep s = Step(lr, static_cast<double>(StepCount(c.input(5))));
     const T* g = Like<T>(p, c.input(1), "the gradient");
     const T* m = Like<T>(p, c.input(2), "the first moment");
     const T* v = Like<T>(p, c.input(3), "the second moment");
@@ -145,8 +158,33 @@ class AdamKernel : public Kernel {
   bool amsgrad_, decoupled_;
 };
 
-Registration Adam(const char* op_type, bool decoupled) {
-  return Register<AdamKernel>(op_type, decoupled)
+// onnxruntime's AdamW. Mode 0 is torch's; in mode 1 the decay comes after the step and epsilon is
+// not corrected: p' = (p - lr sqrt(c2) / c1 m / (sqrt(v) + epsilon)) (1 - lr weight_decay).
+class AdamWOptimizerKernel : public AdamKernel {
+ public:
+  explicit AdamWOptimizerKernel(const Attributes& a)
+      : AdamKernel(Decimal(a, "alpha", 0.9), Decimal(a, "beta", 0.999), Decimal(a, "epsilon", 1e-8),
+                   Decimal(a, "weight_decay", 0.01)),
+        after_(a.Int("adam_mode", 0) != 0),
+        corrected_(a.Int("correct_bias", 1) != 0) {}
+
+ protected:
+  AdamStep Step(double lr, double t) const override {
+    AdamStep s = AdamKernel::Step(lr, t);
+    if (!corrected_) s.step_size = lr, s.sqrt_correction = 1;
+    if (after_) {
+      s.step_size *= s.sqrt_correction * s.decay;
+      s.sqrt_correction = 1;
+    }
+    return s;
+  }
+
+ private:
+  bool after_, corrected_;
+};
+
+Registration Adam(Registration&& registration) {
+  return std::move(registration)
       .Domain("toolkit.optim")
       .Types(kFloats)
       .Inplace(0, 0)
@@ -156,8 +194,9 @@ Registration Adam(const char* op_type, bool decoupled) {
 }
 static const bool kOptimizers[] = {
     Register<SgdKernel>("SGD").Domain("toolkit.optim").Types(kFloats).Inplace(0, 0).Inplace(2, 1),
-    Adam("Adam", false),
-    Adam("AdamW", true),
+    Adam(Register<AdamKernel>("Adam", false)),
+    Adam(Register<AdamKernel>("AdamW", true)),
+    Adam(Register<AdamWOptimizerKernel>("AdamWOptimizer")),
 };
 
 }  // namespace
