@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from toolkit.train.adapters import load_adapters, lora, merge, save_adapters, unload
+    from toolkit.train.artifacts import (
         convert_artifacts,
         load_artifacts,
         save_artifacts_checkpoint,
     )
-    from toolkit.train.adapters import load_adapters, lora, merge, save_adapters, unload
-    from toolkit.train.artifacts import (
     from toolkit.train.distillation import Distillation, distill_loss
     from toolkit.train.features import Features, cache_features, load_features
     from toolkit.train.onefile import export_train_step, load_training, save
