@@ -17,6 +17,7 @@ from toolkit.graph.build import Builder, constant_of, mark_variable
 from toolkit.graph.functions import take_places
 from toolkit.graph.io import load_model, save_model
 from toolkit.graph.training_info import strip, values_by_name
+from toolkit.graph.training_join import Entry
 from toolkit.random import default_generator
 from toolkit.runtime.constants import native_of
 from toolkit.train.initialization import RANDOM_STATE
@@ -75,7 +76,9 @@ def load_artifacts(
     options = UpdateOptions(accumulate=accumulate, clip_grad_norm=found.optimizer.max_norm)
     options.check()
     roles = {name: getattr(found, name) for name in _ROLES} | {"rates": {}}
-    graph = _training_graph(found.model, roles, list(found.statistics.items()), None)
+    entry = Entry([], [], dict(found.statistics), {})
+    where = f"artifacts '{os.fspath(folder)}'"
+    graph = _training_graph(found.model, roles, [entry], None, where)
     _seed_dropouts(graph)
     _add_optimizer(graph, found, found.optimizer, options)
     groups = found.checkpoint.groups
@@ -87,7 +90,7 @@ def load_artifacts(
         "momentums": _MOMENTS[found.optimizer.kind],
         "properties": found.checkpoint.properties,
     }
-    return TrainStep.from_graph(graph, [learning_rate], {WEIGHTS: json.dumps(weights)})
+    return TrainStep.from_graph(graph, [{"lr": learning_rate}], {WEIGHTS: json.dumps(weights)})
 
 
 _ROLES = ("features", "targets", "predictions", "outputs", "loss", "eval_loss")
