@@ -75,7 +75,7 @@ def load_artifacts(
         )
     options = UpdateOptions(accumulate=accumulate, clip_grad_norm=found.optimizer.max_norm)
     options.check()
-    roles = {name: getattr(found, name) for name in _ROLES} | {"rates": {}}
+    roles = {name: getattr(found, name) for name in _ROLES} | {"rates": {}, "scheduled": []}
     entry = Entry([], [], dict(found.statistics), {})
     where = f"artifacts '{os.fspath(folder)}'"
     graph = _training_graph(found.model, roles, [entry], None, where)
