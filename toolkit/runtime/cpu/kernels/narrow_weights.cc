@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <vector>
 
+#include "simd/gemm.h"
+
 namespace toolkit {
 
 namespace {
 
 constexpr int64_t kGrainBytes = 16384;  // Of weights, that a thread takes at least.
-constexpr int64_t kFewRows = 12;        // Up to so many, rows pass over the narrow weights.
+constexpr int64_t kFewRows = 16;        // Up to so many, rows pass over the narrow weights.
+constexpr int64_t kDepth = 192;         // Rows that are unpacked at a time: panels that stay in L1.
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -125,18 +128,41 @@ WeightPanel NarrowWeights::panel(int64_t p) const {
   return {reinterpret_cast<const uint8_t*>(data_->data()) + p * panel_bytes_, k_, group_, zeros_};
 }
 
-void NarrowWeights::Pack(int64_t k0, int64_t kc, int64_t n0, int64_t /*n*/, int64_t /*width*/,
-                         float* out) const {
-  kernels().unpack(panel(n0 / kernels().nr), k0, kc, out);
-}
-
 void NarrowWeights::Multiply(KernelContext& c, int64_t m, const float* a, float* y,
                              const float* bias, UnaryFn map, const double* params) const {
   if (m <= kFewRows) return MultiplyFew(c, m, a, y, bias, map, params);
-  GemmArgs<float> g = {m, n_, k_};
-  g.a = a, g.lda = k_, g.b_source = this, g.c = y, g.ldc = n_;
-  g.col_bias = bias, g.map = map, g.map_params = params;
-  Gemm(g);
+  const GemmKernels<float>& gemm = GemmSimd().f32;
+  const int64_t nr = gemm.nr, tiles = CeilDiv(m, gemm.mr);
+  // Panels of rows, step by step of K: rows as they lie may share the sets of a cache.
+  auto* rows = c.Scratch<float>(m * k_);
+  c.pool().ParallelFor(tiles, 1 + kGrainBytes / (gemm.mr * k_ * 4), [&](int64_t t, int64_t end) {
+    for (; t < end; ++t) {
+      const int64_t i = m * t / tiles, height = m * (t + 1) / tiles - i;
+      gemm.pack_transposed(height, k_, a + i * k_, k_, height, rows + i * k_);
+    }
+  });
+  c.pool().ParallelFor(CeilDiv(n_, nr), 1, [&](int64_t begin, int64_t end) {
+    const int64_t depth = std::min(kDepth, k_);
+    const auto space = Buffer::Allocate(static_cast<size_t>(depth * nr) * sizeof(float));
+    auto* block = reinterpret_cast<float*>(space->data());
+    for (int64_t p = begin; p < end; ++p) {
+      const int64_t j = p * nr, n = std::min(nr, n_ - j);
+      for (int64_t k0 = 0; k0 < k_; k0 += depth) {
+        const int64_t kc = std::min(depth, k_ - k0);
+        kernels().unpack(panel(p), k0, kc, block);
+        GemmStore<float> store = {1, k0 == 0 ? 0.0f : 1.0f, nullptr, nullptr};
+        if (k0 == 0 && bias) store.col_bias = bias + j;
+        for (int64_t t = 0; t < tiles; ++t) {
+          const int64_t i = m * t / tiles, height = m * (t + 1) / tiles - i;
+          gemm.ukernel[0][n <= gemm.lanes][height](kc, rows + i * k_ + k0 * height, height, block,
+                                                   nr, y + i * n_ + j, n_, n, store);
+        }
+      }
+    }
+    const int64_t first = begin * nr, width = std::min(end * nr, n_) - first;
+    for (int64_t i = 0; map && i < m; ++i)
+      map(y + i * n_ + first, y + i * n_ + first, width, params);
+  });
 }
 
 void NarrowWeights::MultiplyFew(KernelContext& c, int64_t m, const float* a, float* y,

@@ -1,11 +1,10 @@
 // A constant right operand of integers with scales, kept narrow; see simd/weights.h.
 #pragma once
 
-#include <functional>
 #include <memory>
 
-#include "core/gemm.h"
 #include "core/kernel.h"
+#include "simd/elementwise.h"
 #include "simd/weights.h"
 
 namespace toolkit {
@@ -20,7 +19,7 @@ struct QuantizedWeights {
   int64_t axis, block;  // As of DequantizeLinear; a block of 0: not blocked.
 };
 
-class NarrowWeights : public PanelSource<float> {
+class NarrowWeights {
  public:
   explicit NarrowWeights(const QuantizedWeights& weights);
 
@@ -30,13 +29,10 @@ class NarrowWeights : public PanelSource<float> {
   bool zeros() const { return zeros_; }
   int64_t groups() const { return (k_ + group_ - 1) / group_; }
 
-  // c = map(a W + bias), a of m rows. Few rows read the weights as they are; many unpack a block of
-  // them into a cache at a time. Split over columns, so that threads do not matter.
+  // c = map(a W + bias), a of m rows. Few rows read the weights as they are, four at a time; more
+  // unpack a block of a panel at a time, which stays in L1 under all the rows. Split over panels.
   void Multiply(KernelContext& c, int64_t m, const float* a, float* y, const float* bias,
                 UnaryFn map, const double* params) const;
-
-  void Pack(int64_t k0, int64_t kc, int64_t n0, int64_t n, int64_t width,
-            float* out) const override;
 
  private:
   void MultiplyFew(KernelContext& c, int64_t m, const float* a, float* y, const float* bias,

@@ -157,6 +157,7 @@ void Unpack(const WeightPanel& panel, int64_t k0, int64_t kc, float* out) {
     if (panel.zeros) z0 = Load(scale + kNr), z1 = Load(scale + kNr + kL);
     at += head + in_group * Format::kRowBytes;
     for (int64_t k = 0; k < steps; ++k, at += Format::kRowBytes, out += kNr) {
+      if (k % 2 == 0) __builtin_prefetch(at + kAhead);
       F32 low, high;
       Format::Load(at, low, high);
       Store(out, (low - z0) * s0);
