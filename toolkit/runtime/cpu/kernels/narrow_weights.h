@@ -1,4 +1,5 @@
-// A constant right operand of integers with scales, kept narrow; see simd/weights.h.
+// A constant right operand of integers with scales or of 16-bit floats, kept narrow; see
+// simd/weights.h.
 #pragma once
 
 #include <memory>
@@ -9,19 +10,19 @@
 
 namespace toolkit {
 
-// Integer weights (K, N), or (N, K) if transposed, and how their scales are laid out: a number for
+// Weights (K, N), or (N, K) if transposed; of integers how their scales are laid out: a number for
 // all, one for each of N, or one for each block of K and each of N.
-struct QuantizedWeights {
+struct NarrowParts {
   const Tensor& codes;
-  const Tensor& scale;
-  const Tensor* zero;  // Null: none.
+  const Tensor* scale;  // Null: codes are floats.
+  const Tensor* zero;   // Null: none.
   bool transposed;
   int64_t axis, block;  // As of DequantizeLinear; a block of 0: not blocked.
 };
 
 class NarrowWeights {
  public:
-  explicit NarrowWeights(const QuantizedWeights& weights);
+  explicit NarrowWeights(const NarrowParts& weights);
 
   int64_t k() const { return k_; }
   int64_t n() const { return n_; }
