@@ -169,6 +169,9 @@ CASES = [
     plain_case(),
     plain_case(strides=[2, 2], x_kind=np.int8, size=(14, 14)),
     plain_case(group=2, channels=5, outputs=17),
+    # The last position of a row is the first of the next: padding of both.
+    plain_case(group=1, channels=1, kernel=(1, 1), pads=[0, 1, 0, 1], size=(8, 30)),
+    plain_case(group=1, channels=1, kernel=(1, 1), pads=[0, 1, 0, 1], size=(8, 14)),
     plain_case(group=1, channels=8, outputs=20, kernel=(1, 1), pads=[0] * 4, w_zero="channel"),
 ]
 

@@ -108,6 +108,58 @@ def test_narrow_products_equal_the_plain_path(case):
         assert_close(got, want, 60)  # Codes reach 255 zero points off; sums of 400.
 
 
+HALVES = {TensorProto.FLOAT16: np.float16, TensorProto.BFLOAT16: ml_dtypes.bfloat16}
+
+
+def half_product(kind, m, k, n, transposed, gemm, bias, seed=0):
+    """(model, feed): all of a product in 16 bits."""
+    rng, dtype = np.random.default_rng(seed), HALVES[kind]
+    weight = rng.standard_normal((n, k) if transposed else (k, n)) / np.sqrt(k)
+    constants = [numpy_helper.from_array(weight.astype(dtype), "w")]
+    if bias:
+        constants.append(numpy_helper.from_array(rng.standard_normal(n).astype(dtype), "b"))
+    ends = ["b"] if bias else []
+    nodes = [helper.make_node("Gemm", ["x", "w", *ends], ["y"], transB=int(transposed))]
+    if not gemm:
+        transpose = helper.make_node("Transpose", ["w"], ["t"], perm=[1, 0])
+        nodes = [transpose] if transposed else []
+        last = "p" if bias else "y"
+        nodes.append(helper.make_node("MatMul", ["x", "t" if transposed else "w"], [last]))
+        nodes += [helper.make_node("Add", ["p", "b"], ["y"])] if bias else []
+    x = rng.standard_normal((*m, k)).astype(dtype)
+    return model_of(nodes, {"x": (kind, x.shape)}, {"y": kind}, constants), {"x": x}
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    st.tuples(
+        st.sampled_from(list(HALVES)),
+        st.sampled_from([(1,), (3,), (7,), (16,), (30,)]),
+        st.sampled_from([1, 5, 64, 300]),
+        st.sampled_from([1, 16, 33, 100]),
+        *[st.booleans()] * 3,
+        st.integers(0, 1000),
+    )
+)
+def test_products_of_16_bits_equal_the_plain_path(case):
+    model, feed = half_product(*case)
+    (want,) = InferenceSession(model, plain()).run(None, feed)
+    session = InferenceSession(model)
+    for _ in range(2):
+        (got,) = session.run(None, feed)
+        assert_close(got, want, 4)
+
+
+@pytest.mark.parametrize("kind", HALVES)
+def test_weights_of_16_bits_are_not_widened(kind):
+    if kind == TensorProto.FLOAT16 and _core.isa() not in ("x86-64-v3", "x86-64-v4"):
+        pytest.skip("no instruction widens float16")
+    model, _ = half_product(kind, (1,), 512, 256, True, True, True)
+    assert counts(model) == ["NarrowMatMul"]
+    held = InferenceSession(model).memory_report()
+    assert held.packed == 2 * 512 * 256 and held.constants < 1024
+
+
 @pytest.mark.parametrize("kind", RANGES)
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("gemm", [False, True])

@@ -90,8 +90,9 @@ void RunRows(const Plan<T>& plan, int64_t r0, int64_t r1, int64_t j0, int64_t j1
   store.low = g.low, store.high = g.high;
   const int64_t calls = r1 - r0 > 1 ? r1 - r0 : j1 - j0;
   const int64_t height0 = plan.rows.begin(r0 + 1) - plan.rows.begin(r0);
-  const bool ahead_b = g.packed_b && r1 - r0 > 1, ahead_a = g.packed_a && r1 - r0 == 1;
-  if (ahead_b) store.ahead_step = nr * kItem / calls;
+  const bool alone = plan.rows.count == 1 && !g.packed_a;  // All rows are one panel.
+  const bool ahead_b = g.packed_b && (r1 - r0 > 1 || alone), ahead_a = g.packed_a && r1 - r0 == 1;
+  if (ahead_b) store.ahead_step = nr * kItem / (r1 - r0);
   if (ahead_a) store.ahead_step = height0 * kItem / calls;
   for (int64_t n0 = j0 * nr; n0 < n_end; n0 += nr) {
     const int64_t n = std::min(nr, n_end - n0);

@@ -21,40 +21,79 @@ void Interleave(int64_t channels, int64_t taps, int64_t lanes, const uint8_t* w,
         *out++ = c < channels ? w[c * taps + tap] : pad;
 }
 
-// X, padded and interleaved: (image, block of channels, position, channel) in bytes.
+// X, padded and interleaved: (image, block of channels, phase, position, channel) in bytes. A phase
+// holds the positions of one remainder by the strides, so that taps read neighbours.
 class InterleavedImages {
  public:
   InterleavedImages(KernelContext& c, const ConvShape& s, const Tensor& x, uint8_t zero)
-      : padding_(s.window), lanes_(ActiveInt8().group), zero_(zero), flip_(FlipOfB(x.dtype())) {
+      : padding_(s.window),
+        lanes_(ActiveInt8().group),
+        zero_(zero),
+        flip_(FlipOfB(x.dtype())),
+        phase_(padding_.window()) {
     blocks_ = CeilDiv(s.in_channels, lanes_);
-    plane_ = InCount(padding_.window()) * lanes_;
+    const int last = phase_.rank - 1;
+    for (int d = 0; d <= last; ++d) {
+      phases_ *= phase_.stride[d];
+      phase_.in[d] = CeilDiv(phase_.in[d], phase_.stride[d]);
+    }
+    // The padding behind a row is that before the next one.
+    if (phases_ == 1 && padding_.needed()) {
+      const int64_t behind =
+          padding_.window().in[last] - s.window.in[last] - s.window.pad_begin[last];
+      phase_.in[last] -= std::clamp<int64_t>(behind, 0, s.window.pad_begin[last]);
+    }
+    plane_ = phases_ * InCount(phase_) * lanes_;
     const int64_t slices = s.batch * s.group * blocks_;
-    Shape shape = {slices, lanes_};
-    for (int d = 0; d < s.window.rank; ++d) shape.push_back(padding_.window().in[d]);
-    const int64_t slack = kMaxInt8Columns * lanes_;  // The last panel reads beyond.
+    Shape shape = {slices, lanes_ * phases_};
+    for (int d = 0; d <= last; ++d) shape.push_back(phase_.in[d]);
+    const int64_t slack = (kMaxInt8Columns + padding_.window().in[last]) * lanes_;
     data_ = c.Scratch<uint8_t>(static_cast<int64_t>(CheckedBytes(DType::kUInt8, shape)) + slack);
-    std::memset(data_ + slices * plane_, 0, static_cast<size_t>(slack));
+    std::memset(data_ + slices * plane_, zero_, static_cast<size_t>(slack));
     const int64_t from_plane = InCount(s.window), grain = 1 + 16384 / std::max<int64_t>(plane_, 1);
     ThreadPool::Global().ParallelFor(slices, grain, [&](int64_t begin, int64_t end) {
+      std::vector<uint8_t> row(static_cast<size_t>(padding_.window().in[last] * lanes_), zero_);
       for (int64_t i = begin; i < end; ++i) {
         const int64_t first = i % blocks_ * lanes_;
         const int64_t channel = i / blocks_ * s.in_channels + first;
         Fill(s.window, x.data<uint8_t>() + channel * from_plane, from_plane,
-             std::min(lanes_, s.in_channels - first), data_ + i * plane_);
+             std::min(lanes_, s.in_channels - first), row.data(), data_ + i * plane_);
       }
     });
   }
 
-  const Window& window() const { return padding_.window(); }
-  int64_t plane() const { return plane_; }
-  int64_t blocks() const { return blocks_; }
+  // One phase as a padded image under a window of stride 1.
+  Window window() const {
+    Window w = phase_;
+    for (int d = 0; d < w.rank; ++d) w.stride[d] = 1;
+    return w;
+  }
   const uint8_t* image(int64_t index) const { return data_ + index * blocks_ * plane_; }
 
+  // Byte offset of each group of K from the lane of a position.
+  std::vector<int64_t> TapOffsets() const {
+    std::vector<int64_t> offsets;
+    for (int64_t block = 0; block < blocks_; ++block)
+      for (int64_t tap = 0; tap < TapCount(phase_); ++tap) {
+        int64_t rest = tap, offset = 0, step = 1, phase = 0, phases = 1;
+        for (int d = phase_.rank - 1; d >= 0; --d) {
+          const int64_t at = rest % phase_.kernel[d] * phase_.dilation[d];
+          rest /= phase_.kernel[d];
+          offset += at / phase_.stride[d] * step;
+          phase += at % phase_.stride[d] * phases;
+          step *= phase_.in[d], phases *= phase_.stride[d];
+        }
+        offsets.push_back(block * plane_ + (phase * InCount(phase_) + offset) * lanes_);
+      }
+    return offsets;
+  }
+
  private:
+  // `padded`: a row of padding.
   void Fill(const Window& from, const uint8_t* x, int64_t from_plane, int64_t channels,
-            uint8_t* out) const {
+            uint8_t* padded, uint8_t* out) const {
     const auto pack = ActiveInt8().pack_b;
-    if (!padding_.needed()) {
+    if (!padding_.needed() && phases_ == 1) {
       const int64_t n = plane_ / lanes_;
       return pack(channels, n, n, x, from_plane, flip_, out);
     }
@@ -63,43 +102,52 @@ class InterleavedImages {
     const int64_t columns = w.in[last], left = std::min(columns, from.pad_begin[last]);
     const int64_t copied = std::max<int64_t>(0, std::min(from.in[last], columns - left));
     std::memset(out, zero_, static_cast<size_t>(plane_));
-    for (int64_t row = 0; row < InCount(w) / columns; ++row, out += columns * lanes_) {
-      int64_t rest = row, index = 0, stride = 1;
+    for (int64_t row = 0; row < InCount(w) / columns; ++row) {
+      int64_t rest = row, index = 0, stride = 1, to = 0, step = 1, phase = 0, phases = 1;
       bool inside = true;
       for (int d = last - 1; d >= 0; --d) {
-        const int64_t at = (d > 0 ? rest % w.in[d] : rest) - from.pad_begin[d];
+        const int64_t place = d > 0 ? rest % w.in[d] : rest, at = place - from.pad_begin[d];
         if (d > 0) rest /= w.in[d];
         inside &= at >= 0 && at < from.in[d];
         index += at * stride;
-        stride *= from.in[d];
+        to += place / w.stride[d] * step, phase += place % w.stride[d] * phases;
+        stride *= from.in[d], step *= phase_.in[d], phases *= w.stride[d];
       }
-      if (inside)
-        pack(channels, copied, copied, x + index * from.in[last], from_plane, flip_,
-             out + left * lanes_);
+      if (!inside) continue;
+      const uint8_t* source = x + index * from.in[last];
+      const int64_t pitch = phase_.in[last] * lanes_;
+      if (phases_ == 1) {
+        pack(channels, copied, copied, source, from_plane, flip_, out + to * pitch + left * lanes_);
+        continue;
+      }
+      pack(channels, copied, copied, source, from_plane, flip_, padded + left * lanes_);
+      const auto gather = lanes_ == 4 ? Int8Functions().gather4 : Int8Functions().gather2;
+      for (int64_t p = 0; p < w.stride[last] && p < columns; ++p)
+        gather(CeilDiv(columns - p, w.stride[last]), padded + p * lanes_, w.stride[last],
+               out + (phase * w.stride[last] + p) * InCount(phase_) * lanes_ + to * pitch);
     }
   }
 
   Padding padding_;
-  int64_t lanes_, blocks_, plane_;
+  int64_t lanes_, blocks_, plane_, phases_ = 1;
   uint8_t zero_, flip_;
+  Window phase_;
   uint8_t* data_;
 };
 
 // Which positions each panel computes. Flat: neighbours in the padded image, of which some are no
-// output positions; else exactly the output positions, gathered.
+// output positions; else exactly the output positions, gathered. The window has stride 1.
 class Positions {
  public:
   explicit Positions(const Window& w) {
     const int64_t nr = ActiveInt8().nr, count = OutCount(w);
     int64_t flat = 1, stride = 1;
-    bool unit = true;
     for (int d = w.rank - 1; d >= 0; --d) {
       flat += (w.out[d] - 1) * stride;
       stride *= w.in[d];
-      unit &= w.stride[d] == 1;
     }
-    flat_ = unit && flat <= count + count / 4;
-    total_ = flat_ ? flat : count;
+    flat_ = flat <= count + count / 4;
+    const int64_t total = flat_ ? flat : count;
     firsts_.push_back(0);
     // Rows of output positions, as runs that end with a panel.
     const int last = w.rank - 1;
@@ -109,12 +157,11 @@ class Positions {
         const int64_t at = flat_ ? source + x : p;
         const int64_t n = std::min(w.out[last] - x, nr - at % nr);
         while (panels() < at / nr) firsts_.push_back(static_cast<int64_t>(runs_.size()));
-        Add({static_cast<int>(at % nr), n, p}, source + x * w.stride[last], w.stride[last]);
+        Add({static_cast<int>(at % nr), n, p}, source + x);
         x += n, p += n;
       }
     }
-    step_ = w.stride[last];
-    while (panels() < CeilDiv(total_, nr)) firsts_.push_back(static_cast<int64_t>(runs_.size()));
+    while (panels() < CeilDiv(total, nr)) firsts_.push_back(static_cast<int64_t>(runs_.size()));
   }
 
   bool flat() const { return flat_; }
@@ -123,34 +170,25 @@ class Positions {
   const TileRun* end(int64_t panel) const { return runs_.data() + firsts_[Index(panel + 1)]; }
 
   // The lanes of one panel under each group of K, side by side.
-  template <class Lane>
   void Gather(int64_t panel, const uint8_t* image, const std::vector<int64_t>& offsets,
               uint8_t* out) const {
-    const int64_t nr = ActiveInt8().nr;
-    const Int8Table& table = Int8Functions();
-    const auto gather = sizeof(Lane) == 4 ? table.gather4 : table.gather2;
-    for (size_t g = 0; g < offsets.size(); ++g, out += nr * static_cast<int64_t>(sizeof(Lane))) {
-      const auto* from = reinterpret_cast<const Lane*>(image + offsets[g]);
-      auto* to = reinterpret_cast<Lane*>(out);
+    const int64_t lanes = ActiveInt8().group;
+    for (size_t g = 0; g < offsets.size(); ++g, out += ActiveInt8().nr * lanes)
       for (int64_t r = firsts_[Index(panel)]; r < firsts_[Index(panel + 1)]; ++r) {
         const TileRun& run = runs_[Index(r)];
-        const Lane* source = from + sources_[Index(r)];
-        if (step_ == 1)
-          std::memcpy(to + run.at, source, static_cast<size_t>(run.count) * sizeof(Lane));
-        else
-          gather(run.count, source, step_, to + run.at);
+        std::memcpy(out + run.at * lanes, image + offsets[g] + sources_[Index(r)] * lanes,
+                    static_cast<size_t>(run.count * lanes));
       }
-    }
   }
 
  private:
   static size_t Index(int64_t i) { return static_cast<size_t>(i); }
   // A run that goes on where the panel's last one ends joins it.
-  void Add(const TileRun& run, int64_t source, int64_t step) {
+  void Add(const TileRun& run, int64_t source) {
     if (static_cast<int64_t>(runs_.size()) > firsts_.back()) {
       TileRun& before = runs_.back();
       if (before.at + before.count == run.at && before.position + before.count == run.position &&
-          sources_.back() + before.count * step == source) {
+          sources_.back() + before.count == source) {
         before.count += run.count;
         return;
       }
@@ -162,7 +200,7 @@ class Positions {
   static int64_t Source(const Window& w, int64_t row) {
     int64_t offset = 0, stride = w.in[w.rank - 1];
     for (int d = w.rank - 2; d >= 0; --d) {
-      offset += (d > 0 ? row % w.out[d] : row) * w.stride[d] * stride;
+      offset += (d > 0 ? row % w.out[d] : row) * stride;
       if (d > 0) row /= w.out[d];
       stride *= w.in[d];
     }
@@ -170,28 +208,9 @@ class Positions {
   }
 
   bool flat_;
-  int64_t total_, step_;
   std::vector<TileRun> runs_;
   std::vector<int64_t> sources_, firsts_;  // Of each run; the first run of each panel.
 };
-
-// Byte offset of each group of K from the lane of a position.
-std::vector<int64_t> TapOffsets(const InterleavedImages& images) {
-  const Window& w = images.window();
-  const int64_t lanes = ActiveInt8().group;
-  std::vector<int64_t> offsets;
-  for (int64_t block = 0; block < images.blocks(); ++block)
-    for (int64_t tap = 0; tap < TapCount(w); ++tap) {
-      int64_t rest = tap, offset = 0, stride = 1;
-      for (int d = w.rank - 1; d >= 0; --d) {
-        offset += rest % w.kernel[d] * w.dilation[d] * stride;
-        rest /= w.kernel[d];
-        stride *= w.in[d];
-      }
-      offsets.push_back(block * images.plane() + offset * lanes);
-    }
-  return offsets;
-}
 
 }  // namespace
 
@@ -219,7 +238,7 @@ void ConvInt8(KernelContext& c, const ConvShape& s, const Tensor& x, const Packe
   const Int8Kernels& kernels = ActiveInt8();
   const InterleavedImages images(c, s, x, static_cast<uint8_t>(x_zero));
   const Positions positions(images.window());
-  const std::vector<int64_t> taps = TapOffsets(images);
+  const std::vector<int64_t> taps = images.TapOffsets();
   const auto groups = static_cast<int64_t>(taps.size());
   const std::vector<int64_t> packed = PanelOffsets(groups);
   const bool zeros = std::any_of(w_zeros.begin(), w_zeros.end(), [](int32_t z) { return z != 0; });
@@ -247,10 +266,7 @@ void ConvInt8(KernelContext& c, const ConvShape& s, const Tensor& x, const Packe
         b += p * kernels.nr * kernels.group;
       } else {
         auto* out = reinterpret_cast<uint8_t*>(gathered->data());
-        if (kernels.group == 4)
-          positions.Gather<uint32_t>(p, b, taps, out);
-        else
-          positions.Gather<uint16_t>(p, b, taps, out);
+        positions.Gather(p, b, taps, out);
         b = out;
       }
       const PackedRows& rows = w.rows(g);

@@ -1,28 +1,28 @@
-// A constant right operand of integers with scales, kept narrow; see simd/weights.h.
+// A constant right operand of integers with scales or of 16-bit floats, kept narrow; see
+// simd/weights.h.
 #pragma once
 
-#include <functional>
 #include <memory>
 
-#include "core/gemm.h"
 #include "core/kernel.h"
+#include "simd/elementwise.h"
 #include "simd/weights.h"
 
 namespace toolkit {
 
-// Integer weights (K, N), or (N, K) if transposed, and how their scales are laid out: a number for
+// Weights (K, N), or (N, K) if transposed; of integers how their scales are laid out: a number for
 // all, one for each of N, or one for each block of K and each of N.
-struct QuantizedWeights {
+struct NarrowParts {
   const Tensor& codes;
-  const Tensor& scale;
-  const Tensor* zero;  // Null: none.
+  const Tensor* scale;  // Null: codes are floats.
+  const Tensor* zero;   // Null: none.
   bool transposed;
   int64_t axis, block;  // As of DequantizeLinear; a block of 0: not blocked.
 };
 
-class NarrowWeights : public PanelSource<float> {
+class NarrowWeights {
  public:
-  explicit NarrowWeights(const QuantizedWeights& weights);
+  explicit NarrowWeights(const NarrowParts& weights);
 
   int64_t k() const { return k_; }
   int64_t n() const { return n_; }
@@ -30,13 +30,10 @@ class NarrowWeights : public PanelSource<float> {
   bool zeros() const { return zeros_; }
   int64_t groups() const { return (k_ + group_ - 1) / group_; }
 
-  // c = map(a W + bias), a of m rows. Few rows read the weights as they are; many unpack a block of
-  // them into a cache at a time. Split over columns, so that threads do not matter.
+  // c = map(a W + bias), a of m rows. Few rows read the weights as they are, four at a time; more
+  // unpack a block of a panel at a time, which stays in L1 under all the rows. Split over panels.
   void Multiply(KernelContext& c, int64_t m, const float* a, float* y, const float* bias,
                 UnaryFn map, const double* params) const;
-
-  void Pack(int64_t k0, int64_t kc, int64_t n0, int64_t n, int64_t width,
-            float* out) const override;
 
  private:
   void MultiplyFew(KernelContext& c, int64_t m, const float* a, float* y, const float* bias,

@@ -429,7 +429,7 @@ template <class T, bool Zeros>
 void FinishRows(const TileFinish& f, int rows, const int32_t* tile, const TileRun* begin,
                 const TileRun* end, T* out, int64_t out_ld) {
   const RowFinish<T, Zeros> finish(f);
-  if (begin != end && begin->count == kTileColumns) {
+  if (end - begin == 1 && begin->count == kTileColumns) {
     out += begin->position;
     for (int i = 0; i < rows; ++i, tile += kTileColumns, out += out_ld) finish(i, tile, out);
     return;

@@ -51,15 +51,17 @@ TK_INLINE I32 Unsigned(const uint8_t* p) { return Widened<uint8_t>(p); }
 #endif
 
 struct Int8 {
+  static constexpr bool kScaled = true;
   static constexpr int kRowBytes = kNr;
   TK_INLINE static void Load(const uint8_t* row, F32& low, F32& high) {
     low = __builtin_convertvector(Signed(row), F32);
     high = __builtin_convertvector(Signed(row + kL), F32);
   }
-  static void PackRow(const int8_t* codes, uint8_t* out) { memcpy(out, codes, kNr); }
+  static void PackRow(const void* codes, uint8_t* out) { memcpy(out, codes, kRowBytes); }
 };
 
 struct Int4 {
+  static constexpr bool kScaled = true;
   static constexpr int kRowBytes = kL;
   TK_INLINE static void Load(const uint8_t* row, F32& low, F32& high) {
     const I32 both = Unsigned(row);
@@ -73,15 +75,63 @@ struct Int4 {
     high = __builtin_convertvector((both << 24) >> 28, F32);
 #endif
   }
-  static void PackRow(const int8_t* codes, uint8_t* out) {
+  static void PackRow(const void* row, uint8_t* out) {
+    const auto* codes = static_cast<const int8_t*>(row);
     for (int j = 0; j < kL; ++j)
       out[j] = static_cast<uint8_t>((codes[j] & 15) | (codes[j + kL] & 15) << 4);
   }
 };
 
+struct BFloat16 {
+  static constexpr bool kScaled = false;
+  static constexpr int kRowBytes = 2 * kNr;
+  TK_INLINE static F32 Half(const uint8_t* row) {
+#if defined(__AVX512F__)
+    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row));
+    return (F32)_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16);
+#elif defined(__AVX2__)
+    const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(row));
+    return (F32)_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16);
+#else
+    uint16_t bits[kL];
+    memcpy(bits, row, sizeof(bits));
+    Vec<uint32_t> wide;
+    for (int j = 0; j < kL; ++j) wide[j] = static_cast<uint32_t>(bits[j]) << 16;
+    return (F32)wide;
+#endif
+  }
+  TK_INLINE static void Load(const uint8_t* row, F32& low, F32& high) {
+    low = Half(row), high = Half(row + 2 * kL);
+  }
+  static void PackRow(const void* codes, uint8_t* out) { memcpy(out, codes, kRowBytes); }
+};
+
+#if defined(__AVX2__)  // And F16C, which every such processor has.
+struct Float16 {
+  static constexpr bool kScaled = false;
+  static constexpr int kRowBytes = 2 * kNr;
+  TK_INLINE static F32 Half(const uint8_t* row) {
+#if defined(__AVX512F__)
+    return (F32)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row)));
+#else
+    return (F32)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(row)));
+#endif
+  }
+  TK_INLINE static void Load(const uint8_t* row, F32& low, F32& high) {
+    low = Half(row), high = Half(row + 2 * kL);
+  }
+  static void PackRow(const void* codes, uint8_t* out) { memcpy(out, codes, kRowBytes); }
+};
+#endif
+
+template <class Format>
+int64_t HeadBytes(const WeightPanel& panel) {
+  return Format::kScaled ? kNr * 4 * (panel.zeros ? 2 : 1) : 0;
+}
+
 template <class Format>
 int64_t GroupBytes(const WeightPanel& panel) {
-  return kNr * 4 * (panel.zeros ? 2 : 1) + panel.group * Format::kRowBytes;
+  return HeadBytes<Format>(panel) + panel.group * Format::kRowBytes;
 }
 
 template <class Format, int Rows>
@@ -94,7 +144,7 @@ void MultiplyRows(const WeightPanel& panel, const float* x, int64_t ldx, const f
   const uint8_t* at = panel.data;
   for (int64_t g = 0, k0 = 0; g < groups; ++g, k0 += panel.group) {
     const float* scale = reinterpret_cast<const float*>(at);
-    at += kNr * 4 * (panel.zeros ? 2 : 1);
+    at += HeadBytes<Format>(panel);
     const int64_t steps = panel.k - k0 < panel.group ? panel.k - k0 : panel.group;
     F32 part[kChains][Rows][2] = {};
     const float* xk = x + k0;
@@ -131,8 +181,11 @@ void MultiplyRows(const WeightPanel& panel, const float* x, int64_t ldx, const f
         F32 sum = part[0][i][v];
         TK_UNROLL
         for (int u = 1; u < kChains; ++u) sum += part[u][i][v];
-        if (panel.zeros) sum -= Load(scale + kNr + v * kL) * Set1(sums[i * groups + g]);
-        total[i][v] += sum * Load(scale + v * kL);
+        if (Format::kScaled) {
+          if (panel.zeros) sum -= Load(scale + kNr + v * kL) * Set1(sums[i * groups + g]);
+          sum *= Load(scale + v * kL);
+        }
+        total[i][v] += sum;
       }
     }
   }
@@ -145,22 +198,24 @@ void MultiplyRows(const WeightPanel& panel, const float* x, int64_t ldx, const f
 
 template <class Format>
 void Unpack(const WeightPanel& panel, int64_t k0, int64_t kc, float* out) {
-  const int64_t bytes = GroupBytes<Format>(panel), head = kNr * 4 * (panel.zeros ? 2 : 1);
+  const int64_t bytes = GroupBytes<Format>(panel), head = HeadBytes<Format>(panel);
   for (int64_t end = k0 + kc; k0 < end;) {
     const int64_t g = k0 / panel.group, in_group = k0 - g * panel.group;
     int64_t steps = panel.group - in_group;
     if (steps > end - k0) steps = end - k0;
     const uint8_t* at = panel.data + g * bytes;
     const float* scale = reinterpret_cast<const float*>(at);
-    const F32 s0 = Load(scale), s1 = Load(scale + kL);
-    F32 z0 = {}, z1 = {};
+    F32 s0 = {}, s1 = {}, z0 = {}, z1 = {};
+    if (Format::kScaled) s0 = Load(scale), s1 = Load(scale + kL);
     if (panel.zeros) z0 = Load(scale + kNr), z1 = Load(scale + kNr + kL);
     at += head + in_group * Format::kRowBytes;
     for (int64_t k = 0; k < steps; ++k, at += Format::kRowBytes, out += kNr) {
+      if (k % 2 == 0) __builtin_prefetch(at + kAhead);
       F32 low, high;
       Format::Load(at, low, high);
-      Store(out, (low - z0) * s0);
-      Store(out + kL, (high - z1) * s1);
+      if (Format::kScaled) low = (low - z0) * s0, high = (high - z1) * s1;
+      Store(out, low);
+      Store(out + kL, high);
     }
     k0 += steps;
   }
@@ -177,6 +232,13 @@ constexpr WeightKernels Kernels() {
 
 }  // namespace
 
-extern const WeightTable weight_table = {{Kernels<Int8>(), Kernels<Int4>()}};
+#if defined(__AVX2__)
+constexpr WeightKernels kFloat16 = Kernels<Float16>();
+#else
+constexpr WeightKernels kFloat16 = {};
+#endif
+
+extern const WeightTable weight_table = {
+    {Kernels<Int8>(), Kernels<Int4>(), kFloat16, Kernels<BFloat16>()}};
 
 }  // namespace toolkit::TOOLKIT_ISA_NS

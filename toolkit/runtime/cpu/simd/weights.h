@@ -12,7 +12,7 @@
 
 namespace toolkit {
 
-enum class WeightFormat { kInt8, kInt4, kCount };
+enum class WeightFormat { kInt8, kInt4, kFloat16, kBFloat16, kCount };
 
 constexpr int kMaxWeightRows = 4;  // Of the left operand, that share a pass over the matrix.
 
@@ -33,16 +33,24 @@ struct WeightKernels {
   WeightRowsFn rows[kMaxWeightRows + 1];
   // out[k * nr + j] = W[k0 + k, j] for k < kc.
   void (*unpack)(const WeightPanel& panel, int64_t k0, int64_t kc, float* out);
-  // One row of the matrix, codes in [-128, 127], as the format stores it.
-  void (*pack_row)(const int8_t* codes, uint8_t* out);
+  // One row of the matrix as the format stores it: codes in [-128, 127], or the floats' bits.
+  void (*pack_row)(const void* codes, uint8_t* out);
 };
 
 struct WeightTable {
+  // Without functions where the instruction set cannot widen the format.
   WeightKernels formats[static_cast<int>(WeightFormat::kCount)];
 };
 
 constexpr int64_t WeightRowBytes(WeightFormat format, int64_t nr) {
-  return format == WeightFormat::kInt8 ? nr : nr / 2;
+  switch (format) {
+    case WeightFormat::kInt8:
+      return nr;
+    case WeightFormat::kInt4:
+      return nr / 2;
+    default:
+      return nr * 2;
+  }
 }
 
 }  // namespace toolkit
