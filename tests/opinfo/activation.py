@@ -111,7 +111,8 @@ ROWS = [
         samples=lambda d: [S(d(*a), d(*b)) for a, b in (
             ((7,), (7,)), ((65,), (1,)), ((2, 3, 5), (3, 1)), ((2, 3, 17), (17,)), ((0, 2), (1,)), ((), ()))],
         big=lambda d: [S(d(100_003), d(1)), S(d(9, 65, 130), d(65, 1))]),
-    OpInfo("SwiGLU", lambda d: [S(d(*s), d(*s), **a) for s in SHAPES for a in ({}, {"alpha": 1.75})]),
+    OpInfo("SwiGLU", lambda d: [S(d(*s), d(*s), **a) for s in SHAPES for a in ({}, {"alpha": 1.75})],
+           big=lambda d: [S(d(37, 1001), d(37, 1001))]),
     axis_row("Softmax"),
     axis_row("LogSoftmax", reference=log_softmax, why="the log of an underflowed exp is -inf"),
     axis_row("Hardmax", grad=(), reference=hardmax, why="fails on empty input").but(special=None),

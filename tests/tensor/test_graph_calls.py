@@ -104,3 +104,13 @@ def test_dropout_keeps_its_mask():
     y.sum().backward()
     assert (y.detach().numpy() == 0).any()
     np.testing.assert_allclose(x.grad.numpy(), y.detach().numpy() / 2.0, rtol=1e-6)
+
+
+def test_the_gradient_reads_what_the_loop_read():
+    """A write between the two gives the tensor a new value: that of the tape stays."""
+    x, w = tk.tensor(X, requires_grad=True), tk.tensor(W, requires_grad=True)
+    (tx, tw) = (torch.tensor(a, requires_grad=True) for a in (X, W))
+    y, _ = tk.ops.Loop(tk.tensor(1), tk.tensor(True), x, outer={"w": w}, body=TURN)
+    with tk.no_grad():
+        w.mul_(10.0)
+    compare([y], [torch.sin(tx * tw)], (x, w), (tx, tw))

@@ -14,8 +14,9 @@ import onnx_ir as ir
 
 from toolkit._tensor.base import FLOATS, wrap
 from toolkit._tensor.function import Function
+from toolkit._tensor.inplace import POISONED
 from toolkit._tensor.state import STATE
-from toolkit.errors import UnsupportedOperatorError
+from toolkit.errors import InvalidArgumentError, UnsupportedOperatorError
 
 
 @dataclass
@@ -131,6 +132,23 @@ def _read(results: Sequence[ir.Value], before: set[ir.Node]) -> list[ir.Value]:
     return list(found)
 
 
+def _as_it_is(tensor: Any) -> Any:
+    """The tensor with the value it has now, at its place on the tape."""
+    alias: Any = wrap(tensor._get())
+    alias._node, alias._out = tensor._node, tensor._out
+    return alias
+
+
+def _require_untouched(tensors: Sequence[Any]) -> None:
+    for t in tensors:
+        if POISONED and id(t._value) in POISONED:
+            raise InvalidArgumentError(
+                "one of the variables needed for gradient computation has been modified by an "
+                f"inplace operation: [toolkit tensor {list(t.shape)}], which control flow reads. "
+                "Its memory is shared with numpy or DLPack; clone() it before the write."
+            )
+
+
 class GraphCall(Function):
     @staticmethod
     def forward(ctx: Any, function: GraphFunction, *tensors: Any) -> Any:
@@ -138,7 +156,7 @@ class GraphCall(Function):
         made = function.programs(needs).forward.run([t._get() for t in tensors])
         count = len(function.outputs)
         ctx.function, ctx.count = function, len(tensors)
-        ctx.save_for_backward(*tensors, *(wrap(v) for v in made[count:]))
+        ctx.save_for_backward(*map(_as_it_is, tensors), *(wrap(v) for v in made[count:]))
         return tuple(wrap(v) for v in made[:count])
 
     @staticmethod
@@ -149,6 +167,7 @@ class GraphCall(Function):
             return (None,) * (ctx.count + 1)
         saved = ctx.saved_tensors
         tensors, read = saved[: ctx.count], saved[ctx.count :]
+        _require_untouched(tensors)
         given = [*tensors, *(cotangents[i] for i in function.floats())]
         if STATE.grad:
             results = function.second(needs)(given)

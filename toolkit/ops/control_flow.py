@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit._tensor.base import TensorBase, wrap
 from toolkit._tensor.state import STATE
-from toolkit.errors import InvalidArgumentError
+from toolkit.errors import InvalidArgumentError, UnsupportedOperatorError
 from toolkit.ops.dispatch import as_operands
 
 if TYPE_CHECKING:
@@ -105,20 +105,21 @@ def has_graphs(node: ir.Node) -> bool:
 
 def control_flow_step(node: ir.Node) -> Callable[[dict[Any, Any]], None]:
     """Such a node as a function of the environment: traced, or run as a program of its own."""
-    from toolkit.graph.subgraphs import reads
+    return region_step([node])
 
-    sources = list(dict.fromkeys(reads(node)))
-    outputs = list(node.outputs)
-    programs: dict[Any, Any] = {}
+
+def region_step(nodes: Sequence[ir.Node]) -> Callable[[dict[Any, Any]], None]:
+    """Nodes, one behind the other, as one such function that gives the outputs of the last."""
+    region = _Region(nodes)
+    outputs = list(nodes[-1].outputs)
 
     def run(env: dict[Any, Any]) -> None:
-        tensors = [env[v] for v in sources]
+        tensors = [env[v] for v in region.sources]
         trace = STATE.trace
         if trace is None:
-            results = _run(node, sources, tensors, programs)
+            results = region.run(tensors)
         else:
-            values = dict(zip(sources, (trace.convert(t) for t in tensors), strict=True))
-            results = append(trace.recorder, node, values)
+            results = region.append(trace.recorder, [trace.convert(t) for t in tensors])
             if not STATE.grad:
                 results[0].producer().meta["stop_gradient"] = True
         made = (v if isinstance(v, TensorBase) else wrap(v) for v in results)
@@ -153,29 +154,75 @@ def append(recorder: Recorder, node: ir.Node, values: Mapping[ir.Value, Any]) ->
     return made.outputs
 
 
-def _run(
-    node: ir.Node, sources: Sequence[ir.Value], tensors: Sequence[Any], programs: dict[Any, Any]
-) -> Sequence[Any]:
-    from toolkit._tensor.graph_function import GraphFunction
-    from toolkit.graph.trace import Recorder
-    from toolkit.runtime.lowering import lower
+class _Region:
+    """Nodes as a program for each signature of inputs that they meet."""
 
-    given = [t._get() for t in tensors]
-    records = STATE.grad and any(t.requires_grad for t in tensors)
-    key = (records, *((t.dtype, tuple(t.shape)) for t in given))
-    program: Any = programs.get(key)
-    if program is None:
-        recorder = Recorder(node.op_type)
-        formal = [recorder.input(f"x{i}", t.dtype, t.shape) for i, t in enumerate(given)]
-        results = list(append(recorder, node, dict(zip(sources, formal, strict=True))))
-        if len(programs) >= _MAX_PROGRAMS:
-            programs.clear()
+    def __init__(self, nodes: Sequence[ir.Node]) -> None:
+        from toolkit.graph.subgraphs import reads
+
+        made = {v for node in nodes[:-1] for v in node.outputs}
+        self.nodes = nodes
+        self.sources = [
+            v for v in dict.fromkeys(v for n in nodes for v in reads(n)) if v not in made
+        ]
+        self.programs: dict[Any, Any] = {}
+
+    def append(self, recorder: Recorder, values: Sequence[Any]) -> Sequence[Any]:
+        """Copies of the nodes at the end of a graph; the outputs of the last."""
+        known = dict(zip(self.sources, values, strict=True))
+        for node in self.nodes:
+            found = append(recorder, node, known)
+            known.update(zip(node.outputs, found, strict=True))
+        return found
+
+    def run(self, tensors: Sequence[Any]) -> Sequence[Any]:
+        """The results, on the tape where a tensor needs a gradient."""
+        given = [t._get() for t in tensors]
+        records = STATE.grad and any(t.requires_grad for t in tensors)
+        key = (records, *((t.dtype, tuple(t.shape)) for t in given))
+        if key not in self.programs:
+            if len(self.programs) >= _MAX_PROGRAMS:
+                self.programs.clear()
+            self.programs[key] = self._compile(given, records)
         if records:
-            program = GraphFunction(recorder.graph, formal, results)
-        else:
-            program = lower(inputs=formal, outputs=results)
-        programs[key] = program
-    if records:
-        return tuple(program(tensors))
-    found: Sequence[Any] = program.run(given)
-    return found
+            return tuple(self.programs[key](tensors))
+        found: Sequence[Any] = self.programs[key].run(given)
+        return found
+
+    def _compile(self, given: Sequence[Any], records: bool) -> Any:
+        from toolkit._tensor.graph_function import GraphFunction
+        from toolkit.graph.trace import Recorder
+        from toolkit.runtime.lowering import lower
+
+        last = self.nodes[-1]
+        if records and any(_is_no_tensor(v) for v in (*self.sources, *last.outputs)):
+            raise UnsupportedOperatorError(
+                f"{last.op_type} '{last.name}': a compiled step is required to differentiate "
+                "control flow of sequences, got an eager call. Use TrainStep to train, or "
+                "no_grad() to run."
+            )
+        recorder = Recorder(last.op_type)
+        formal = [
+            _input(recorder, i, v, t)
+            for i, (v, t) in enumerate(zip(self.sources, given, strict=True))
+        ]
+        results = list(self.append(recorder, formal))
+        if records:
+            return GraphFunction(recorder.graph, formal, results)
+        return lower(inputs=formal, outputs=results)
+
+
+def _is_no_tensor(value: ir.Value) -> bool:
+    import onnx_ir as ir
+
+    return isinstance(value.type, (ir.SequenceType, ir.OptionalType))
+
+
+def _input(recorder: Recorder, i: int, like: ir.Value, given: Any) -> ir.Value:
+    import onnx_ir as ir
+
+    if not _is_no_tensor(like):
+        return recorder.input(f"x{i}", given.dtype, given.shape)
+    value = ir.Value(name=f"x{i}", type=like.type)
+    recorder.graph.inputs.append(value)
+    return value

@@ -14,9 +14,8 @@ import numpy as np
 
 from toolkit._tensor.state import STATE
 from toolkit.graph.edit import constant_of
-from toolkit.nn.graph_control_flow import control_flow_step, region_step
 from toolkit.nn.graph_module.quantized import is_bias, rounded_bias
-from toolkit.ops.control_flow import has_graphs
+from toolkit.ops.control_flow import control_flow_step, has_graphs, region_step
 from toolkit.tensor import Tensor
 
 if TYPE_CHECKING:
