@@ -70,7 +70,7 @@ class GraphModule(edits.Edits):
         self._promoted: set[str] = set()
         self._watchers: list[Callable[[dict[Any, Any]], None]] = []  # See all values of a run.
         again = not isinstance(source, (str, bytes, os.PathLike))
-        model, proto, self._layout = canonical(source, quiet=again)
+        model, proto, self._layout = canonical(source, again)
         self._source = proto
         self._derive(model, tensors or {})
         if trainable is not None:
@@ -406,7 +406,7 @@ class GraphModule(edits.Edits):
         held = {**self._constants, **{k: self.tensor_of(k) for k in self._places}}
         held = {k: t for k, t in held.items() if k not in without} | dict(given or {})
         proto = self._source if proto is None else proto
-        model, _, _ = canonical(proto, quiet=True)
+        model, _, _ = canonical(proto, again=True)
         self._source = proto
         self._derive(model, held)
 
@@ -422,7 +422,7 @@ class GraphModule(edits.Edits):
         self.__dict__.update(state)
         from toolkit.nn.graph_module.hoist import canonical
 
-        self._derive(canonical(self._source, quiet=True)[0], held)
+        self._derive(canonical(self._source, again=True)[0], held)
 
 
 def _fits(place: Place, value: ir.Value) -> bool:
