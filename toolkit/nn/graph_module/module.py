@@ -42,7 +42,8 @@ class GraphModule(edits.Edits):
     them; see `tk.load` for what counts as a weight. `save` writes the file again with what changed.
 
     Args:
-        source: the file; it is kept and edited, with its external data read in.
+        source: the file; it is kept and edited, with its external data read in. A `ModelProto` is
+            taken as valid.
         tensors: of keys to take in place of the file's values; they stay shared.
         trainable: as in `tk.load`.
         batch_norm: as in `tk.load`.
