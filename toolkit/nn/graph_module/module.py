@@ -444,7 +444,8 @@ def load(
     wherever the file holds it: initializers, Constant nodes, the graphs inside If, Loop and Scan,
     and integers behind DequantizeLinear, which train as floats and are rounded where they are
     read. Running statistics are buffers. Arguments of operators (bounds of Clip, epsilons, scales
-    of quantization, masks) are constants; `model.unfreeze("name")` makes a parameter of one.
+    of quantization, masks) are constants; `model.unfreeze("name")` makes a parameter of one. Tensors
+    in the bodies of model-local functions stay as they are.
 
     The module is in evaluation mode. In training mode Dropout nodes of the file are active and
     BatchNormalization takes the batch's statistics, as in PyTorch; exporters fold both away as a
