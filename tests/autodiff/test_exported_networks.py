@@ -22,6 +22,7 @@ from toolkit.autodiff import grad_model
 from toolkit.runtime import InferenceSession
 
 Arrays = dict[str, np.ndarray]
+TIED = ("bert", "gpt", "gpt-written")  # Their exporters write the table a second time, transposed.
 by_name = {network.name: network for network in NETWORKS}
 
 
@@ -111,6 +112,10 @@ def _compare(session, network: Network, weights: Weights, names: list, outputs: 
 
 def _module(text: bytes, network: Network, weights: Weights) -> None:
     module = tk.load(text)
+    net = networks(network.name)[1]
+    copied = net.get_parameter("words.weight").numel() if network.name in TIED else 0
+    trained = sum(p.numel() for p in module.parameters())
+    assert trained == sum(p.numel() for p in net.parameters()) + copied
     for batch in BATCHES:
         feeds, dys, values, grads = torch_says(network.name, batch)
         inputs = [tk.tensor(x, requires_grad=x.dtype.kind == "f") for x in feeds.values()]

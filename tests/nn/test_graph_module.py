@@ -189,6 +189,62 @@ def test_weights_are_found_wherever_the_file_holds_them():
     assert again.to_proto() == before
 
 
+MOVED = """g (float[N, 2] x, int64 turns) => (float[N, 2] y)
+  <float[2, 2] a = {1, 2, 3, 4}, float[8] packed = {1, 0, 2, 1, 1, 1, 0, 3},
+   float16[2] narrow = {14336, 16384}, int64[2] square = {2, 2},
+   float[2, 2] rec = {0.5, 0, 0, 0.25}, bool yes = {1}> {
+  at = Transpose<perm = [1, 0]>(a)
+  b, c = Split(packed)
+  b2 = Reshape(b, square)
+  c2 = Reshape(c, square)
+  wide = Cast<to = 1>(narrow)
+  p = MatMul(x, at)
+  q = MatMul(p, b2)
+  r = MatMul(q, c2)
+  s = Mul(r, wide)
+  y = Loop(turns, yes, s) <body = loop (int64 i, bool go, float[N, 2] h)
+      => (bool go2, float[N, 2] h2) {
+    go2 = Identity(go)
+    bias = Constant<value = float[2] {0.1, 0.2}>()
+    m = MatMul(h, rec)
+    h2 = Add(m, bias)
+  }>
+}"""
+
+
+def test_weights_train_through_what_moves_them():
+    """Transposed, split, reshaped, of another type, and in each turn of a loop: beside torch."""
+    torch = pytest.importorskip("torch")
+    module = loaded(MOVED)
+    names = {n for n, _ in module.named_parameters()}
+    assert names == {"a", "packed", "narrow", "rec", "bias"}
+    x = np.array([[1.0, -1.0], [0.5, 2.0]], "f4")
+    module(tk.tensor(x), tk.tensor(3)).square().sum().backward()
+    w = {
+        n: torch.tensor(module.get_parameter(n).detach().numpy(), requires_grad=True) for n in names
+    }
+    b, c = w["packed"].reshape(2, 2, 2)
+    h = torch.tensor(x) @ w["a"].T @ b @ c * w["narrow"].float()
+    for _ in range(3):
+        h = h @ w["rec"] + w["bias"]
+    h.square().sum().backward()
+    for name in names:
+        got, want = module.get_parameter(name).grad.numpy(), w[name].grad.numpy()
+        assert got.dtype == want.dtype
+        np.testing.assert_allclose(got, want, rtol=1e-3 if name == "narrow" else 1e-5)
+
+
+def test_functional_call_and_scopes():
+    """Other tensors for a call; dotted names are modules."""
+    module = loaded(NET)
+    x = tk.tensor([[0.1, 0.2]])
+    zeros = {n: t * 0.0 for n, t in module.state_dict().items()}
+    assert tk.func.functional_call(module, zeros, (x,)).tolist() == [[0.0] * 3]
+    assert module.head.weight is module.get_parameter("head.weight")
+    module.first.requires_grad_(False)
+    assert trains(module) == {"head.weight", "head.bias"}
+
+
 def test_arguments_are_constants_until_their_name_is_written_out():
     text = """g (float[N, 2] x) => (float[N, 2] y)
       <float low = {-1}, float high = {1}, float scalar_tensor_default = {2},

@@ -190,13 +190,23 @@ def test_what_no_head_can_be():
     assert module.to_proto() == before
     with pytest.raises(InvalidArgumentError, match="in front of output 'y' is required"):
         loaded("g (float[2] x) => (float[2] y) { y = Relu(x) }").replace_head(classes=2)
-    scaled = loaded("""g (float[N, 2] x) => (float[N, 2] y)
-      <float[2, 2] w = {1,2,3,4}, float[2] s = {1,2}> {
-      z = MatMul(x, w)
-      y = Mul(z, s)
-    }""")
-    with pytest.raises(InvalidArgumentError, match="behind 'MatMul', got Mul 'y' with 's' for 2"):
-        scaled.replace_head(classes=3)
+    for nodes, message in (
+        ("y = Mul(z, s)", "got Mul 'y' with 's'"),
+        ("e = Exp(z)\n y = MatMul(i, e)", "got MatMul 'y' with 'i'"),
+        ("y = Reshape(z, k)", "got Reshape 'y' with 'k'"),
+        ("y = If(c) <then_branch = t () => (a) { a = Exp(z) }, "
+         "else_branch = f () => (b) { b = Neg(z) }>", "got If 'y' with graphs inside"),
+    ):  # fmt: skip
+        module = loaded(
+            """g (float[N, 2] x, bool c) => (float[N, 2] y)
+          <float[2, 2] w = {1,2,3,4}, float[2] s = {1,2}, float[2, 2] i = {1,2,3,4},
+           int64[2] k = {-1, 2}> {
+          z = MatMul(x, w)\n"""
+            + nodes
+            + "\n}"
+        )
+        with pytest.raises(InvalidArgumentError, match=f"behind 'MatMul', {message}. Pass cut="):
+            module.replace_head(classes=3)
 
 
 def test_a_cut_is_two_modules_that_share():

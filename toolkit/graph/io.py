@@ -71,12 +71,14 @@ def load_model(source: ModelSource) -> ir.Model:
 def load_with_source(
     source: str | os.PathLike[str] | bytes | onnx.ModelProto,
     prepare: Callable[[ir.Model], None] | None = None,
+    checked: bool = False,
 ) -> tuple[ir.Model, onnx.ModelProto, ExternalLayout]:
     """The model as `load_model` gives it, and the file as `read_proto` does; checked once.
 
     Args:
         source: As in `read_proto`.
         prepare: Changes the model before it is brought to the canonical opset.
+        checked: The file is known to be valid.
 
     Returns:
         The model, the file (its sparse tensors dense), and where its external data lay.
@@ -84,7 +86,7 @@ def load_with_source(
     Raises:
         InvalidModelError: As `load_model`.
     """
-    model, proto = _checked(source, whole=True, prepare=prepare)
+    model, proto = _checked(source, True, prepare, checked)
     layout = ExternalLayout.of(proto, _path_of(source))
     _read_external(proto, _path_of(source))
     return model, proto, layout
@@ -94,6 +96,7 @@ def _checked(
     source: str | os.PathLike[str] | bytes | onnx.ModelProto,
     whole: bool = False,
     prepare: Callable[[ir.Model], None] | None = None,
+    checked: bool = False,
 ) -> tuple[ir.Model, onnx.ModelProto]:
     """The model at the canonical opset, and the file; warns of what was put right.
 
@@ -106,7 +109,8 @@ def _checked(
         stored = _stored(source)
         read = _parse(stored.text, where)
     proto, found = normalize(read, where)
-    check_proto(proto, path, where, stored.spans if stored else ())
+    if not checked:
+        check_proto(proto, path, where, stored.spans if stored else ())
     model = _deserialize(proto, path, where, stored)
     if prepare is not None:
         prepare(model)

@@ -8,6 +8,7 @@ that use it (`head.py`, `splice.py`, `dropout.py`, `tying.py`, `cutting.py`): ed
 
 from __future__ import annotations
 
-from toolkit.nn.graph_module.module import GraphModule, load
+from toolkit.nn.graph_module.loading import load
+from toolkit.nn.graph_module.module import GraphModule
 
 __all__ = ["GraphModule", "load"]

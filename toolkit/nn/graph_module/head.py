@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from toolkit.errors import InvalidArgumentError, ToolkitError
+from toolkit.graph.normalize import reads, subgraphs
 from toolkit.nn.graph_module.file_graph import FileGraph, edited_copy, near
 from toolkit.nn.graph_module.splice import splice
 from toolkit.nn.parameter import Parameter
@@ -61,8 +62,6 @@ def classifier(file: FileGraph, output: str | None, where: str) -> Classifier:
 
 def _ancestors(file: FileGraph, output: str) -> list[onnx.NodeProto]:
     """The nodes of the main graph that an output is computed from, in order."""
-    from toolkit.graph.normalize import reads
-
     wanted, found = {output}, []
     for node in reversed(file.graph.node):
         if wanted.intersection(node.output):
@@ -123,7 +122,7 @@ def replace(
     found = classifier(file, output, "replace_head")
     where = found.node.name or found.node.op_type
     drawn, old = _redraw(module, file, found, classes)
-    _tail(file, found, softmax, old)
+    _tail(module, file, found, softmax, old)
     try:
         module._edited(file, drawn, list(drawn))
     except ToolkitError as error:
@@ -206,12 +205,12 @@ def _layout(
     return shape, 0 if rows else len(shape) - 1
 
 
-def _tail(file: FileGraph, found: Classifier, softmax: str, old: int) -> None:
+def _tail(module: Edits, file: FileGraph, found: Classifier, softmax: str, old: int) -> None:
     """Puts right what stands between the classifier and the output."""
     start = found.node.output[0]
     behind = {start, *file.downstream(start)}
-    nodes = [n for n in _ancestors(file, found.output) if behind.intersection(n.input)]
-    _refuse_sized(file, found, nodes, old)
+    nodes = [n for n in _ancestors(file, found.output) if behind.intersection(reads(n))]
+    _refuse_sized(module, file, found, nodes, old)
     for node in nodes:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
             file.bypass(node)  # Its scale is of the classes that were.
@@ -223,23 +222,34 @@ def _tail(file: FileGraph, found: Classifier, softmax: str, old: int) -> None:
 
 
 def _refuse_sized(
-    file: FileGraph, found: Classifier, nodes: list[onnx.NodeProto], old: int
+    module: Edits, file: FileGraph, found: Classifier, nodes: list[onnx.NodeProto], old: int
 ) -> None:
-    """Nothing behind the classifier but its bias may know how many classes there were."""
-    for node in nodes if old > 1 else ():
-        known = found.bias is not None and node.output[0] == found.bias[0].output[0]
-        for name in () if known else node.input:
-            stored = _stored(file, name)
-            place = file.place(stored) if stored else None
-            if place is None or node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-                continue
-            array = place.read()
-            if old in (array.tolist() if node.op_type == "Reshape" else array.shape):
-                raise InvalidArgumentError(
-                    f"replace_head: nodes that take any number of classes are required behind "
-                    f"'{found.node.name or found.node.op_type}', got {node.op_type} "
-                    f"'{node.name or node.output[0]}' with '{name}' for {old}. Pass cut= and head=."
-                )
+    """Nothing behind a classifier but its bias was learned, or knows the number of classes."""
+    for node in nodes:
+        what = ""
+        if any(subgraphs(node)):
+            what = "graphs inside"
+        elif found.bias is None or node.output[0] != found.bias[0].output[0]:
+            sized = (name for name in node.input if _is_sized(module, file, node, name, old))
+            what = f"'{name}'" if (name := next(sized, "")) else ""
+        if what:
+            raise InvalidArgumentError(
+                f"replace_head: nodes that take any number of classes are required behind "
+                f"'{found.node.name or found.node.op_type}', got {node.op_type} "
+                f"'{node.name or node.output[0]}' with {what}. Pass cut= and head=."
+            )
+
+
+def _is_sized(module: Edits, file: FileGraph, node: onnx.NodeProto, name: str, old: int) -> bool:
+    stored = _stored(file, name)
+    place = file.place(stored) if stored else None
+    if place is None or node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+        return False
+    array = place.read()
+    weights = dict(module.named_parameters())
+    if array.size > 1 and stored in weights:
+        return True
+    return old > 1 and old in (array.tolist() if node.op_type == "Reshape" else array.shape)
 
 
 def _drop_written_out(file: FileGraph, division: onnx.NodeProto) -> None:

@@ -24,17 +24,17 @@ from toolkit.nn.graph_module.places import Keys
 from toolkit.nn.graph_module.quantized import shadow
 
 
-def canonical(source: Any, quiet: bool = False) -> tuple[ir.Model, onnx.ModelProto, Any]:
+def canonical(source: Any, again: bool = False) -> tuple[ir.Model, onnx.ModelProto, Any]:
     """The model that runs, the file and its external layout.
 
     Args:
         source: as in `load_with_source`.
-        quiet: no warnings, for a file that was read before.
+        again: the file was read before: no checks, no warnings.
     """
-    with warnings.catch_warnings() if quiet else contextlib.nullcontext():
-        if quiet:
+    with warnings.catch_warnings() if again else contextlib.nullcontext():
+        if again:
             warnings.simplefilter("ignore", ToolkitWarning)
-        model, proto, layout = load_with_source(source, _hoist)
+        model, proto, layout = load_with_source(source, _hoist, checked=again)
     inline_functions(model)
     shadow(model)
     return model, proto, layout

@@ -16,7 +16,6 @@ from toolkit.nn.module import Module
 from toolkit.nn.parameter import Parameter
 
 if TYPE_CHECKING:
-    import numpy as np
     import onnx
     import onnx_ir as ir
 
@@ -42,7 +41,8 @@ class GraphModule(edits.Edits):
     them; see `tk.load` for what counts as a weight. `save` writes the file again with what changed.
 
     Args:
-        source: the file; it is kept and edited, with its external data read in.
+        source: the file; it is kept and edited, with its external data read in. A `ModelProto` is
+            taken as valid.
         tensors: of keys to take in place of the file's values; they stay shared.
         trainable: as in `tk.load`.
         batch_norm: as in `tk.load`.
@@ -70,7 +70,7 @@ class GraphModule(edits.Edits):
         self._promoted: set[str] = set()
         self._watchers: list[Callable[[dict[Any, Any]], None]] = []  # See all values of a run.
         again = not isinstance(source, (str, bytes, os.PathLike))
-        model, proto, self._layout = canonical(source, quiet=again)
+        model, proto, self._layout = canonical(source, again)
         self._source = proto
         self._derive(model, tensors or {})
         if trainable is not None:
@@ -350,41 +350,9 @@ class GraphModule(edits.Edits):
 
     def to_proto(self) -> onnx.ModelProto:
         """The file as `save` writes it, its external data inside."""
-        import onnx
+        from toolkit.nn.graph_module.saving import filled
 
-        from toolkit.graph.training_info import strip
-        from toolkit.nn.graph_module.places import places_of
-
-        proto = onnx.ModelProto()
-        proto.CopyFrom(self._source)
-        changed = False
-        for key, place in places_of(proto.graph).items():
-            if key in self._places:
-                changed |= place.write(self._stored(key, place))
-        if changed:
-            strip(proto)  # It described the weights as they were.
-        return proto
-
-    def _stored(self, key: str, place: Place) -> np.ndarray[Any, Any]:
-        """The numbers of a tensor as its place in the file holds them."""
-        from toolkit.autograd import no_grad
-        from toolkit.nn.graph_module.quantized import dequantizer, stored
-        from toolkit.runtime.values import to_numpy
-
-        with no_grad():
-            tensor = self.tensor_of(key).detach()
-            change = self._parametrizations.get(key)
-            tensor = tensor if change is None else change(tensor).detach()
-            before = place.read()
-            node = dequantizer(self._model.graph.initializers[key])
-            if node is not None and before.dtype != to_numpy(tensor._get()).dtype:
-                scale, zero = (
-                    None if v is None else self.tensor_of(v.name or "")
-                    for v in (node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None)
-                )
-                return stored(tensor, node, scale, zero, before)
-            array: np.ndarray[Any, Any] = to_numpy(tensor._get())
-        return array if array.dtype == before.dtype else array.astype(before.dtype)
+        return filled(self)
 
     # -- copies --------------------------------------------------------------------------------
 
@@ -406,7 +374,7 @@ class GraphModule(edits.Edits):
         held = {**self._constants, **{k: self.tensor_of(k) for k in self._places}}
         held = {k: t for k, t in held.items() if k not in without} | dict(given or {})
         proto = self._source if proto is None else proto
-        model, _, _ = canonical(proto, quiet=True)
+        model, _, _ = canonical(proto, again=True)
         self._source = proto
         self._derive(model, held)
 
@@ -422,7 +390,7 @@ class GraphModule(edits.Edits):
         self.__dict__.update(state)
         from toolkit.nn.graph_module.hoist import canonical
 
-        self._derive(canonical(self._source, quiet=True)[0], held)
+        self._derive(canonical(self._source, again=True)[0], held)
 
 
 def _fits(place: Place, value: ir.Value) -> bool:
@@ -430,43 +398,3 @@ def _fits(place: Place, value: ir.Value) -> bool:
     held = place.tensor
     shape = tuple(held.dims) if held is not None else place.read().shape
     return value.shape is not None and tuple(value.shape) == shape
-
-
-def load(
-    path: str | os.PathLike[str] | bytes,
-    trainable: Patterns | None = None,
-    batch_norm: str = "train",
-) -> GraphModule:
-    """Reads any `.onnx` as a module that trains; `tk.load`.
-
-    Every float tensor of the file that can have been learned is a `Parameter` under its own name,
-    wherever the file holds it: initializers, Constant nodes, the graphs inside If, Loop and Scan,
-    and integers behind DequantizeLinear, which train as floats and are rounded where they are
-    read. Running statistics are buffers. Arguments of operators (bounds of Clip, epsilons, scales
-    of quantization, masks) are constants; `model.unfreeze("name")` makes a parameter of one.
-
-    The module is in evaluation mode. In training mode Dropout nodes of the file are active and
-    BatchNormalization takes the batch's statistics, as in PyTorch; exporters fold both away as a
-    rule (`model.insert_dropout` puts Dropout back).
-
-    `model.save` writes the same file again: names, interface, metadata, opset and nodes are the
-    original's, and only tensors that changed differ. See docs/fine_tuning.md for heads, cuts, ties.
-
-    Args:
-        path: a path or the file's bytes.
-        trainable: globs of the names that train, "encoder.*" or a list; all without. The others are
-            frozen, as by `model.freeze`.
-        batch_norm: "train" (in training mode the batch's statistics, and the running ones move) or
-            "frozen" (the running ones, always). One whose scale and bias are frozen is frozen.
-
-    Raises:
-        InvalidModelError: it is no valid model.
-        InvalidArgumentError: a pattern of `trainable` matches no name.
-
-    Example:
-        model = tk.load("resnet18.onnx", trainable=["layer4.*", "fc.*"])
-        model.replace_head(classes=5).train()
-    """
-    module = GraphModule(path, None, trainable, batch_norm)
-    module.eval()
-    return module

@@ -6,7 +6,9 @@ A file does not say which of its numbers were learned. A float tensor is a weigh
 2. single numbers that only arithmetic reads, in a Constant node without dimensions or under a name
    that an exporter makes up: 0.5, an epsilon;
 3. masks: zeros, and elements of -10,000 or less;
-4. what nothing reads.
+4. ones and zeros under such a name as scale and bias of a normalization, which a GroupNorm that is
+   written out has;
+5. what nothing reads.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ _ARITHMETIC = frozenset(
 # Names that exporters give to numbers they found in the code.
 _MADE = re.compile(r"(^|/)(_?val_\d+|scalar_tensor|\d+$|[xy](:\d+)?$)|onnx::|[Cc]onst")
 _MASKED = -1e4
+_NORMS = frozenset({"InstanceNormalization", "LayerNormalization", "GroupNormalization"})
 
 
 def role_of(value: ir.Value, constant_node: bool, array: np.ndarray[Any, Any]) -> Role:
@@ -61,10 +64,16 @@ def role_of(value: ir.Value, constant_node: bool, array: np.ndarray[Any, Any]) -
         return Role.STATISTIC
     if all(i in _ARGUMENTS.get(op, ()) for op, i in uses):
         return Role.CONSTANT
-    made = (constant_node and array.ndim == 0) or _MADE.search(value.name or "")
+    made = (constant_node and array.ndim == 0) or bool(_MADE.search(value.name or ""))
     if made and array.size == 1 and all(op in _ARITHMETIC for op, _ in uses):
+        return Role.CONSTANT
+    if made and all(op in _NORMS and i in (1, 2) for op, i in uses) and _is_trivial(array):
         return Role.CONSTANT
     low = array <= _MASKED
     if array.size > 1 and low.any() and not array[~low].any():
         return Role.CONSTANT
     return Role.WEIGHT
+
+
+def _is_trivial(array: np.ndarray[Any, Any]) -> bool:
+    return bool((array == 0).all() or (array == 1).all())
