@@ -139,7 +139,7 @@ class AdaptedGraph(GraphModule):
 
 def _weight_step(number: int, weight: ir.Value) -> Callable[[dict[Any, Any], Any], None]:
     def run(env: dict[Any, Any], module: AdaptedGraph) -> None:
-        env[weight] = module._hosts[number].adapted(env[weight])
+        env[weight] = module._hosts[number].whole(env[weight])
 
     return run
 

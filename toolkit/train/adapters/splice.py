@@ -58,7 +58,7 @@ def insert_behind(
     if node is None or not known.issuperset(used):
         raise UnsupportedOperatorError(
             f"save: nodes of the file's main graph are required to write the adapter '{scope}' "
-            f"behind them, got '{used[-1]}' inside a function. Merge the adapters first."
+            f"behind them, got '{used[-1]}' in a function or a body. Merge the adapters first."
         )
     with Trace() as trace:
         for name, tensor in names.items():
