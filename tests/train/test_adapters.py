@@ -361,3 +361,20 @@ def test_order_of_calls():
     for call in (merge, unload, lambda m: save_adapters(m, "x.onnx")):
         with pytest.raises(errors.InvalidArgumentError, match=r"with adapters|lora was called"):
             call(model)
+
+
+def test_dora_of_a_row_of_zeros(rng):
+    """As pruned networks have: its norm divides, and nothing becomes NaN."""
+    model = small()
+    with tk.no_grad():
+        model[0].weight[3] = 0.0
+    x = tk.tensor(rng.standard_normal((8, 6)).astype(np.float32))
+    before = model(x).detach().numpy()
+    lora(model, r=2, dora=True)
+    np.testing.assert_allclose(model(x).detach().numpy(), before, **CLOSE)
+    step = TrainStep(model, nn.CrossEntropyLoss(), optim.AdamW(model.parameters(), lr=0.1))
+    for _ in range(3):
+        step(x, tk.zeros(8, dtype=tk.int64))
+    want = model(x).detach().numpy()
+    assert np.isfinite(want).all()
+    np.testing.assert_allclose(merge(model)(x).detach().numpy(), want, **CLOSE)

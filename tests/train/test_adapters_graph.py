@@ -238,9 +238,9 @@ def test_float16_weights(rng, tmp_path):
 
 
 def test_targets_and_what_can_hold_no_adapter(rng):
-    """Globs over weights and nodes; a weight read in two ways, or in a body, is left alone."""
+    """Globs over weights and nodes; a weight that is read in two ways is left alone."""
     body = helper.make_graph(
-        [N("MatMul", ["x", "inner"], ["z"])],
+        [N("MatMul", ["x", "inner"], ["z"], "inside")],
         "then",
         [],
         [helper.make_tensor_value_info("z", TensorProto.FLOAT, None)],
@@ -264,13 +264,12 @@ def test_targets_and_what_can_hold_no_adapter(rng):
         return sorted({n.split(".lora")[0] for n in names})
 
     both = ["enc.0.q", "enc.1.q"]
-    assert adapted("all-linear") == adapted("*") == adapted("q") == adapted("enc.*") == both
+    assert adapted("all-linear") == adapted("*") == [*both, "inside"]
+    assert adapted("q") == adapted("enc.*") == both
     assert adapted("/enc/1/*") == adapted("1.q.weight") == adapted("1.q.MatMul") == ["enc.1.q"]
-    assert adapted(["*"], exclude="enc.0.*") == ["enc.1.q"]
-    with pytest.raises(
-        errors.InvalidArgumentError, match=r"'inner'. Near names: 'enc.0.q', 'enc.1.q'"
-    ):
-        lora(tk.load(text), targets="inner")
+    assert adapted(["*"], exclude=["enc.0.*", "inner"]) == ["enc.1.q"]
+    with pytest.raises(errors.InvalidArgumentError, match=r"'both'. Near names: "):
+        lora(tk.load(text), targets="both")
 
 
 def test_a_part_of_a_larger_module(rng, tmp_path):
@@ -432,3 +431,50 @@ def test_a_step_for_onnxruntime(rng, tmp_path):
         "fc.lora_A.weight",
         "fc.lora_B.weight",
     ]
+
+
+@pytest.mark.parametrize("dora", [False, True], ids=["lora", "dora"])
+def test_weights_in_bodies(dora, rng, tmp_path):
+    """Of the main graph and of a branch itself, transposed or not: they train and merge."""
+
+    def branch(name, weight):
+        return helper.make_graph(
+            [
+                N("Transpose", ["outer"], [f"{name}t"]),
+                N("MatMul", ["x", f"{name}t"], [f"{name}a"], f"{name}/outer"),
+                N("MatMul", [f"{name}a", f"{name}w"], [f"{name}y"], f"{name}/own"),
+            ],
+            name,
+            [],
+            [helper.make_tensor_value_info(f"{name}y", TensorProto.FLOAT, None)],
+            [numpy_helper.from_array(weight, f"{name}w")],
+        )
+
+    branches = {
+        "then_branch": branch("t", draw(rng, 4, 5)),
+        "else_branch": branch("e", draw(rng, 4, 5)),
+    }
+    x = draw(rng, 3, 6)
+    weights = {"outer": draw(rng, 4, 6), "flag": np.array(True)}
+    original = file([N("If", ["flag"], ["y"], **branches)], weights, x, 2)
+    model = lora(tk.load(original.SerializeToString()), R, dora=dora)
+    assert len({n.split(".lora")[0] for n, p in model.named_parameters() if p.requires_grad}) == 3
+    model.get_parameter("e.own.lora_A.weight").requires_grad_(False)  # The branch that never runs.
+    model.get_parameter("e.own.lora_B.weight").requires_grad_(False)
+    for p in model.parameters():
+        if p.requires_grad:
+            nn.init.uniform_(p, 0.1, 0.5)
+    y = model(tk.tensor(x))
+    y.square().mean().backward()
+    assert model.get_parameter("t.own.lora_A.weight").grad is not None
+    step = TrainStep(model, nn.MSELoss(), optim.Adam(model.parameters(), lr=0.05))
+    losses = [float(step(tk.tensor(x), tk.zeros(3, 5))[0]) for _ in range(6)]
+    assert losses[0] == pytest.approx(float(y.square().mean().detach()), rel=1e-5)
+    assert losses[-1] < losses[0]
+    want = model(tk.tensor(x)).detach().numpy()
+    with pytest.raises(errors.UnsupportedOperatorError, match="Merge the adapters first"):
+        model.save(tmp_path / "unmerged.onnx")
+    merge(model).save(tmp_path / "merged.onnx")
+    np.testing.assert_allclose(run(onnx.load(tmp_path / "merged.onnx"), x), want, RTOL, ATOL)
+    with pytest.raises(errors.InvalidArgumentError, match="dropout 0 is required in bodies"):
+        lora(tk.load(original.SerializeToString()), R, dropout=0.1)

@@ -110,6 +110,33 @@ def test_onto_a_module(rng, tmp_path):
     np.testing.assert_allclose(model(tk.tensor(ids)).detach().numpy(), want, RTOL, ATOL)
 
 
+def test_an_attention(rng, tmp_path):
+    """Names of both projections; peft adds the update of the second one twice, which is told."""
+
+    class Attend(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attn = nn.MultiheadAttention(6, 2, batch_first=True)
+
+        def forward(self, x):
+            return self.attn(x, x, x, need_weights=False)[0]
+
+    pairs = {("attn", 18), ("attn.base_layer.out_proj", 6)}
+    arrays = {f"base_model.model.{n}.lora_A.weight": draw(rng, 2, 6) for n, _ in pairs}
+    arrays |= {f"base_model.model.{n}.lora_B.weight": draw(rng, k, 2) for n, k in pairs}
+    folder = write(tmp_path / "peft", arrays)
+    model = Attend()
+    weights = {k: v.numpy().copy() for k, v in model.state_dict().items()}
+    with pytest.warns(errors.ToolkitWarning, match="adds the update of out_proj twice"):
+        load_adapters(model, folder)
+    merge(model)
+    keys = {"attn": "attn.in_proj_weight", "attn.base_layer.out_proj": "attn.out_proj.weight"}
+    for name, key in keys.items():
+        a, b = (arrays[f"base_model.model.{name}.lora_{f}.weight"] for f in "AB")
+        got = model.get_parameter(key).detach().numpy()
+        np.testing.assert_allclose(got, weights[key] + 3.0 * b @ a, RTOL, ATOL)
+
+
 def test_what_is_refused(rng, tmp_path):
     pair = {"fc.lora_A.weight": draw(rng, 2, 5), "fc.lora_B.weight": draw(rng, 4, 2)}
     model = nn.Sequential(nn.Linear(5, 4))

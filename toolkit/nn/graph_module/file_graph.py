@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,14 +54,14 @@ class FileGraph:
 
     def fresh(self, name: str) -> str:
         """The name, with a number if it is taken."""
+        return free(name, self.names())
+
+    def names(self) -> set[str]:
+        """The names of all values and nodes."""
         taken = {v.name for v in (*self.graph.input, *self.graph.initializer)}
         for node in all_nodes(self.graph.node):
             taken.update((*node.output, node.name))
-        made, count = name, 0
-        while made in taken:
-            count += 1
-            made = f"{name}_{count}"
-        return made
+        return taken
 
     # -- changing ------------------------------------------------------------------------------
 
@@ -196,6 +196,15 @@ def edited_copy(module: Any) -> FileGraph:
     proto = onnx.ModelProto()
     proto.CopyFrom(module._source)
     return FileGraph(proto)
+
+
+def free(name: str, taken: Container[str]) -> str:
+    """The name, with a number if it is taken."""
+    made, count = name, 0
+    while made in taken:
+        count += 1
+        made = f"{name}_{count}"
+    return made
 
 
 def flat(patterns: Any) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -56,7 +56,7 @@ def splice(
         names[tensor.name] = file.fresh(f"{prefix}.{tensor.name}")
         file.graph.initializer.add().CopyFrom(tensor)
         file.graph.initializer[-1].name = names[tensor.name]
-    nodes = [renamed(node, names, file, prefix) for node in proto.graph.node]
+    nodes = [renamed(node, names, file.fresh, prefix) for node in proto.graph.node]
     file.insert(nodes, len(file.graph.node))
     _declare(file, output, proto.graph.output[0])
     for extra in proto.graph.output[1:]:
@@ -132,7 +132,7 @@ def _release(file: FileGraph, output: str) -> None:
 
 
 def renamed(
-    node: onnx.NodeProto, names: dict[str, str], file: FileGraph, prefix: str
+    node: onnx.NodeProto, names: dict[str, str], fresh: Callable[[str], str], prefix: str
 ) -> onnx.NodeProto:
     """A copy of a node with its values under other names, new ones where there are none yet."""
     made = onnx.NodeProto()
@@ -140,11 +140,11 @@ def renamed(
     for attribute in made.attribute:
         if attribute.HasField("t"):
             attribute.t.ClearField("name")  # It may be that of one of the file's tensors.
-    made.name = file.fresh(f"{prefix}.{node.name or node.op_type}")
+    made.name = fresh(f"{prefix}.{node.name or node.op_type}")
     for field in (made.input, made.output):
         for i, name in enumerate(field):
             if name not in names:
-                names[name] = file.fresh(f"{prefix}.{name}")
+                names[name] = fresh(f"{prefix}.{name}")
             field[i] = names[name]
     return made
 

@@ -54,7 +54,8 @@ def lora(
     Args:
         model: any module, changed in place. In `nn` modules Linear, Conv, Embedding and the joint
             projection of MultiheadAttention take adapters; in a loaded model MatMul, Gemm, Conv
-            and Gather with a weight, transposed or not, quantized (DequantizeLinear) or not.
+            and Gather with a weight, transposed or not, quantized (DequantizeLinear) or not, in
+            bodies of If, Loop and Scan too (without dropout, and saved once they are merged).
         r: rank.
         alpha: the update's factor is alpha / r; None: 1.
         dropout: probability of dropping an element of an adapter's input in training.

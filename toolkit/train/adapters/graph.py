@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from toolkit.autograd import no_grad
+from toolkit.errors import InvalidArgumentError
 from toolkit.nn import Module, Parameter
 from toolkit.nn.graph_module import GraphModule
 from toolkit.nn.graph_module.module import _Scope
@@ -34,6 +35,7 @@ class GraphHost:
         self.local = local
         self.module: Any = module
         self.projection: Projection = reading.sites[0].projection
+        self._inner = reading.inner
         self.linear = reading.sites[0].node.op_type in ("MatMul", "Gemm")
         nodes = [site.node.name for site in reading.sites if site.node.name]
         self.aliases = [self.key, *nodes, *map(_path, nodes)]
@@ -66,7 +68,16 @@ class GraphHost:
         return found
 
     def attach(self, config: LoraConfig) -> None:
-        """Adds the adapter."""
+        """Adds the adapter.
+
+        Raises:
+            InvalidArgumentError: Dropout is asked for where only the weight can be changed.
+        """
+        if self._inner and config.dropout:
+            raise InvalidArgumentError(
+                f"lora: dropout 0 is required in bodies of If, Loop and Scan, got {config.dropout} "
+                f"for '{self.name}'. Leave it out with exclude=."
+            )
         from toolkit.train.adapters.graph_module import adapt
 
         adapt(self.module, config, self)
@@ -87,19 +98,28 @@ class GraphHost:
         """Whether the nodes read the adapted weight, instead of nodes behind them."""
         outputs = self.weight.shape[self.projection.out_axis]
         alone = formula.through_weight(self.module.lora_config, self.projection, outputs)
-        return alone and not self.reading.chain
+        return self.reading.inner or (alone and not self.reading.chain)
+
+    def whole(self, weight: Tensor) -> Tensor:
+        """The adapted weight as the module holds it; only Transpose stands behind it."""
+        for node in self.reading.chain:
+            if node.op_type == "Transpose":
+                weight = weight.permute(*_order(node, weight.dim()))
+        return self._back(self.adapted(weight))
 
     def merge(self) -> None:
         """Writes the adapted weight into the module's; a quantized one is rounded when saved."""
         with no_grad():
-            found = self.adapted(self.read())
+            found = self._back(self.adapted(self.read()))
+            self.weight.copy_(found.to(self.weight.dtype))
+
+    def _back(self, weight: Tensor) -> Tensor:
+        """From the layout that the nodes read to that of the file."""
         for node in reversed(self.reading.chain):
             if node.op_type == "Transpose":
-                perm = node.attributes.get("perm")
-                order = list(perm.as_ints()) if perm is not None else [*range(found.dim())][::-1]
-                found = found.permute(*(order.index(axis) for axis in range(len(order))))
-        with no_grad():
-            self.weight.copy_(found.to(self.weight.dtype))
+                order = _order(node, weight.dim())
+                weight = weight.permute(*(order.index(axis) for axis in range(len(order))))
+        return weight
 
     def detach(self) -> None:
         """Makes the module what it was."""
@@ -185,6 +205,11 @@ def _is_free(module: Module, path: str) -> bool:
 def _path(node: str) -> str:
     """`encoder.query.MatMul` for the exporter's `/encoder/query/MatMul`."""
     return ".".join(part for part in node.split("/") if part)
+
+
+def _order(transpose: ir.Node, rank: int) -> list[int]:
+    perm = transpose.attributes.get("perm")
+    return [*range(rank)][::-1] if perm is None else list(perm.as_ints())
 
 
 def _is_empty(module: Module) -> bool:

@@ -98,9 +98,10 @@ class AdaptedGraph(GraphModule):
     def to_proto(self) -> onnx.ModelProto:
         """The file with the adapters as nodes of their own, behind the nodes that they adapt."""
         from toolkit.nn.graph_module.file_graph import FileGraph
-        from toolkit.train.adapters.splice import insert_behind
+        from toolkit.train.adapters.splice import Splicer, insert_behind
 
         file = FileGraph(super().to_proto())
+        splicer = Splicer(file)
         for host in self._hosts:
             factors = {
                 f"{host.local}.{name}": p
@@ -114,7 +115,7 @@ class AdaptedGraph(GraphModule):
                     x, weight, *bias, y = formal
                     return self._adapted(host, site, x, y, weight, bias[0] if bias else None, False)
 
-                insert_behind(file, site.node.outputs[0], read, build, factors, host.local)
+                insert_behind(splicer, site.node.outputs[0], read, build, factors, host.local)
         return file.proto
 
     def _adapted(
@@ -138,7 +139,7 @@ class AdaptedGraph(GraphModule):
 
 def _weight_step(number: int, weight: ir.Value) -> Callable[[dict[Any, Any], Any], None]:
     def run(env: dict[Any, Any], module: AdaptedGraph) -> None:
-        env[weight] = module._hosts[number].adapted(env[weight])
+        env[weight] = module._hosts[number].whole(env[weight])
 
     return run
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from toolkit.convert.safetensors import read_safetensors
-from toolkit.errors import InvalidArgumentError, InvalidModelError
+from toolkit.errors import InvalidArgumentError, InvalidModelError, ToolkitWarning
 from toolkit.nn.graph_module.file_graph import near
 from toolkit.train.adapters.formula import FACTORS, MAGNITUDE
 from toolkit.train.adapters.targets import Named
@@ -43,6 +44,13 @@ def read_peft(
     found: dict[str, Any] = {}
     targets: dict[str, None] = {}
     whole: list[str] = []
+    if any(".base_layer.out_proj." in key for key in arrays):
+        warnings.warn(
+            f"{where}: LoRA as it is written is required, got a MultiheadAttention of peft, which "
+            "(0.21) adds the update of out_proj twice: here it is added once.",
+            ToolkitWarning,
+            stacklevel=3,
+        )
     for key, array in arrays.items():
         name = key.removeprefix(_PREFIX).replace(".base_layer.", ".")
         parts = name.split(".")

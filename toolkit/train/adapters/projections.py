@@ -14,6 +14,8 @@ from toolkit.nn import functional as F
 from toolkit.ops.dispatch import call
 from toolkit.tensor import Tensor
 
+_TINY = 1e-30  # Filters of pruned networks are zero.
+
 
 class Projection:
     """One way to apply a weight.
@@ -54,9 +56,9 @@ class Projection:
         return joined.reshape(out, *a.shape[1:])
 
     def norm(self, weight: Tensor) -> Tensor:
-        """(out,): the 2-norm of what each output takes."""
+        """(out,): the 2-norm of what each output takes; not 0, for it divides."""
         axes = [axis for axis in range(weight.dim()) if axis != self.out_axis]
-        return weight.square().sum(axes).sqrt()  # type: ignore[no-any-return]
+        return weight.square().sum(axes).sqrt().clamp(min=_TINY)  # type: ignore[no-any-return]
 
     def rows(self, v: Tensor, weight: Tensor) -> Tensor:
         """A vector (out,) that broadcasts over the weight."""

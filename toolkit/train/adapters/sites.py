@@ -46,32 +46,42 @@ class Site:
 
 @dataclass(frozen=True)
 class Reading:
-    """All that reads one initializer: nodes of one kind, behind one chain of nodes."""
+    """All that reads one initializer: nodes of one kind, behind one chain of nodes.
+
+    Attributes:
+        initializer: the weight.
+        chain: from it to what the sites read.
+        sites: the nodes.
+        inner: whether one is in a body of If, Loop or Scan.
+    """
 
     initializer: ir.Value
-    chain: tuple[ir.Node, ...]  # From the initializer to what the sites read.
+    chain: tuple[ir.Node, ...]
     sites: tuple[Site, ...]
+    inner: bool
 
 
 def readings(graph: ir.Graph) -> Iterator[Reading]:
     """The initializers that an adapter can be put on.
 
-    Those that are read in other ways too, in bodies of If, Loop and Scan or as an output, are not
-    among them.
+    Those that are read in other ways too, or as an output, are not among them.
     """
     for value in graph.initializers.values():
         if value.is_graph_input() or value.is_graph_output():
             continue
         found = list(_leaves(value, ()))
         rank = 0 if value.shape is None else len(value.shape)  # A chain keeps it.
-        sites = [_site(node, index, rank) for node, index, _ in found if node.graph is graph]
+        sites = [_site(node, index, rank) for node, index, _ in found]
         kept = [site for site in sites if site is not None]
         if not kept or len(kept) < len(found):
             continue
         chain = found[0][2]
+        inner = any(site.node.graph is not graph for site in kept)
+        if inner and not all(node.op_type in ("Transpose", "Identity") for node in chain):
+            continue
         kinds = {(type(s.projection), s.projection.out_axis, s.projection.groups) for s in kept}
         if len(kinds) == 1 and all(_same(chain, other) for _, _, other in found):
-            yield Reading(value, chain, tuple(kept))
+            yield Reading(value, chain, tuple(kept), inner)
 
 
 def _leaves(
