@@ -13,6 +13,8 @@ from tests.cli.test_cli import call
 from tests.train.test_training_info import HALF, LOSS, RANDOM, T, X, add, constant, model, sgd
 from toolkit import nn, optim
 from toolkit.errors import ToolkitError
+from toolkit.graph.io import load_model, save_model
+from toolkit.runtime import InferenceSession
 from toolkit.train import TrainStep, lower_training, strip_training
 
 ROUNDS = 60  # Of each kind of file and damage.
@@ -148,7 +150,14 @@ def use(path, folder) -> str:
 
 def others(path, folder) -> None:
     """What else reads such files."""
-    for read in (lambda: lower_training(path), lambda: strip_training(path, folder / "bare.onnx")):
+    reads = [
+        lambda: lower_training(path),
+        lambda: strip_training(path, folder / "bare.onnx"),
+        lambda: save_model(load_model(path), folder / "graph.onnx"),
+        lambda: InferenceSession(path),
+        lambda: tk.load(path).save(folder / "module.onnx"),
+    ]
+    for read in reads:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -178,7 +187,7 @@ def damaged_bytes(whole: onnx.ModelProto, rng: random.Random) -> bytes:
 DAMAGES = {"messages": damaged_messages, "bytes": damaged_bytes}
 FOUND = {  # Seeds that once ended in another error.
     ("messages", "entries"): [674],
-    ("messages", "own"): [373],
+    ("messages", "own"): [373, 2064],
     ("bytes", "by hand"): [33, 160],
     ("bytes", "entries"): [793],
     ("bytes", "own"): [137],
