@@ -266,14 +266,20 @@ def test_strip_keeps_functions_that_inference_calls(tmp_path):
     assert [f.name for f in bare.functions] == ["f", "h"]
 
 
-def test_a_loaded_module_is_saved_without_the_training(tmp_path):
+def test_a_loaded_module_that_was_changed_is_saved_without_the_training(tmp_path):
     step = make_step()
     ((x, y),) = batches(1)
     step(x, y)
     step.save(tmp_path / "m.onnx")
-    tk.load(tmp_path / "m.onnx").save(tmp_path / "again.onnx")
-    strip_training(tmp_path / "m.onnx", tmp_path / "bare.onnx")
-    assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "bare.onnx").read_bytes()
+    loaded = tk.load(tmp_path / "m.onnx")
+    loaded.save(tmp_path / "same.onnx")
+    assert (tmp_path / "same.onnx").read_bytes() == (tmp_path / "m.onnx").read_bytes()
+    with tk.no_grad():
+        next(loaded.parameters()).mul_(2)
+    loaded.save(tmp_path / "changed.onnx")
+    changed = onnx.load(tmp_path / "changed.onnx")
+    assert not changed.training_info and not changed.functions and not changed.metadata_props
+    assert [e.domain for e in changed.opset_import] == [""]
 
 
 # -- the command ---------------------------------------------------------------------------------

@@ -51,14 +51,14 @@ def _is_gradient(node: ir.Node) -> bool:
 
 
 def _expand(model: ir.Model, graph: ir.Graph, node: ir.Node) -> None:
-    xs, zs, target = _names(node, "xs"), _names(node, "zs"), node.attributes.get("y")
-    if target is None or not xs:
+    xs, zs, target = _names(node, "xs"), _names(node, "zs"), _names(node, "y")
+    if len(target) != 1 or not xs:
         raise _fail(node, "attributes 'xs' and 'y' are required", "a node without")
     if len(node.inputs) != len(xs) + len(zs):
         need = f"an input for each of {len(xs)} xs and {len(zs)} zs is required"
         raise _fail(node, need, f"{len(node.inputs)} inputs")
     named = [_find(model, graph, node, name) for name in (*xs, *zs)]
-    y = _find(model, graph, node, target.as_string())
+    y = _find(model, graph, node, target[0])
     given = [named[i] if v is None else v for i, v in enumerate(node.inputs)]
     other = any(a is not b for a, b in zip(named, given, strict=True))
     if other or _depend(graph, named):
@@ -85,8 +85,14 @@ def _differentiate(
 
 
 def _names(node: ir.Node, name: str) -> list[str]:
+    """The names that an attribute gives, which is a string or several."""
     attribute = node.attributes.get(name)
-    return [] if attribute is None else list(attribute.as_strings())
+    if attribute is None:
+        return []
+    found = [attribute.value] if name == "y" else attribute.value
+    if not isinstance(found, (list, tuple)) or not all(isinstance(n, str) for n in found):
+        raise _fail(node, f"names are required in '{name}'", repr(attribute.value))
+    return list(found)
 
 
 def _find(model: ir.Model, graph: ir.Graph, node: ir.Node, name: str) -> ir.Value:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 import onnx
 import onnx_ir as ir
 
-from toolkit.errors import InvalidModelError
+from toolkit.errors import InvalidModelError, ToolkitError
 from toolkit.graph.check import invalid
 from toolkit.graph.normalize import graphs_of, subgraphs
 
@@ -220,9 +220,14 @@ def convert(
             if not info.HasField(name):
                 continue
             inner = _as_model(getattr(info, name), opsets, types, model.functions.values())
-            change(inner)
             getattr(new, name).Clear()
-            _write_graph(getattr(new, name), inner.graph, set(types))
+            try:
+                change(inner)
+                _write_graph(getattr(new, name), inner.graph, set(types))
+            except ToolkitError:
+                raise
+            except Exception as error:  # onnx-ir refuses malformed graphs in many ways.
+                raise invalid(f"training_info, {name}", repr(error)) from error
         result.append(new)
     return result
 
@@ -259,7 +264,7 @@ def _as_model(
     try:
         model = ir.serde.deserialize_model(proto)
     except Exception as error:  # onnx-ir refuses malformed graphs in many ways.
-        raise invalid(f"training_info '{graph.name}'", f"{type(error).__name__}: {error}") from None
+        raise invalid(f"training_info '{graph.name}'", repr(error)) from error
     for function in functions:
         model.functions[function.identifier()] = function.clone()
     return model

@@ -61,6 +61,9 @@ def check_training(proto: onnx.ModelProto, where: str) -> None:
     updated: set[str] = set()
     for i, info in enumerate(proto.training_info):
         here = f"{where}, training_info[{i}]"
+        for part in ("algorithm", "initialization"):
+            for graph in graphs_of(getattr(info, part)):
+                _check_text(graph, f"{here}.{part}")
         algorithm = _Scope(info.algorithm)
         _check_names(info.algorithm, algorithm, inference, f"{here}.algorithm")
         _check_initialization(info, algorithm, inference, f"{here}.initialization")
@@ -71,6 +74,17 @@ def check_training(proto: onnx.ModelProto, where: str) -> None:
             keys = updated if binding == "update_binding" else set()
             for entry in getattr(info, binding):
                 _check_binding(entry, algorithm, inference, values, keys, f"{here}.{binding}")
+
+
+def _check_text(graph: onnx.GraphProto, where: str) -> None:
+    """Names that are no UTF-8 come as bytes."""
+    values = (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    names: list[object] = [graph.name, *(v.name for v in values)]
+    for node in graph.node:
+        names += [node.name, node.op_type, node.domain, node.overload, *node.input, *node.output]
+    for name in names:
+        if not isinstance(name, str):
+            raise _fail(where, "names that are UTF-8 are required", repr(name))
 
 
 def _check_names(graph: onnx.GraphProto, own: _Scope, inference: _Scope, where: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from toolkit.errors import UnsupportedOperatorError
+from toolkit.errors import InvalidModelError, ToolkitError, UnsupportedOperatorError
 from toolkit.graph.build import Builder, arithmetic, known_dims
 
 Body = Callable[..., Any]
@@ -105,10 +105,15 @@ def emit_body(
     with arithmetic(b):
         try:
             results = found.body(b, plain, *padded)
-        except TypeError:
+        except ToolkitError:
+            raise
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             unknown = [i for i, v in enumerate(inputs) if v is not None and v.shape is None]
-            if not unknown:
-                raise
+            if not unknown or not isinstance(error, TypeError):
+                need = "inputs and attributes that it takes are required"
+                raise InvalidModelError(
+                    f"{found.domain}.{found.name}: {need}, got some where: {error!r}."
+                ) from error
             raise UnsupportedOperatorError(
                 f"{found.domain}.{found.name}: inputs of known rank are required to write it in "
                 f"standard operators, got '{inputs[unknown[0]].name}' of an unknown one. "  # type: ignore[union-attr]

@@ -56,7 +56,13 @@ def infer_call(call: NodeCall, version: int = OPSET) -> list[TypeInfo]:
     function = registry.find(call.domain, call.op_type)
     # The rules are the canonical opset's.
     if function is not None and (call.domain or version >= OPSET):
-        found = function(call)
+        try:
+            found = function(call)
+        except ToolkitError:
+            raise
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            need = f"attributes that {call.op_type} has are required"
+            raise call.fail(need, str(error), InvalidModelError) from None
         if found is not None:
             return [*found, *[UNKNOWN] * (call.outputs - len(found))]
     if schema is None:
