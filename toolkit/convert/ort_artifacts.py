@@ -171,8 +171,8 @@ class _Join:
         rename = self._names()
         gradients = self._take_gradients(rename)
         losses = [m.graph.output[0].name if m.graph.output else "" for m in self._models()]
-        if not all(losses):
-            raise self._fail("models whose first output is the loss are required", "no output")
+        if not losses[1] or losses[0] not in rename:
+            raise self._fail("models whose first output is the loss are required", f"{losses}")
         features, goals = self._split_inputs([v.name for v in inputs], targets)
         predictions = self._predictions(outputs)
         statistics = self._statistics(rename)
