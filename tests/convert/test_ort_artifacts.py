@@ -43,6 +43,15 @@ def folder_of(tmp_path):
     return extract
 
 
+@pytest.fixture(autouse=True)
+def _one_thread_of_torch():
+    """Its threads spin; beside other tests that costs seconds."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def load(folder: Path, **options) -> TrainStep:
     return load_artifacts(folder, learning_rate=RATES[folder.name], **options)
 
@@ -133,6 +142,27 @@ def test_goes_on_from_a_later_checkpoint(case, folder_of):
     assert int(step.state_dict()["optimizer.step"]) == 10
     want = np.load(folder / "losses.npy")[10:STEPS]
     assert_close(train(step, case, 10), want, tolerance=ARTIFACTS)
+
+
+def test_statistics_that_are_no_weights(folder_of):
+    """Without `frozen_params` they are constants of both models; evaluation sees them move."""
+    folder = folder_of("conv_sgd")
+    start, want = read_checkpoint(folder / "checkpoint"), read_checkpoint(folder / "checkpoint20")
+    for name in ("training_model.onnx", "eval_model.onnx"):
+        proto = onnx.load(folder / name)
+        for stat, array in start.frozen.items():
+            (place,) = [v for v in proto.graph.input if v.name == stat]
+            proto.graph.input.remove(place)
+            proto.graph.initializer.append(onnx.numpy_helper.from_array(array, stat))
+        onnx.save(proto, folder / name)
+    start.frozen.clear()
+    write_checkpoint(folder / "checkpoint", start)
+    step = load(folder)
+    train(step, "conv_sgd")
+    for name, array in want.frozen.items():
+        assert_close(step.state_dict()[name], array, tolerance=ARTIFACTS, message=name)
+    loss, _ = step.evaluate(*list(batches("conv_sgd"))[-1])
+    assert_close(np.float32(loss), np.load(folder / "losses.npy")[-1], tolerance=ARTIFACTS)
 
 
 @pytest.mark.parametrize("case", ["mlp_adamw", "conv_sgd"])
@@ -311,6 +341,27 @@ def test_missing_and_damaged_files(folder_of):
     (folder / "checkpoint").unlink()
     with pytest.raises(errors.InvalidModelError, match="a readable file is required"):
         load(folder)
+
+
+def test_bytes_at_random(folder_of, rng):
+    """Damaged models are trained on or refused."""
+    folder = folder_of("mlp_clip")
+    names = ("training_model.onnx", "eval_model.onnx", "optimizer_model.onnx")
+    texts = {name: (folder / name).read_bytes() for name in names}
+    x, y = next(batches("mlp_clip"))
+    refused = 0
+    for k in range(90):
+        name = names[k % 3]
+        damaged = bytearray(texts[name])
+        for _ in range(rng.integers(1, 5)):
+            damaged[rng.integers(0, len(damaged))] = rng.integers(0, 256)
+        (folder / name).write_bytes(damaged)
+        try:
+            load(folder)(x, y)
+        except errors.ToolkitError:
+            refused += 1
+        (folder / name).write_bytes(texts[name])
+    assert refused > 45
 
 
 def test_checkpoint_of_another_model(folder_of, tmp_path):

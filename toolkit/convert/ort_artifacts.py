@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class Optimizer:
     """What optimizer_model.onnx does: "AdamW" or "SGD", on gradients clipped to `max_norm`."""
 
     kind: str
-    attributes: dict[str, Any] = field(default_factory=dict)
+    attributes: dict[str, float] = field(default_factory=dict)
     max_norm: float | None = None
 
 
@@ -109,8 +109,23 @@ def _read(path: Path, where: str) -> onnx.ModelProto:
             f"{where}: an ONNX model is required, got '{path.name}', which does not parse. "
             "Is it truncated?"
         ) from None
+    if not all(isinstance(text, str) for text in _texts(proto)):  # Bytes if not UTF-8.
+        raise InvalidModelError(
+            f"{where}: names in UTF-8 are required, got others in '{path.name}'. Is it damaged?"
+        )
     contrib.adopt(proto)
     return proto
+
+
+def _texts(proto: onnx.ModelProto) -> Iterator[str]:
+    """What names something in a model."""
+    graph = proto.graph
+    yield from (entry.domain for entry in proto.opset_import)
+    for node in contrib.nodes_of(graph):
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+    yield from (v.name for v in (*graph.input, *graph.output, *graph.value_info))
+    yield from (tensor.name for tensor in graph.initializer)
 
 
 def _optimizer(proto: onnx.ModelProto, where: str) -> Optimizer:
@@ -124,12 +139,14 @@ def _optimizer(proto: onnx.ModelProto, where: str) -> Optimizer:
             f"{sorted(nodes)}. Use toolkit.optim on tk.load of the evaluation model."
         )
     (node,) = nodes.values()
-    largest = None if clip is None else float(_attributes(clip).get("max_norm", 1.0))
-    return Optimizer(kinds[node.op_type], _attributes(node), largest)
+    largest = None if clip is None else _numbers(clip).get("max_norm", 1.0)
+    return Optimizer(kinds[node.op_type], _numbers(node), largest)
 
 
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+def _numbers(node: onnx.NodeProto) -> dict[str, float]:
+    """The attributes of an optimizer's node that are numbers: all that it has."""
+    kinds = {onnx.AttributeProto.INT: "i", onnx.AttributeProto.FLOAT: "f"}
+    return {a.name: getattr(a, kinds[a.type]) for a in node.attribute if a.type in kinds}
 
 
 class _Join:
@@ -154,8 +171,8 @@ class _Join:
         rename = self._names()
         gradients = self._take_gradients(rename)
         losses = [m.graph.output[0].name if m.graph.output else "" for m in self._models()]
-        if not all(losses):
-            raise self._fail("models whose first output is the loss are required", "no output")
+        if not losses[1] or losses[0] not in rename:
+            raise self._fail("models whose first output is the loss are required", f"{losses}")
         features, goals = self._split_inputs([v.name for v in inputs], targets)
         predictions = self._predictions(outputs)
         statistics = self._statistics(rename)
@@ -211,10 +228,14 @@ class _Join:
             raise self._fail(need, f"{array.dtype} of {array.shape} in the checkpoint")
 
     def _names(self) -> dict[str, str]:
-        """New names of what the training model makes, so that they differ from the evaluation's."""
+        """New names of what the training model holds, so that they differ from the evaluation's.
+
+        Equal constants are one, running statistics that are no weights among them.
+        """
         graph = self.training.graph
+        shared = {t.name: t for t in self.evaluation.graph.initializer}
         made = [name for node in contrib.nodes_of(graph) for name in node.output if name]
-        made += [t.name for t in graph.initializer]
+        made += [t.name for t in graph.initializer if t != shared.get(t.name)]
         return {name: TRAIN + name for name in made}
 
     def _take_gradients(self, rename: Mapping[str, str]) -> dict[str, str]:
@@ -224,6 +245,8 @@ class _Join:
             if node.op_type != "InPlaceAccumulatorV2":
                 kept.append(node)
                 continue
+            if len(node.input) < 2:
+                raise self._fail("a buffer and a gradient are required", f"inputs {node.input}")
             name = node.input[0].removesuffix(f"_grad{_BUFFER}")
             if name not in self.checkpoint.parameters:
                 raise self._without(name)
@@ -237,7 +260,8 @@ class _Join:
     def _statistics(self, rename: Mapping[str, str]) -> dict[str, str]:
         """Running statistics, which onnxruntime changes in place."""
         found = {}
-        held = self.weights.keys() | {t.name for t in self.training.graph.initializer}
+        constants = {t.name for t in self.training.graph.initializer} - rename.keys()
+        held = self.weights.keys() | constants
         for node in self.training.graph.node:
             if node.op_type not in ("BatchNormInternal", "BatchNormalization"):
                 continue
@@ -343,7 +367,7 @@ def _extend_renamed(
 ) -> None:
     """Appends the nodes, constants and types of `other` under their new names."""
     for tensor in other.initializer:
-        if tensor.name not in weights:
+        if tensor.name not in weights and tensor.name in rename:
             graph.initializer.add().CopyFrom(tensor)
             graph.initializer[-1].name = rename[tensor.name]
     for info in other.value_info:

@@ -17,11 +17,10 @@ from toolkit.graph.build import Builder, constant_of, mark_variable
 from toolkit.graph.functions import take_places
 from toolkit.graph.io import load_model, save_model
 from toolkit.graph.training_info import strip, values_by_name
-from toolkit.graph.training_join import Entry
 from toolkit.random import default_generator
 from toolkit.runtime.constants import native_of
 from toolkit.train.initialization import RANDOM_STATE
-from toolkit.train.onefile import _training_graph, export_train_step
+from toolkit.train.onefile import export_train_step, is_state
 from toolkit.train.options import UpdateOptions
 from toolkit.train.step import TrainStep
 from toolkit.train.training_graph import STEP, TrainingGraph, _state
@@ -75,10 +74,7 @@ def load_artifacts(
         )
     options = UpdateOptions(accumulate=accumulate, clip_grad_norm=found.optimizer.max_norm)
     options.check()
-    roles = {name: getattr(found, name) for name in _ROLES} | {"rates": {}, "scheduled": []}
-    entry = Entry([], [], dict(found.statistics), {})
-    where = f"artifacts '{os.fspath(folder)}'"
-    graph = _training_graph(found.model, roles, [entry], None, where)
+    graph = _training_graph(found)
     _seed_dropouts(graph)
     _add_optimizer(graph, found, found.optimizer, options)
     groups = found.checkpoint.groups
@@ -93,7 +89,28 @@ def load_artifacts(
     return TrainStep.from_graph(graph, [{"lr": learning_rate}], {WEIGHTS: json.dumps(weights)})
 
 
-_ROLES = ("features", "targets", "predictions", "outputs", "loss", "eval_loss")
+def _training_graph(found: Artifacts) -> TrainingGraph:
+    """The graph with its roles, before the optimizer: weights and float constants are states."""
+    values = values_by_name(found.model)
+    updates = {values[name]: values[new] for name, new in found.statistics.items()}
+    kept = {values[name] for name in found.gradients} | updates.keys()
+    states = {}
+    for value in found.model.graph.initializers.values():
+        if value.const_value is not None and (value in kept or is_state(value)):
+            states[mark_variable(value)] = native_of(value.const_value).clone()
+    return TrainingGraph(
+        graph=found.model.graph,
+        features=[values[name] for name in found.features],
+        predictions=[values[name] for name in found.predictions],
+        targets=[values[name] for name in found.targets],
+        rates=[],
+        loss=values[found.loss],
+        outputs=[values[name] for name in found.outputs],
+        eval_loss=values[found.eval_loss],
+        updates=updates,
+        states=states,
+        functions=dict(found.model.functions),
+    )
 
 
 def _seed_dropouts(result: TrainingGraph) -> None:
@@ -131,10 +148,6 @@ def _add_optimizer(
     values = values_by_name(found.model)
     updates = Updates(b, options, lambda name, array: _state(result, name, array))
     parameters = [values[name] for name in found.gradients]
-    for value in parameters:
-        if value not in result.states:  # A scalar.
-            assert value.const_value is not None
-            result.states[mark_variable(value)] = native_of(value.const_value).clone()
     grads = [values[name] for name in found.gradients.values()]
     grads = updates.prepared(grads, list(found.gradients))
     rate = ir.Value(name="lr", shape=ir.Shape([]), type=ir.TensorType(ir.DataType.FLOAT))

@@ -257,7 +257,7 @@ def _training_graph(
     changing = {find(name) for entry in entries for name in entry.updates}
     states = {}
     for value in model.graph.initializers.values():
-        kept = value in changing or value.name in begun or _is_state(value)
+        kept = value in changing or value.name in begun or is_state(value)
         if value.const_value is not None and kept:
             states[mark_variable(value)] = native_of(value.const_value).clone()
     features, targets = ([find(n) for n in roles[key]] for key in ("features", "targets"))
@@ -289,7 +289,7 @@ def _training_graph(
     )
 
 
-def _is_state(value: ir.Value) -> bool:
+def is_state(value: ir.Value) -> bool:
     """Whether an initializer that no step changes is kept as a state: a frozen float weight."""
     return value.dtype is not None and value.dtype.is_floating_point() and bool(value.shape)
 
