@@ -20,13 +20,22 @@ ACTIVATIONS = (None, "Relu", "Relu6", "HardSwish", "Sigmoid")
 
 @st.composite
 def chains(draw) -> dict[str, Any]:
-    """A block with or without the pointwise convolutions around the depthwise one."""
-    before, after = draw(st.sampled_from([(True, True), (True, False), (False, True)]))
+    """Mostly wide blocks, which are chains; some lack a pointwise convolution or are narrow."""
+    wide = draw(st.sampled_from([True, True, True, False]))
+    before, after = (
+        (True, True)
+        if wide
+        else draw(st.sampled_from([(True, True), (True, False), (False, True)]))
+    )
     kernel = draw(st.sampled_from([3, 5]))
     stride = draw(st.integers(1, 2))
     size = [kernel + draw(st.integers(0, 20)) for _ in range(2)]
     return {
-        "channels": [draw(st.integers(1, 40)) for _ in range(3)],
+        "channels": [
+            draw(st.integers(1, 20)),
+            draw(st.integers(40, 70) if wide else st.integers(1, 40)),
+            draw(st.integers(1, 20)),
+        ],
         "before": before,
         "after": after,
         "kernel": kernel,

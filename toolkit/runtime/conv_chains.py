@@ -13,9 +13,10 @@ from toolkit.runtime.conv_fusion import DOMAIN, FuseConvPass, constant, only_rea
 class ChainConvPass(ir.passes.InPlacePass):
     """`Conv` and `FusedConv` nodes that nothing else reads -> `ConvChain`.
 
-    A chain is a depthwise convolution (3 x 3 or 5 x 5) with the pointwise one before it, after it,
-    or both: the blocks of MobileNets. Weights are constants of float32; a residual may be added at
-    the end. What lies between them is many times larger than what goes in and comes out.
+    A chain is a depthwise convolution (3 x 3 or 5 x 5) between two pointwise ones, with at least
+    twice as many channels as go in and come out: the blocks of MobileNets. Weights are constants of
+    float32; a residual may be added at the end. In place of the large values between them, which
+    would leave the core's cache, a few rows at a time are kept.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -37,15 +38,15 @@ def fuse_convolutions(model: ir.Model) -> ir.Model:
 
 
 def _chain(graph: ir.Graph, depthwise: ir.Node) -> bool:
-    stages = [depthwise]
-    before = depthwise.inputs[0].producer() if depthwise.inputs[0] is not None else None
-    if before is not None and _is_pointwise(before) and _ends_in(before, depthwise):
-        stages.insert(0, before)
-    after = only_reader(depthwise)
-    if after is not None and _is_pointwise(after) and _ends_in(depthwise, after):
-        stages.append(after)
-    if len(stages) < 2:
+    x = depthwise.inputs[0]
+    before, after = None if x is None else x.producer(), only_reader(depthwise)
+    if before is None or after is None or not (_is_pointwise(before) and _is_pointwise(after)):
         return False
+    if not (_ends_in(before, depthwise) and _ends_in(depthwise, after)) or not _widens(
+        before, after
+    ):
+        return False
+    stages = [before, depthwise, after]
     operands: list[ir.Value | None] = [stages[0].inputs[0]]
     for stage in stages:
         operands += [stage.inputs[1], operand(stage, 2)]
@@ -66,6 +67,11 @@ def _ends_in(node: ir.Node, after: ir.Node) -> bool:
     """Whether the result goes nowhere but into a convolution's X, with nothing added to it."""
     x = after.inputs[0]
     return only_reader(node) is after and x is node.outputs[0] and operand(node, 3) is None
+
+
+def _widens(before: ir.Node, after: ir.Node) -> bool:
+    (inner, outer, *_), (out, *_) = _weight(before) or [0, 0], _weight(after) or [0]
+    return inner >= 2 * max(outer, out)
 
 
 def _attributes(stages: list[ir.Node]) -> list[ir.Attr]:

@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from toolkit.graph.edit import constant_of
+from toolkit.runtime.passes.region import same_shape
 
 Array = np.ndarray[Any, Any]
 
@@ -38,10 +39,14 @@ class FuseConvPass(ir.passes.InPlacePass):
 
     1. `BatchNormalization(Conv(x, w, b))` with constants -> `Conv(x, w', b')`, with
        w' = w s and b' = (b - mean) s + bias, where s = scale / sqrt(var + epsilon).
-    2. `Conv(x, w) + c` with a constant c of one number a channel -> `Conv(x, w, c)`.
-    3. `Conv(x, w, b) + r` with r of the same known shape -> `FusedConv(x, w, b, r)`.
+    2. `Conv(x, w) + c` with a constant c of one number, or one a channel -> `Conv(x, w, c)`;
+       `Conv(x, w, b) c` likewise -> `Conv(x, w c, b c)`.
+    3. `Conv(x, w, b) + r` with r of the same shape -> `FusedConv(x, w, b, r)`.
     4. `Relu`, `Clip` with constant bounds, or another cheap function of the result -> its
-       attribute `activation`; `x Sigmoid(x)` counts as Swish.
+       attribute `activation`; `x Sigmoid(x)` counts as Swish, `x Clip(x + 3, 0, 6) / 6` as
+       HardSwish.
+    5. `Conv(a x, w)` with a constant a as in 2 -> `Conv(x, w a)`; `Conv(x + c, w)` without padding
+       -> `Conv(x, w, w c)`.
 
     Weights that can be fed stay as they are.
     """
@@ -52,6 +57,8 @@ class FuseConvPass(ir.passes.InPlacePass):
         for graph in (model.graph, *model.graph.subgraphs()):
             for node in tuple(graph):
                 if node.op_type == "Conv" and not node.domain:
+                    while _fold_before(graph, node):
+                        changed = True
                     changed |= _fuse(graph, node)
         return ir.passes.PassResult(model, changed)
 
@@ -67,7 +74,9 @@ def measure_convolutions(model: ir.Model) -> None:
 def _fuse(graph: ir.Graph, conv: ir.Node) -> bool:
     changed = False
     while (after := only_reader(conv)) is not None and (
-        _fold_batch_norm(graph, conv, after) or _fold_bias(graph, conv, after)
+        _fold_batch_norm(graph, conv, after)
+        or _fold_bias(graph, conv, after)
+        or _fold_scale(graph, conv, after)
     ):
         changed = True
     fused = conv
@@ -77,12 +86,11 @@ def _fuse(graph: ir.Graph, conv: ir.Node) -> bool:
         after = only_reader(fused)
     if after is not None and (activation := _activation(after)) is not None:
         fused = _replace(graph, fused, after, fused.inputs, activation)
-    elif (product := _swish(fused)) is not None:
-        sigmoid, multiply = product
-        swish = _attributes("Swish", [1.0])
-        done = _replace(graph, fused, multiply, fused.inputs, swish, keep=True)
-        graph.remove(sigmoid, safe=True)
-        graph.remove(fused, safe=True)
+    elif (found := _swish(fused) or _hard_swish(fused)) is not None:
+        activation, (*inner, last) = found
+        done = _replace(graph, fused, last, fused.inputs, activation, keep=True)
+        for node in (*reversed(inner), fused):
+            graph.remove(node, safe=True)
         fused = done
     return changed or fused is not conv
 
@@ -172,36 +180,98 @@ def _other(after: ir.Node, value: ir.Value) -> ir.Value | None:
     return b if a is value else a
 
 
-def _fold_bias(graph: ir.Graph, conv: ir.Node, after: ir.Node) -> bool:
-    other = _other(after, conv.outputs[0])
-    c, w = constant(other), constant(conv.inputs[1])
-    given = operand(conv, 2)
-    b = constant(given)
-    if c is None or w is None or (given is not None and b is None) or c.dtype != w.dtype:
-        return False
-    if w.dtype not in (np.float32, np.float64) or c.ndim > w.ndim or c.ndim < w.ndim - 1:
-        return False
+def _of_channels(value: ir.Value | None, conv: ir.Node) -> Array | None:
+    """A constant as one number for each output channel of a convolution with constant weights."""
+    c, w, given = constant(value), constant(conv.inputs[1]), operand(conv, 2)
+    if c is None or w is None or (given is not None and constant(given) is None):
+        return None
+    if w.dtype not in (np.float32, np.float64) or c.dtype != w.dtype or c.ndim > w.ndim:
+        return None
+    if c.size == 1:
+        return np.full(w.shape[0], c.reshape(()), c.dtype)
     shape = (1,) * (w.ndim - c.ndim) + c.shape
-    if shape != (1, w.shape[0], *[1] * (w.ndim - 2)):
+    return c.reshape(-1) if shape == (1, w.shape[0], *[1] * (w.ndim - 2)) else None
+
+
+def _fold_bias(graph: ir.Graph, conv: ir.Node, after: ir.Node) -> bool:
+    c = _of_channels(_other(after, conv.outputs[0]), conv)
+    if c is None:
         return False
-    total = c.reshape(-1) if b is None else c.reshape(-1) + b
-    _set_weights(graph, conv, None, total)
+    b = constant(operand(conv, 2))
+    _set_weights(graph, conv, None, c if b is None else c + b)
     _take_over(graph, conv, after)
     return True
+
+
+def _fold_scale(graph: ir.Graph, conv: ir.Node, after: ir.Node) -> bool:
+    if after.op_type not in ("Mul", "Div") or after.domain:
+        return False
+    y, (a, b) = conv.outputs[0], after.inputs
+    if after.op_type == "Div" and b is y:
+        return False
+    c = _of_channels(b if a is y else a, conv)
+    if c is None or (after.op_type == "Div" and not c.all()):
+        return False
+    w, given = constant(conv.inputs[1]), constant(operand(conv, 2))
+    assert w is not None
+    scale = c.astype(np.float64) if after.op_type == "Mul" else 1 / c.astype(np.float64)
+    scaled = w * scale.reshape(-1, *[1] * (w.ndim - 1))
+    bias = np.zeros_like(c) if given is None else given * scale
+    _set_weights(graph, conv, scaled.astype(w.dtype), bias.astype(w.dtype))
+    _take_over(graph, conv, after)
+    return True
+
+
+def _fold_before(graph: ir.Graph, conv: ir.Node) -> bool:
+    x, w = conv.inputs[0], constant(conv.inputs[1])
+    before = None if x is None else x.producer()
+    if before is None or before.domain or only_reader(before) is not conv or w is None:
+        return False
+    a, b = (*before.inputs, None)[:2]
+    if before.op_type not in ("Add", "Mul") or w.dtype not in (np.float32, np.float64):
+        return False
+    given = operand(conv, 2)
+    c, x = (constant(b), a) if constant(a) is None else (constant(a), b)
+    if c is None or x is None or (given is not None and constant(given) is None):
+        return False
+    group = conv.attributes.get("group")
+    groups = 1 if group is None else group.as_int()
+    channels = w.shape[1] * groups
+    shape = (1,) * (w.ndim - c.ndim) + c.shape
+    if c.ndim > w.ndim or c.dtype != w.dtype or x.shape is None or len(x.shape) != w.ndim:
+        return False
+    if c.size != 1 and shape != (1, channels, *[1] * (w.ndim - 2)):
+        return False
+    # As the weights lie: (groups, outputs of a group, inputs of a group, taps).
+    factors = np.broadcast_to(c.reshape(-1), channels).reshape(groups, 1, -1, 1)
+    wide = w.astype(np.float64).reshape(groups, w.shape[0] // groups, w.shape[1], -1)
+    bias = np.zeros(w.shape[0], w.dtype) if given is None else constant(given)
+    assert bias is not None
+    if before.op_type == "Mul":
+        _set_weights(graph, conv, (wide * factors).reshape(w.shape).astype(w.dtype), bias)
+    elif _is_padded(conv):
+        return False
+    else:
+        total = bias + (wide * factors).sum((2, 3)).reshape(-1)
+        _set_weights(graph, conv, None, total.astype(w.dtype))
+    conv.replace_input_with(0, x)
+    graph.remove(before, safe=True)
+    return True
+
+
+def _is_padded(conv: ir.Node) -> bool:
+    auto, pads = conv.attributes.get("auto_pad"), conv.attributes.get("pads")
+    if auto is not None and auto.as_string() not in ("NOTSET", "VALID"):
+        return True
+    return pads is not None and any(pads.as_ints())
 
 
 def _residual(conv: ir.Node, after: ir.Node) -> ir.Value | None:
     y = conv.outputs[0]
     other = _other(after, y)
-    if other is None or other is y or y.shape is None or other.shape is None:
+    if other is None or other is y or y.dtype not in _FLOATS or other.dtype != y.dtype:
         return None
-    if y.dtype not in _FLOATS or other.dtype != y.dtype or len(y.shape) != len(other.shape):
-        return None
-    for a, b in zip(y.shape, other.shape, strict=True):
-        known = a if isinstance(a, int) else a.value
-        if known is None or known != (b if isinstance(b, int) else b.value):
-            return None
-    return other
+    return other if same_shape(y, other) else None
 
 
 def _attributes(name: str, params: list[float]) -> dict[str, ir.Attr]:
@@ -235,17 +305,53 @@ def _activation(after: ir.Node) -> dict[str, ir.Attr] | None:
     return _attributes(after.op_type, params)
 
 
-def _swish(conv: ir.Node) -> tuple[ir.Node, ir.Node] | None:
-    """The nodes of `y Sigmoid(y)` where y, the convolution's result, has no other readers."""
+Written = tuple[dict[str, ir.Attr], list[ir.Node]]  # An activation and its nodes in order.
+
+
+def _two_readers(conv: ir.Node, first: str) -> tuple[ir.Node, ir.Node] | None:
+    """The `first` and the Mul that alone read a convolution's result."""
     y = conv.outputs[0]
     nodes = [use.node for use in y.uses()]
     if y.is_graph_output() or len(nodes) != 2 or any(n.graph is not conv.graph for n in nodes):
         return None
-    sigmoid = next((n for n in nodes if n.op_type == "Sigmoid" and not n.domain), None)
+    inner = next((n for n in nodes if n.op_type == first and not n.domain), None)
     multiply = next((n for n in nodes if n.op_type == "Mul" and not n.domain), None)
-    if sigmoid is None or multiply is None or only_reader(sigmoid) is not multiply:
+    return None if inner is None or multiply is None else (inner, multiply)
+
+
+def _swish(conv: ir.Node) -> Written | None:
+    """The nodes of `y Sigmoid(y)` where y, the convolution's result, has no other readers."""
+    found = _two_readers(conv, "Sigmoid")
+    if found is None or only_reader(found[0]) is not found[1]:
         return None
-    return sigmoid, multiply
+    return _attributes("Swish", [1.0]), list(found)
+
+
+def _hard_swish(conv: ir.Node) -> Written | None:
+    """The nodes of `y Clip(y + 3, 0, 6) / 6`, likewise."""
+    found = _two_readers(conv, "Add")
+    if found is None:
+        return None
+    add, multiply = found
+    clip, last = only_reader(add), only_reader(multiply)
+    if clip is None or last is None or only_reader(clip) is not multiply:
+        return None
+    bounds = _activation(clip) if clip.op_type == "Clip" else None
+    if bounds is None or list(bounds["activation_params"].as_floats()) != [0.0, 6.0]:
+        return None
+    if _number(_other(add, conv.outputs[0])) != 3.0 or last.op_type not in ("Mul", "Div"):
+        return None
+    y, (a, b) = multiply.outputs[0], last.inputs
+    number = _number(b if a is y else a)
+    sixth = last.op_type == "Div" and a is y and number == 6.0
+    if not sixth and not (last.op_type == "Mul" and np.isclose(number or 0.0, 1 / 6, rtol=1e-6)):
+        return None
+    return _attributes("HardSwish", []), [add, clip, multiply, last]
+
+
+def _number(value: ir.Value | None) -> float | None:
+    found = constant(value)
+    return float(found.reshape(())) if found is not None and found.size == 1 else None
 
 
 def _replace(

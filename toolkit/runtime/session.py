@@ -24,6 +24,7 @@ from toolkit.runtime import _core, autotune, passes
 from toolkit.runtime.conv_chains import fuse_convolutions
 from toolkit.runtime.conv_fusion import measure_convolutions
 from toolkit.runtime.lowering import CompiledProgram, lower
+from toolkit.runtime.name_dims import NameDimsPass
 from toolkit.runtime.values import (
     maps_to_native,
     to_native,
@@ -208,6 +209,7 @@ class InferenceSession:
         self._model = load_model(path_or_bytes)
         if self._options.graph_optimization_level:
             optimize(self._model)
+            NameDimsPass()(self._model)
             fuse_convolutions(self._model)
         if self._options.autotune:
             autotune.prepare()

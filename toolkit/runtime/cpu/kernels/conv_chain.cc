@@ -3,7 +3,6 @@
 // matrix product whose rows are positions, a depthwise one works on vectors of channels. A strip of
 // rows is one task: what two of its steps need is kept, what two strips need is computed twice.
 #include <algorithm>
-#include <cstring>
 #include <string>
 #include <vector>
 
@@ -87,11 +86,9 @@ struct Plan {
     int64_t rows = step;
     capacity.resize(heights.size());
     for (size_t i = stages.size(); i-- > 0;) {
-      capacity[i + 1] = std::min(rows, heights[i + 1]) * widths[i + 1] * stages[i].pitch();
+      capacity[i + 1] = std::min(rows, heights[i + 1]);
       rows = (rows - 1) * stages[i].stride + stages[i].kernel;
     }
-    capacity[0] =
-        stages[0].depthwise ? std::min(rows, heights[0]) * widths[0] * stages[0].pitch() : 0;
   }
 
   // What the stages make for a step of `rows`, inside the image.
@@ -106,13 +103,15 @@ struct Plan {
 
   int64_t batch, strips = 1, strip_rows, step;
   std::vector<int64_t> heights, widths;  // Of x and of what each stage makes.
-  std::vector<int64_t> capacity;         // Floats of each for a step; 0 where x is read in place.
+  std::vector<int64_t> capacity;         // Rows of each for a step; x is read in place.
 };
 
-// Some rows of what a stage makes, or of x with channels last.
+// Some rows of what a stage makes, or of x with channels last. Under a depthwise stage they stand
+// in a ring, so that those which the next step sees too stay where they are.
 class Made {
  public:
-  Made(int64_t capacity, int64_t row) : row_(row), space_(capacity) {}
+  Made(int64_t capacity, int64_t row, bool ring)
+      : row_(row), capacity_(capacity), ring_(ring), space_(capacity * row) {}
 
   void Clear() { rows_ = {0, 0}; }
   // Of `rows`, those that are not there yet. They follow those that are.
@@ -120,18 +119,20 @@ class Made {
     const bool some = rows_.end > rows.begin && rows_.begin <= rows.begin;
     return {some ? std::min(rows_.end, rows.end) : rows.begin, rows.end};
   }
-  // Moves what is kept to the front.
-  void Keep(Rows rows) {
-    const int64_t kept = Fresh(rows).begin - rows.begin;
-    if (kept > 0 && rows.begin != rows_.begin)
-      std::memmove(space_.data(), at(rows.begin), static_cast<size_t>(kept * row_) * sizeof(float));
-    rows_ = rows;
+  void Keep(Rows rows) { rows_ = rows; }
+  // The first of `rows` that lie side by side.
+  Rows Run(Rows rows) const {
+    const int64_t room = ring_ ? capacity_ - rows.begin % capacity_ : capacity_;
+    return {rows.begin, std::min(rows.end, rows.begin + room)};
   }
-  float* at(int64_t row) const { return space_.data() + (row - rows_.begin) * row_; }
+  float* at(int64_t row) const {
+    return space_.data() + (ring_ ? row % capacity_ : row - rows_.begin) * row_;
+  }
   int64_t row() const { return row_; }  // Floats.
 
  private:
-  int64_t row_;
+  int64_t row_, capacity_;
+  bool ring_;
   Rows rows_ = {0, 0};
   FloatSpace space_;
 };
@@ -140,7 +141,8 @@ class Strip {
  public:
   Strip(const std::vector<Stage>& stages, const Plan& plan) : stages_(stages), p_(plan) {
     for (size_t i = 0; i <= stages.size(); ++i)
-      made_.emplace_back(plan.capacity[i], plan.widths[i] * stages[i ? i - 1 : 0].pitch());
+      made_.emplace_back(plan.capacity[i], plan.widths[i] * stages[i ? i - 1 : 0].pitch(),
+                         i < stages.size() && stages[i].depthwise);
   }
 
   // A strip of an image.
@@ -165,16 +167,24 @@ class Strip {
       fresh[i] = made_[i].Fresh(need[i]);
       need[i - 1] = stages_[i - 1].Needed(fresh[i], p_.heights[i - 1]);
     }
-    if (stages_[0].depthwise) {
-      fresh[0] = made_[0].Fresh(need[0]);
-      made_[0].Keep(need[0]);
-      Turn(fresh[0], x);
-    }
     for (size_t i = 0; i < n; ++i) {
       made_[i + 1].Keep(need[i + 1]);
       ConvEpilogue<float> e;
       if (i + 1 < n) stages_[i].activation.Apply(&e);
-      stages_[i].depthwise ? Depthwise(i, e, fresh[i + 1]) : Product(i, e, fresh[i + 1], x);
+      if (stages_[i].depthwise) {
+        Depthwise(i, e, fresh[i + 1]);
+        continue;
+      }
+      ForRuns(made_[i + 1], fresh[i + 1], [&](Rows run) { Product(i, e, run, x); });
+    }
+  }
+
+  template <class Fn>
+  static void ForRuns(const Made& made, Rows rows, Fn fn) {
+    while (rows.count() > 0) {
+      const Rows run = made.Run(rows);
+      fn(run);
+      rows.begin = run.end;
     }
   }
 
@@ -195,13 +205,6 @@ class Strip {
     Gemm(args);
     for (int64_t p = 0; s.out < s.pitch() && p < positions; ++p)
       std::fill(to + p * s.pitch() + s.out, to + (p + 1) * s.pitch(), 0.0f);
-  }
-
-  // Rows of x with channels last.
-  void Turn(Rows rows, const float* x) {
-    const Stage& s = stages_[0];
-    GemmTranspose<float>(s.in, rows.count() * p_.widths[0], x + rows.begin * p_.widths[0],
-                         p_.heights[0] * p_.widths[0], s.pitch(), made_[0].at(rows.begin));
   }
 
   void Depthwise(size_t i, const ConvEpilogue<float>& e, Rows rows) {
@@ -236,7 +239,7 @@ class Strip {
 
   const std::vector<Stage>& stages_;
   const Plan& p_;
-  std::vector<Made> made_;  // x, where it is turned, and what each stage makes.
+  std::vector<Made> made_;  // What each stage makes, from 1.
 };
 
 // (X, W, B, W, B, ..., residual): activation(Conv(...) + residual) at the end. Made by the runtime
@@ -251,9 +254,10 @@ class ConvChain : public Kernel {
     const auto params = attributes.Floats("activation_params");
     const size_t n = depthwise.size();
     int64_t taken = 0;
-    TK_REQUIRE(n > 0 && strides.size() == n && pads.size() == 4 * n && counts.size() == n &&
-                   names.size() == n,
-               ErrorKind::kInvalidArgument, "ConvChain: lists must have an element a stage");
+    TK_REQUIRE(n > 0 && !depthwise[0] && strides.size() == n && pads.size() == 4 * n &&
+                   counts.size() == n && names.size() == n,
+               ErrorKind::kInvalidArgument,
+               "ConvChain: lists must have an element a stage, the first of them pointwise");
     for (size_t i = 0; i < n; ++i) {
       TK_REQUIRE((strides[i] == 1 || (strides[i] == 2 && depthwise[i])) && counts[i] >= 0 &&
                      taken + counts[i] <= static_cast<int64_t>(params.size()),
