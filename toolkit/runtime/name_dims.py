@@ -13,7 +13,14 @@ _AS_FIRST = frozenset(
 )
 _BROADCAST = frozenset({"Add", "Div", "Max", "Min", "Mul", "Pow", "Sub", "Sum"})
 
+_MADE_UP = "_dim_"
+
 Dim = int | str
+
+
+def made_up(dim: int | str) -> bool:
+    """Whether a symbol is one of this pass: it tells no more than that it is some number."""
+    return isinstance(dim, str) and dim.startswith(_MADE_UP)
 
 
 class NameDimsPass(ir.passes.InPlacePass):
@@ -30,7 +37,7 @@ class NameDimsPass(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Runs the pass."""
-        fresh = (f"_dim_{i}" for i in count())
+        fresh = (f"{_MADE_UP}{i}" for i in count())
         for graph in (model.graph, *model.graph.subgraphs()):
             for node in graph:
                 found = _sizes(node)

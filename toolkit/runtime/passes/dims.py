@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from toolkit.runtime.name_dims import made_up
 from toolkit.runtime.passes.match import made_by
 from toolkit.runtime.passes.region import Node, Region, attribute
 
@@ -43,10 +44,8 @@ def sizes(region: Region, value: ir.Value) -> list[Size] | None:
     """
     known = region.sizes.get(value)
     if known is None and value.shape is not None:
-        known = [
-            d if isinstance(d, int) else d.value if d.value is not None else (value, i)
-            for i, d in enumerate(value.shape)
-        ]
+        named = [d if isinstance(d, int) else d.value for d in value.shape]
+        known = [(value, i) if d is None or made_up(d) else d for i, d in enumerate(named)]
         node = region.producer(value)
         if node is not None and any(isinstance(s, tuple) for s in known):
             derived = _derived(region, node)
@@ -55,6 +54,10 @@ def sizes(region: Region, value: ir.Value) -> list[Size] | None:
                     d if isinstance(s, tuple) and d is not None else s
                     for s, d in zip(known, derived, strict=True)
                 ]
+        known = [
+            n if k == (value, i) and n is not None else k
+            for i, (k, n) in enumerate(zip(known, named, strict=True))
+        ]
         region.sizes[value] = known
     return known
 
