@@ -269,6 +269,21 @@ def test_an_output_of_the_inference_graph_may_be_bound(tmp_path):
     np.testing.assert_allclose(step.state_dict()["h"], h, 1e-5)
 
 
+def test_sparse_initializers_are_joined_too(tmp_path):
+    proto = sgd()
+    algorithm = proto.training_info[0].algorithm
+    algorithm.initializer.remove(algorithm.initializer[0])
+    values = constant("R", [0.3])
+    values.dims[:] = [1]
+    indices = numpy_helper.from_array(np.array([0]), "indices")
+    algorithm.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [1]))
+    step, hand = load(proto, tmp_path), ByHand()
+    for _ in range(3):
+        assert float(step(X, T)[0]) == pytest.approx(hand.step(), rel=1e-5)
+    step.save(tmp_path / "again.onnx")
+    assert onnx.load(tmp_path / "again.onnx").training_info[0].algorithm.sparse_initializer
+
+
 def test_states_may_change_places(tmp_path):
     proto = model("""<ir_version: 8, opset_import: ["" : 17]>
         g (float[2] x) => (float[2] y) { s = Add(a, b)  y = Mul(s, x) }""",
