@@ -8,7 +8,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import toolkit as tk
-from toolkit.errors import InvalidArgumentError, InvalidModelError, ShapeError, ToolkitError
+from toolkit.errors import (
+    InvalidArgumentError,
+    InvalidModelError,
+    OutOfMemoryError,
+    ShapeError,
+    ToolkitError,
+)
 from toolkit.runtime import InferenceSession
 from toolkit.train import TrainStep
 
@@ -447,6 +453,26 @@ def test_shapes_that_only_a_run_shows(tmp_path):
         step(X, np.ones(3, np.float32))
     with pytest.raises(ShapeError, match=r"initialize: state 'B' must have shape .*2.*, got .*4"):
         step.initialize()
+
+
+@pytest.mark.parametrize("size", [2**33, 2**62])
+def test_huge_sizes(tmp_path, size):
+    proto = broken(bind("B", "z", "initialization_binding"))
+    text = f"i () => (float[K] z) {{ z = RandomNormal<shape = [{size}]>() }}"
+    proto.training_info[0].initialization.CopyFrom(onnx.parser.parse_graph(text))
+    step = load(proto, tmp_path)
+    with pytest.raises(OutOfMemoryError, match="RandomNormal"):
+        step.initialize()
+    proto = model()
+    fill = f"s = Constant<value = int64[1] {{{size}}}>()  c = ConstantOfShape(s)"
+    add(proto, f"a () => (float[1] l) {{ {fill}  l = ReduceSum(c) }}", [], {})
+    with pytest.raises(OutOfMemoryError, match="ConstantOfShape"):
+        load(proto, tmp_path)(X)
+    proto = model()
+    empty = TensorProto(name="C", dims=[size], data_type=TensorProto.FLOAT)
+    add(proto, "a () => (float l) { l = ReduceSum<keepdims = 0>(C) }", [empty], {})
+    with pytest.raises(InvalidModelError, match=r"training\.onnx.*C"):
+        load(proto, tmp_path)
 
 
 def test_a_file_may_say_nothing_of_training(tmp_path):
