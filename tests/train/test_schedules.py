@@ -11,7 +11,7 @@ import pytest
 import toolkit as tk
 from toolkit import errors, nn, optim
 from toolkit.optim import lr_scheduler as s
-from toolkit.train import GradScaler, TrainStep
+from toolkit.train import GradScaler, Trainer, TrainStep
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((8, 5)).astype(np.float32)
@@ -278,3 +278,31 @@ def test_a_malformed_schedule_in_a_file_is_refused(tmp_path, change):
     onnx.save(proto, tmp_path / "m.onnx")
     with pytest.raises(errors.InvalidModelError, match="the state of a toolkit"):
         tk.load_training(tmp_path / "m.onnx")
+
+
+def test_save_takes_a_schedule(tmp_path):
+    tk.manual_seed(0)
+    net = nn.Linear(5, 3)
+    optimizer = optim.SGD(net.parameters(), lr=0.1)
+    scheduler = s.StepLR(optimizer, 2, 0.5)
+    x, y = tk.as_tensor(X), tk.as_tensor(Y)
+    tk.save(tmp_path / "m.onnx", net, optimizer=optimizer, loss=nn.MSELoss(), inputs=x, target=y,
+            scheduler=scheduler, schedule_every=2)  # fmt: skip
+    step = tk.load_training(tmp_path / "m.onnx")
+    rates = []
+    for _ in range(8):
+        rates.append(step.learning_rates()[0])
+        step(X, Y)
+    assert rates == pytest.approx([0.1] * 4 + [0.05] * 4)
+    assert step.learning_rates() == pytest.approx([0.025])
+
+
+def test_a_trainer_logs_the_rates_of_the_step(tmp_path):
+    step = make(CLOSED["ExponentialLR"])
+    trainer = Trainer(step, run_dir=tmp_path, progress=False)
+    history = trainer.fit([(X, Y)] * 3, epochs=2)
+    assert history["lr"] == pytest.approx([0.1 * 0.9**3, 0.1 * 0.9**6])
+    again = Trainer(make(CLOSED["ExponentialLR"]), run_dir=tmp_path, progress=False)
+    assert again.resume()
+    assert again.fit([(X, Y)] * 3, epochs=3)["lr"][-1] == pytest.approx(0.1 * 0.9**9)
+    assert again.step.scheduler.last_epoch == 9

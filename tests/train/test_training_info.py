@@ -8,7 +8,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import toolkit as tk
-from toolkit.errors import InvalidArgumentError, InvalidModelError, ShapeError, ToolkitError
+from toolkit.errors import (
+    InvalidArgumentError,
+    InvalidModelError,
+    OutOfMemoryError,
+    ShapeError,
+    ToolkitError,
+)
 from toolkit.runtime import InferenceSession
 from toolkit.train import TrainStep
 
@@ -269,6 +275,21 @@ def test_an_output_of_the_inference_graph_may_be_bound(tmp_path):
     np.testing.assert_allclose(step.state_dict()["h"], h, 1e-5)
 
 
+def test_sparse_initializers_are_joined_too(tmp_path):
+    proto = sgd()
+    algorithm = proto.training_info[0].algorithm
+    algorithm.initializer.remove(algorithm.initializer[0])
+    values = constant("R", [0.3])
+    values.dims[:] = [1]
+    indices = numpy_helper.from_array(np.array([0]), "indices")
+    algorithm.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [1]))
+    step, hand = load(proto, tmp_path), ByHand()
+    for _ in range(3):
+        assert float(step(X, T)[0]) == pytest.approx(hand.step(), rel=1e-5)
+    step.save(tmp_path / "again.onnx")
+    assert onnx.load(tmp_path / "again.onnx").training_info[0].algorithm.sparse_initializer
+
+
 def test_states_may_change_places(tmp_path):
     proto = model("""<ir_version: 8, opset_import: ["" : 17]>
         g (float[2] x) => (float[2] y) { s = Add(a, b)  y = Mul(s, x) }""",
@@ -432,6 +453,26 @@ def test_shapes_that_only_a_run_shows(tmp_path):
         step(X, np.ones(3, np.float32))
     with pytest.raises(ShapeError, match=r"initialize: state 'B' must have shape .*2.*, got .*4"):
         step.initialize()
+
+
+@pytest.mark.parametrize("size", [2**33, 2**62])
+def test_huge_sizes(tmp_path, size):
+    proto = broken(bind("B", "z", "initialization_binding"))
+    text = f"i () => (float[K] z) {{ z = RandomNormal<shape = [{size}]>() }}"
+    proto.training_info[0].initialization.CopyFrom(onnx.parser.parse_graph(text))
+    step = load(proto, tmp_path)
+    with pytest.raises(OutOfMemoryError, match="RandomNormal"):
+        step.initialize()
+    proto = model()
+    fill = f"s = Constant<value = int64[1] {{{size}}}>()  c = ConstantOfShape(s)"
+    add(proto, f"a () => (float[1] l) {{ {fill}  l = ReduceSum(c) }}", [], {})
+    with pytest.raises(OutOfMemoryError, match="ConstantOfShape"):
+        load(proto, tmp_path)(X)
+    proto = model()
+    empty = TensorProto(name="C", dims=[size], data_type=TensorProto.FLOAT)
+    add(proto, "a () => (float l) { l = ReduceSum<keepdims = 0>(C) }", [empty], {})
+    with pytest.raises(InvalidModelError, match=r"training\.onnx.*C"):
+        load(proto, tmp_path)
 
 
 def test_a_file_may_say_nothing_of_training(tmp_path):

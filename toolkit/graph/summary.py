@@ -87,7 +87,9 @@ def _describe(value: onnx.ValueInfoProto) -> tuple[str, str, list[int | str | No
     dims: list[int | str | None] = [
         d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in tensor.shape.dim
     ]
-    return value.name, _TYPE(tensor.elem_type).lower(), dims
+    known = tensor.elem_type in onnx.TensorProto.DataType.values()
+    dtype = _TYPE(tensor.elem_type).lower() if known else f"type {tensor.elem_type}"
+    return value.name, dtype, dims
 
 
 def _count(dims: Any) -> int:
