@@ -210,8 +210,12 @@ def test_train_as_a_user_does(tmp_path):
     before = json.loads(train(tmp_path, *options, "--epochs", "2", "-o", "runs/x", "--resume",
                               "--json")[1])  # fmt: skip
     assert json.loads(out)["metrics"]["val_accuracy"] == pytest.approx(
-        before["metrics"]["val_accuracy"], abs=1e-6
+        before["metrics"]["val_accuracy"], abs=0.03
     )
+    # At a rate of 0 nothing but the running statistics moves.
+    first, same = weights(tmp_path / "runs/x/last.onnx"), weights(tmp_path / "runs/same/last.onnx")
+    moved = {name for name in first if first[name] != same[name]}
+    assert moved == {name for name in first if "running_" in name}
     code, out, err = train(tmp_path, *more, "--lr", "0.01", "-o", "runs/z", "--json")
     assert json.loads(out)["metrics"]["loss"] < before["metrics"]["loss"]
 
