@@ -31,6 +31,7 @@ def run(path, feeds):
 @pytest.mark.parametrize(("file", "count", "dora", "apart"), CASES)
 def test_real_models(file, count, dora, apart, tmp_path):
     """Nothing changes at first; adapted, onnxruntime and we agree, before and after merging."""
+    tk.manual_seed(0)
     path = path_of(file)
     feeds = inputs_of(file)
     model = lora(tk.load(path), r=4, alpha=8, targets="*", dora=dora)
@@ -49,7 +50,7 @@ def test_real_models(file, count, dora, apart, tmp_path):
     compare(before)
     for name, p in factors.items():
         if "magnitude" not in name:
-            nn.init.normal_(p, 0.0, 0.02)
+            nn.init.normal_(p, 0.0, 0.05)
     if apart:
         model.save(tmp_path / "unmerged.onnx")
         compare(run(tmp_path / "unmerged.onnx", feeds))
