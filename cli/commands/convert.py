@@ -14,6 +14,10 @@ from toolkit.cli.context import Context, command, pass_context
 @click.option("--to", "runtime", type=click.Choice(["ort", "ortweb", "reference"]),
               help="Use only what a runtime has; ortweb is the GPU of a browser.")  # fmt: skip
 @click.option("--inline", is_flag=True, help="Write function bodies out flat.")
+@click.option("--weights", type=click.Choice(["int8", "int4"]),
+              help="Store the weights of products in so many bits (opset 21).")  # fmt: skip
+@click.option("--group", type=click.IntRange(1), default=32, show_default=True,
+              help="Rows of a weight that share a scale.")  # fmt: skip
 @click.option("--strip-training", is_flag=True, help="Leave training_info out.")
 @click.option("--lower-training", is_flag=True,
               help="Write Gradient, Adam, Momentum and Adagrad as standard operators.")  # fmt: skip
@@ -28,6 +32,8 @@ def convert(
     opset: int | None,
     runtime: str | None,
     inline: bool,
+    weights: str | None,
+    group: int,
     strip_training: bool,
     lower_training: bool,
     layout: str | None,
@@ -38,7 +44,8 @@ def convert(
     SOURCE is an .onnx file, or a folder of training artifacts of onnxruntime-training.
 
     With only --strip-training or --lower-training nothing else is changed.
-    Example: toolkit convert old.onnx new.onnx --opset 17
+    Examples: toolkit convert old.onnx new.onnx --opset 17;
+    toolkit convert gpt2.onnx small.onnx --weights int4
     """
     from toolkit.convert.ort_artifacts import is_artifacts
     from toolkit.errors import InvalidArgumentError
@@ -48,6 +55,18 @@ def convert(
     from toolkit.graph.training_info import strip
     from toolkit.train import rewriting
 
+    if weights is not None:
+        from toolkit.convert import quantize_weights
+
+        if runtime is not None or strip_training or lower_training or is_artifacts(source):
+            raise InvalidArgumentError(
+                "--weights: a model for inference is required, got other conversions beside it. "
+                "Convert in two steps."
+            )
+        model = quantize_weights(source, int(weights.removeprefix("int")), group)
+        save_model(model, target, opset=opset or 21, inline=inline)
+        context.result({"saved": target}, f"Saved {target}.")
+        return
     if is_artifacts(source):
         from toolkit.train.artifacts import convert_artifacts
 

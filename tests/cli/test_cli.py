@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 
+import toolkit as tk
 from tests.runtime.test_session import mlp
 from toolkit.cli.main import cli, main
 
@@ -90,6 +91,16 @@ def test_ops():
     assert "Softplus" in text
     code, text = call("--json", "ops", "relu")
     assert "Relu" in {row["op_type"] for row in json.loads(text)["operators"]}
+
+
+def test_convert_weights(tmp_path):
+    from tests.runtime.test_fusion import counts
+
+    source, target = str(tmp_path / "wide.onnx"), str(tmp_path / "small.onnx")
+    tk.save(source, tk.nn.Linear(256, 128), inputs=(tk.zeros(1, 256),))
+    assert call("convert", source, target, "--weights", "int4", "--group", "16")[0] == 0
+    assert counts(target) == ["NarrowMatMul"]
+    assert call("convert", source, target, "--weights", "int4", "--to", "ort")[0] != 0
 
 
 def test_convert(model, tmp_path):
