@@ -119,6 +119,25 @@ WEB = [
     case("MaxPool", rand(1, 2, 9), outputs=2, kernel_shape=[3], dilations=[2], name="dilated"),
     case("BatchNormalization", rand(3, 2, 4), rand(2), rand(2, seed=1), rand(2, seed=2),
          np.ones(2, F), outputs=3, training_mode=1, momentum=0.7),
+    case("Conv", rand(2, 4, 5, 6, 7), rand(6, 2, 3, 2, 3), rand(6), group=2, strides=[2, 1, 2],
+         pads=[1, 0, 1, 0, 1, 2], dilations=[1, 2, 1]),
+    case("Conv", rand(1, 2, 7, 4, 4), rand(3, 2, 2, 1, 3), dilations=[3, 1, 1],
+         name="Conv dilated"),
+    case("ConvTranspose", rand(2, 4, 3, 4, 5), rand(4, 3, 3, 2, 3), rand(6), group=2,
+         strides=[2, 1, 2], pads=[1, 0, 1, 0, 1, 2], output_padding=[1, 0, 1]),
+    case("ConvTranspose", rand(1, 2, 4, 3, 3), rand(2, 1, 1, 2, 2), strides=[3, 1, 1],
+         name="ConvTranspose of one tap"),
+    case("ConvTranspose", rand(1, 2, 4, 3, 3), rand(2, 1, 2, 2, 2), dilations=[2, 1, 1],
+         name="ConvTranspose dilated"),
+    case("MaxPool", rand(2, 3, 5, 6, 7), kernel_shape=[3, 2, 2], strides=[2, 2, 1],
+         pads=[1, 0, 1, 1, 1, 0], name="MaxPool of volumes"),
+    case("MaxPool", rand(1, 2, 4, 5, 4), outputs=2, kernel_shape=[2, 2, 2],
+         name="MaxPool places of volumes"),
+    case("AveragePool", rand(2, 3, 5, 6, 7), kernel_shape=[3, 2, 2], strides=[2, 2, 1],
+         pads=[1, 0, 1, 1, 1, 0]),
+    case("AveragePool", rand(2, 3, 5, 6, 7), kernel_shape=[3, 2, 2], pads=[1, 0, 1, 1, 1, 0],
+         count_include_pad=1, name="AveragePool with pads counted"),
+    case("AveragePool", rand(1, 3, 5, 6, 7), kernel_shape=[2, 2, 3], name="AveragePool without"),
     case("Dropout", rand(3)),
     case("LSTM", rand(4, 2, 3), rand(1, 20, 3), rand(1, 20, 5), rand(1, 40), outputs=3,
          hidden_size=5),
@@ -150,6 +169,7 @@ def test_rewrites_for_the_browser(op_type, inputs, outputs, attributes, dynamic)
     if dynamic and op_type in ("LSTM", "GRU"):
         pytest.skip("the number of steps must be known")
     shapes = ("CumSum", "Trilu", "TopK", "OneHot", "Expand", "Reshape", "Split", "Squeeze", "Tile")
+    shapes += ("Conv", "ConvTranspose")  # The depth of a window must be known.
     constant = {"Slice": (1, 2), "Unsqueeze": (1,), **dict.fromkeys(shapes, (1,))}.get(op_type, ())
     feeds = {f"x{i}": v for i, v in enumerate(inputs) if i not in constant}
     weights = {f"x{i}": v for i, v in enumerate(inputs) if i in constant}
@@ -171,9 +191,49 @@ def test_every_rewrite_has_a_case():
     from toolkit.graph.targets import profile
 
     covered = {p.values[0] for p in WEB}
-    in_networks = {"MaxPoolGrad", "Uniform", "Normal", "Scan", "ConstantOfShape", "RNN"}
+    in_networks = {"MaxPoolGrad", "Uniform", "Normal", "Scan", "Loop", "ConstantOfShape", "RNN"}
     named = {op for _, op in profile("ortweb").rewrites}
     assert named - covered - in_networks == set()
+
+
+LOOP = """
+<ir_version: 10, opset_import: ["" : 21]>
+g (float[N, 3] x) => (float[N, 3] y, float[T, N, 3] all) {
+    count = Constant<value = int64 {4}>()
+    y, all = Loop(count, , x) <body = b (int64 i, bool go, float[N, 3] h)
+        => (bool on, float[N, 3] next, float[N, 3] seen) {
+        most = Constant<value = int64 {MOST}>()
+        on = Less(i, most)
+        two = Constant<value = float {2.0}>()
+        a = Mul(h, two)
+        at = Cast<to = 1>(i)
+        next = Add(a, at)
+        seen = Sub(next, x)
+    }>
+}"""
+
+
+@pytest.mark.parametrize("most", [1, 9])
+def test_loops_are_written_out(most):
+    """Until the trip count, or until the condition says so."""
+    model = onnx.parser.parse_model(LOOP.replace("MOST", str(most)))
+    onnx.checker.check_model(model)
+    feeds = {"x": rand(2, 3)}
+    lowered = to_proto(lower_to(model, "ortweb"), 21)
+    assert "Loop" not in {n.op_type for n in lowered.graph.node}
+    assert check_target(lowered, "ortweb") == []
+    want = run(model, feeds)
+    assert len(want["all"]) == min(most + 1, 4)
+    close(run(lowered, feeds), want)
+
+
+def test_loops_that_data_ends_are_refused():
+    text = LOOP.replace("on = Less(i, most)", "s = ReduceMax<keepdims = 0>(h)\non = Less(s, limit)")
+    text = text.replace(
+        "most = Constant<value = int64 {MOST}>()", "limit = ReduceMin<keepdims = 0>(x)"
+    )
+    with pytest.raises(UnsupportedOperatorError, match="a number of turns that does not depend"):
+        lower_to(onnx.parser.parse_model(text), "ortweb")
 
 
 def test_lowering_leaves_other_graphs_alone():
@@ -244,11 +304,20 @@ def convolutional() -> nn.Module:
     )  # fmt: skip
 
 
+def volumes() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv3d(1, 4, 3, padding=1), nn.BatchNorm3d(4), nn.ReLU(), nn.MaxPool3d(2),
+        nn.Conv3d(4, 6, 2, stride=2), nn.Tanh(), nn.AvgPool3d(2), nn.Flatten(), nn.Linear(6, 3),
+    )  # fmt: skip
+
+
 STEPS = {
     "mlp": (lambda: nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3)),
             nn.CrossEntropyLoss(), rand(4, 8), ints(4, low=0, high=3), optim.AdamW),
     "convolutional": (convolutional, nn.CrossEntropyLoss(label_smoothing=0.1), rand(4, 1, 12, 12),
                       ints(4, low=0, high=3), optim.SGD),
+    "volumes": (volumes, nn.CrossEntropyLoss(), rand(2, 1, 8, 8, 8), ints(2, low=0, high=3),
+                optim.SGD),
     "dropout": (lambda: nn.Sequential(nn.Linear(8, 30), nn.Dropout(0.4), nn.Linear(30, 3)),
                 nn.CrossEntropyLoss(), rand(6, 8), ints(6, low=0, high=3), optim.AdamW),
     "tokens": (Tokens, token_cross_entropy, ints(3, 5, low=0, high=11),
@@ -296,8 +365,8 @@ def test_training_steps_run_in_the_browser(name, tmp_path):
             {"i": ints(2)},
             r"Add 'n0': constants within 32 bits are required.*1099511627776",
         ),
-        ([("MaxPool", ["x"], ["y"], {"kernel_shape": [2, 2, 2]})], {"x": rand(1, 1, 4, 4, 4)},
-         "at most 2 spatial axes"),
+        ([("MaxPool", ["x"], ["y"], {"kernel_shape": [2] * 3, "auto_pad": "SAME_UPPER"})],
+         {"x": rand(1, 1, 4, 4, 4)}, "pads instead of auto_pad are required"),
         ([("Dropout", ["x", "", "t"], ["y"])], {"x": rand(3)}, "draws no random numbers"),
     ],
 )  # fmt: skip
