@@ -138,6 +138,7 @@ WEB = [
     case("AveragePool", rand(2, 3, 5, 6, 7), kernel_shape=[3, 2, 2], pads=[1, 0, 1, 1, 1, 0],
          count_include_pad=1, name="AveragePool with pads counted"),
     case("AveragePool", rand(1, 3, 5, 6, 7), kernel_shape=[2, 2, 3], name="AveragePool without"),
+    case("Pad", rand(2, 3, 4), np.array([1, 0, 2, -1]), np.array(2.5, F), np.array([-1, 1])),
     case("Dropout", rand(3)),
     case("LSTM", rand(4, 2, 3), rand(1, 20, 3), rand(1, 20, 5), rand(1, 40), outputs=3,
          hidden_size=5),
@@ -170,7 +171,12 @@ def test_rewrites_for_the_browser(op_type, inputs, outputs, attributes, dynamic)
         pytest.skip("the number of steps must be known")
     shapes = ("CumSum", "Trilu", "TopK", "OneHot", "Expand", "Reshape", "Split", "Squeeze", "Tile")
     shapes += ("Conv", "ConvTranspose")  # The depth of a window must be known.
-    constant = {"Slice": (1, 2), "Unsqueeze": (1,), **dict.fromkeys(shapes, (1,))}.get(op_type, ())
+    constant = {
+        "Slice": (1, 2),
+        "Pad": (1, 3),
+        "Unsqueeze": (1,),
+        **dict.fromkeys(shapes, (1,)),
+    }.get(op_type, ())
     feeds = {f"x{i}": v for i, v in enumerate(inputs) if i not in constant}
     weights = {f"x{i}": v for i, v in enumerate(inputs) if i in constant}
     names = [f"y{i}" for i in range(outputs)]
@@ -380,6 +386,30 @@ def test_what_cannot_be_avoided_is_refused_by_name(nodes, feeds, match):
     model = model_of(protos, feeds, ["y"], initializers=used)
     with pytest.raises(UnsupportedOperatorError, match=match):
         lower_to(model, "ortweb")
+
+
+PAD = """
+<ir_version: 10, opset_import: ["" : 21]>
+g (float[N, 3, 4, 5] x) => (float[A, B, C, D] y) {
+    t = Transpose<perm = [0, 2, 3, 1]>(x)
+    r = Relu(t)
+    axes = Constant<value = int64[2] {1, 2}>()
+    pads = Constant<value = int64[4] {1, 0, 2, 3}>()
+    p = Pad(r, pads, , axes)
+    y = Transpose<perm = [0, 3, 1, 2]>(p)
+}"""
+
+
+@pytest.mark.parametrize("target", ["ort", "ortweb"])
+def test_pads_of_chosen_axes_survive_the_optimizer(target):
+    """Between two Transpose onnxruntime 1.32 permutes pads as if they were of all axes."""
+    feeds = {"x": rand(2, 3, 4, 5)}
+    proto = to_proto(lower_to(onnx.parser.parse_model(PAD), target), 21)
+    options = onnxruntime.SessionOptions()
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options)
+    (got,) = session.run(None, feeds)
+    want = np.pad(np.maximum(feeds["x"], 0), ((0, 0), (0, 0), (1, 2), (0, 3)))
+    np.testing.assert_array_equal(got, want)
 
 
 def test_offences_name_nodes_and_reasons():
