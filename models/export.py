@@ -35,6 +35,8 @@ def run_export(
     weight_decay: float | None = None,
     train: Sequence[str] = (),
     freeze: Sequence[str] = (),
+    batch_norm: str = "train",
+    dropout: float | None = None,
     clip_grad_norm: float | None = None,
     clip_grad_value: float | None = None,
     accumulate: int = 1,
@@ -58,6 +60,8 @@ def run_export(
         weight_decay: None: the optimizer's default.
         train: globs of the parameters that train; all if there are none.
         freeze: globs of parameters that do not.
+        batch_norm: of an `.onnx` file, as in `tk.load`.
+        dropout: puts Dropout with this probability before the classifier of an `.onnx` file.
         clip_grad_norm: as in `TrainStep`.
         clip_grad_value: as in `TrainStep`.
         accumulate: as in `TrainStep`.
@@ -77,10 +81,18 @@ def run_export(
     manual_seed(seed)
     net: nn.Module
     if model.endswith(".onnx"):
-        net = load(model)
+        loaded = load(model, batch_norm=batch_norm)
+        if dropout is not None:
+            loaded.insert_dropout(dropout)
+        net = loaded
         inputs = _examples(model, sizes or {})
         loss = loss or "ce"
     else:
+        if dropout is not None or batch_norm != "train":
+            raise InvalidArgumentError(
+                f"export-train: an .onnx file is required by --dropout and --batch-norm, got "
+                f"'{model}'."
+            )
         net = create(model)
         inputs = (example_input(model),)
         loss = loss or default_loss(model)

@@ -26,6 +26,10 @@ from toolkit.cli.inputs import sizes_of
     "--train", multiple=True, metavar="GLOB", help="Parameters that train; all if absent."
 )
 @click.option("--freeze", multiple=True, metavar="GLOB", help="Parameters that do not.")
+@click.option("--batch-norm", type=click.Choice(["train", "frozen"]), default="train",
+              show_default=True, help="BatchNormalization of an .onnx file.")  # fmt: skip
+@click.option("--dropout", type=click.FloatRange(0, 1, max_open=True),
+              help="Put Dropout before the classifier of an .onnx file.")  # fmt: skip
 @click.option("--lr", type=float, help="The rate to note; it is an input. 1e-3, or 1e-2 for sgd.")
 @click.option("--momentum", type=float, default=0.9, show_default=True, help="For sgd.")
 @click.option("--weight-decay", type=float, help="Weight decay.")

@@ -10,7 +10,7 @@ import pytest
 
 import toolkit as tk
 from tests.cli.test_cli import call
-from tests.train.elsewhere import ort, train
+from tests.train.elsewhere import RATE, batches, make_step, ort, train
 from toolkit import nn, optim
 from toolkit.graph.targets import check_target
 from toolkit.train import TrainStep
@@ -45,7 +45,7 @@ def test_a_file_goes_out_and_its_weights_come_home(net, tmp_path):
     assert code == 0, text
     assert "step.onnx: 13 inputs, 12 outputs" in text and "lr 0.01" in text
     table = json.loads((out / "training.json").read_text())
-    assert table["batch"][1:] == ["target"]
+    assert table["batch"] == [onnx.load(net).graph.input[0].name, "target"]
     run = ort(out / "step.onnx")
     states: dict = {}
     name = table["batch"][0]
@@ -63,6 +63,42 @@ def test_a_file_goes_out_and_its_weights_come_home(net, tmp_path):
     old, new = onnx.load(net), onnx.load(tmp_path / "tuned.onnx")
     assert [n.name for n in old.graph.initializer] == [n.name for n in new.graph.initializer]
     assert old.graph.node == new.graph.node and old.graph.input == new.graph.input
+
+
+def test_batch_norm_and_dropout_of_a_file(tmp_path):
+    """BatchNorm goes on learning and Dropout is put back; the file comes home as it was."""
+    step = make_step()
+    step.model.save(tmp_path / "net.onnx", inputs=next(batches(1))[0])
+    path, out = str(tmp_path / "net.onnx"), tmp_path / "out"
+    code, text = call("export-train", path, "--dropout", "0.3", "--seed", "5", "-o", str(out))
+    assert code == 0, text
+    table = json.loads((out / "training.json").read_text())
+    states: dict = {}
+    got = train(ort(out / "step.onnx"), table, states, batches(20))
+    tk.manual_seed(5)
+    loaded = tk.load(path)
+    loaded.insert_dropout(0.3)
+    ours = TrainStep(loaded, nn.CrossEntropyLoss(), optim.AdamW(loaded.parameters(), lr=RATE))
+    np.testing.assert_allclose(got, [float(ours(x, y)[0]) for x, y in batches(20)], atol=1e-4)
+    before = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
+    assert not np.allclose(states["norm.running_mean"], before["norm.running_mean"])
+    np.savez(out / "new.npz", **states)
+    code, text = call("import-step", path, str(out / "new.npz"), "-o", str(tmp_path / "t.onnx"))
+    assert code == 0, text
+    old, new = onnx.load(path), onnx.load(tmp_path / "t.onnx")
+    assert {t.name for t in new.graph.initializer} == set(before)
+    for model in (old, new):
+        del model.graph.initializer[:]
+    assert old == new
+
+
+def test_frozen_batch_norm(tmp_path):
+    make_step().model.save(tmp_path / "net.onnx", inputs=next(batches(1))[0])
+    code, text = call("--json", "export-train", str(tmp_path / "net.onnx"), "--batch-norm",
+                      "frozen", "-o", str(tmp_path / "out"))  # fmt: skip
+    assert code == 0, text
+    names = {t["name"] for t in json.loads(text)["state"]["tensors"]}
+    assert "norm.weight" in names and "norm.running_mean" not in names
 
 
 def test_a_model_by_name_comes_with_its_file(tmp_path):
@@ -98,6 +134,7 @@ def test_other_losses_and_the_one_file(net, tmp_path):
         (["--train", "x.*"], "--train: a pattern that matches parameters is required, got 'x.*'"),
         (["--freeze", "*"], "a parameter that trains is required, got none"),
         (["--dim", "height=3"], "--dim: a dimension among"),
+        (["--dropout", "1"], "Invalid value for '--dropout'"),
         (["--layout", "flat"], "Invalid value for '--layout'"),
         (["--state", "initializers", "--layout", "artifacts"], "a file of states is required"),
     ],
