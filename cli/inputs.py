@@ -33,3 +33,14 @@ def sizes_of(dims: tuple[str, ...]) -> dict[str, int]:
             raise click.BadParameter(f"--dim: a positive size is required, got '{name}={value}'")
         sizes[name] = int(value)
     return sizes
+
+
+def shapes_of(texts: tuple[str, ...]) -> dict[str, list[int]]:
+    """Shapes by name from --shape."""
+    shapes = {}
+    for name, value in (split(text, "--shape") for text in texts):
+        parts = value.split(",")
+        if not all(p.isdecimal() and int(p) > 0 for p in parts):
+            raise click.BadParameter(f"--shape: positive sizes are required, got '{name}={value}'")
+        shapes[name] = [int(p) for p in parts]
+    return shapes

@@ -6,6 +6,7 @@ import fnmatch
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ def run_export(
     clip_grad_value: float | None = None,
     accumulate: int = 1,
     sizes: Mapping[str, int] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
     seed: int = 0,
     opset: int | None = None,
 ) -> dict[str, Any]:
@@ -65,7 +67,8 @@ def run_export(
         clip_grad_norm: as in `TrainStep`.
         clip_grad_value: as in `TrainStep`.
         accumulate: as in `TrainStep`.
-        sizes: of symbolic dimensions other than the batch, by name.
+        sizes: of symbolic dimensions other than the batch, by name; 1 where none is given.
+        shapes: of inputs of an `.onnx` file, by name; all but the first size are kept.
         seed: of weights and masks.
         opset: of the files.
 
@@ -85,7 +88,7 @@ def run_export(
         if dropout is not None:
             loaded.insert_dropout(dropout)
         net = loaded
-        inputs = _examples(model, sizes or {})
+        inputs = _examples(model, sizes or {}, shapes or {})
         loss = loss or "ce"
     else:
         if dropout is not None or batch_norm != "train":
@@ -113,12 +116,23 @@ def run_export(
     return table
 
 
-def _examples(path: str, sizes: Mapping[str, int]) -> tuple[Tensor, ...]:
+def _examples(
+    path: str, sizes: Mapping[str, int], shapes: Mapping[str, Sequence[int]]
+) -> tuple[Tensor, ...]:
     """Random inputs of a file; the batch is 2 where the file does not say."""
     from toolkit.convert.arrays import read_inputs
     from toolkit.runtime import InferenceSession
 
-    found = read_inputs(InferenceSession(path).get_inputs(), {}, sizes=sizes, batch=2)
+    args = InferenceSession(path).get_inputs()
+    for name in shapes.keys() - {a.name for a in args}:
+        raise InvalidArgumentError(
+            f"--shape: an input among {[a.name for a in args]} is required, got '{name}'."
+        )
+    given = [
+        SimpleNamespace(name=a.name, type=a.type, shape=list(shapes.get(a.name, a.shape)))
+        for a in args
+    ]
+    found = read_inputs(given, {}, sizes=sizes, batch=2)
     return tuple(from_numpy(a) for a in found.values())
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from toolkit.cli.context import Context, command, pass_context
-from toolkit.cli.inputs import sizes_of
+from toolkit.cli.inputs import shapes_of, sizes_of
 
 
 @command()
@@ -39,13 +39,21 @@ from toolkit.cli.inputs import sizes_of
               help="Batches that make one step.")  # fmt: skip
 @click.option("--dim", "dims", multiple=True, metavar="NAME=SIZE",
               help="A symbolic size of an .onnx file, other than the batch.")  # fmt: skip
+@click.option("--shape", "shapes", multiple=True, metavar="NAME=SIZE,SIZE,...",
+              help="Of an input of an .onnx file; the first size stays open.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of weights and masks.")
 @click.option("--opset", type=click.IntRange(7), help="Operator set of the result.")
 @click.option("-o", "--output", "folder", required=True, type=click.Path(file_okay=False),
               help="The folder to write.")  # fmt: skip
 @pass_context
 def export_train(
-    context: Context, /, model: str, folder: str, dims: tuple[str, ...], **options: Any
+    context: Context,
+    /,
+    model: str,
+    folder: str,
+    dims: tuple[str, ...],
+    shapes: tuple[str, ...],
+    **options: Any,
 ) -> None:
     """Write the training step of MODEL, an .onnx file or a name, for another runtime.
 
@@ -54,5 +62,5 @@ def export_train(
     """
     from toolkit.models.export import run_export, summary
 
-    table = run_export(model, folder, sizes=sizes_of(dims), **options)
+    table = run_export(model, folder, sizes=sizes_of(dims), shapes=shapes_of(shapes), **options)
     context.result(table, summary(table, folder))

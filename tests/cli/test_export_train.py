@@ -134,6 +134,8 @@ def test_other_losses_and_the_one_file(net, tmp_path):
         (["--train", "x.*"], "--train: a pattern that matches parameters is required, got 'x.*'"),
         (["--freeze", "*"], "a parameter that trains is required, got none"),
         (["--dim", "height=3"], "--dim: a dimension among"),
+        (["--shape", "y=2,3"], "--shape: an input among"),
+        (["--shape", "x=2,x"], "--shape: positive sizes are required"),
         (["--dropout", "1"], "Invalid value for '--dropout'"),
         (["--layout", "flat"], "Invalid value for '--layout'"),
         (["--state", "initializers", "--layout", "artifacts"], "a file of states is required"),
