@@ -107,6 +107,27 @@ def test_artifacts_train_as_one_step_does(tmp_path, options, target):
     np.testing.assert_allclose(got["output"], outputs[0], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("layout", ["step", "artifacts"])
+def test_a_schedule_in_the_graph(tmp_path, layout):
+    """With a scheduler the rate is no input: the step counts."""
+    step = make_step()
+    scheduler = optim.lr_scheduler.CosineAnnealingLR(step.optimizer, T_max=6)
+    step = TrainStep(step.model, nn.CrossEntropyLoss(), step.optimizer, scheduler=scheduler)
+    step.prepare(*next(batches(1)))
+    table = export_training(step, tmp_path, layout, state="npz")
+    assert table["learning_rates"] == {}
+    states = read_arrays(tmp_path / table["state"]["file"])
+    runs = [(ort(tmp_path / m["file"]), m["updates"]) for m in table["models"].values()]
+    for x, y in batches(6):
+        results: dict = {}
+        for run, updates in runs[:2]:
+            results |= run({"x": x, "target": y, **states, **results})
+            states.update({s: results[o] for o, s in updates.items()})
+        np.testing.assert_allclose(results["loss"], step(x, y)[0].numpy(), rtol=1e-4)
+    for name, array in states.items():
+        np.testing.assert_allclose(array, step.state_dict()[name], rtol=1e-3, atol=1e-4)
+
+
 def test_the_one_file_is_a_layout(tmp_path):
     step = make_step()
     assert export_training(step, tmp_path, "training-info")["models"]["training"]["file"]

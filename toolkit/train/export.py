@@ -24,6 +24,7 @@ from toolkit.graph.io import to_proto, write_proto
 from toolkit.graph.targets import TARGETS, lower_to
 from toolkit.graph.training_join import ancestors
 from toolkit.runtime.values import to_numpy
+from toolkit.train import schedules
 from toolkit.train.onefile import names_of, state_infos, whole_model
 from toolkit.train.options import CARRIED
 from toolkit.train.pieces import cut
@@ -34,7 +35,7 @@ LAYOUTS = ("step", "artifacts", "training-info")
 STATES = ("initializers", "safetensors", "npz", "onnx", "bin")
 TABLE = "training.json"
 KEY = "toolkit.training_table"  # Of the metadata entry of each model.
-_OF_OPTIMIZER = ("optimizer.", *CARRIED)
+_OF_OPTIMIZER = ("optimizer.", schedules.COUNT, *CARRIED)
 
 
 def export_training(
@@ -93,11 +94,12 @@ def export_training(
     models = {name: to_proto(lower_to(m, target), opset) for name, m in models.items()}
     values = {v.name or "": to_numpy(g.states[v]) for v in g.updates}
     weights = ancestors(whole.graph, names_of(g.predictions))
+    rates = step.learning_rates() if g.rates else []
     table: dict[str, Any] = {
         "layout": layout,
         "target": target,
         "batch": names_of([*g.features, *g.targets]),
-        "learning_rates": dict(zip(names_of(g.rates), step.learning_rates(), strict=False)),
+        "learning_rates": dict(zip(names_of(g.rates), rates, strict=True)),
         "loss": g.loss.name,
         "models": _roles(g, models),
         "state": {"file": None, "tensors": _tensors(values, weights)},
