@@ -278,6 +278,25 @@ def test_gradient_of_max_pool_has_no_scatter(attributes):
     close(ours(graded, feeds), want)
 
 
+@pytest.mark.parametrize("steps", [[1, 1], [2, -1]])
+def test_gradient_of_slice_scatters_only_over_steps(steps):
+    """Steps of one, which some exporters write, are none: dy is padded."""
+    feeds = {"x": rand(5, 7)}
+    starts, ends = np.array([1, 5], np.int32), np.array([10**9, 10**9 if steps[1] > 0 else 0], "i4")
+    weights = {"b": starts, "e": ends, "a": np.array([0, 1], "i4"), "s": np.array(steps, "i4")}
+    node = helper.make_node("Slice", ["x", *weights], ["y"])
+    model = model_of([node], feeds, ["y"], initializers=weights)
+    feeds["d_y"] = rand(*run(model, feeds)["y"].shape, seed=3)
+    graded = grad_model(model, ["x"], inline=True)
+    padded = "Pad" in {n.op_type for n in graded.graph.node}
+    assert padded == (steps == [1, 1])
+    want = np.zeros((5, 7), F)
+    want[1 : 10**9 : steps[0], 5 : (10**9 if steps[1] > 0 else 0) : steps[1]] = feeds["d_y"]
+    got = run(graded, feeds)
+    np.testing.assert_array_equal(got["d_x"], want)
+    close(run(grad_model(model, ["x"], target="ortweb"), feeds), got)
+
+
 class Tokens(nn.Module):
     """Embedding, attention and a head over tokens."""
 
