@@ -22,9 +22,25 @@ def feed_of(
     from toolkit.convert.arrays import read_inputs
 
     specs = dict(split(text, "--input") for text in inputs)
+    return read_inputs(session.get_inputs(), specs, seed, sizes_of(dims), batch)
+
+
+def sizes_of(dims: tuple[str, ...]) -> dict[str, int]:
+    """Sizes by name from --dim."""
     sizes = {}
     for name, value in (split(text, "--dim") for text in dims):
         if not value.isdecimal() or int(value) < 1:
             raise click.BadParameter(f"--dim: a positive size is required, got '{name}={value}'")
         sizes[name] = int(value)
-    return read_inputs(session.get_inputs(), specs, seed, sizes, batch)
+    return sizes
+
+
+def shapes_of(texts: tuple[str, ...]) -> dict[str, list[int]]:
+    """Shapes by name from --shape."""
+    shapes = {}
+    for name, value in (split(text, "--shape") for text in texts):
+        parts = value.split(",")
+        if not all(p.isdecimal() and int(p) > 0 for p in parts):
+            raise click.BadParameter(f"--shape: positive sizes are required, got '{name}={value}'")
+        shapes[name] = [int(p) for p in parts]
+    return shapes

@@ -13,7 +13,9 @@ from toolkit.cli.context import Context, ExitCode
 _COMMANDS = {
     "bench": "Time a run of a model, alone or beside other runtimes.",
     "convert": "Rewrite a model: opset, functions inlined.",
+    "export-train": "Write the training step of a model for another runtime.",
     "grad": "Write a model that also computes gradients of a model.",
+    "import-step": "Write a model with weights that another runtime trained.",
     "info": "Show what a model is: inputs, outputs, operators, parameters.",
     "ops": "List the operators that run and differentiate.",
     "profile": "Show where the time of a run goes, or its memory.",
@@ -31,8 +33,8 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"toolkit.cli.commands.{cmd_name}")
-        command = getattr(module, cmd_name)
+        name = cmd_name.replace("-", "_")
+        command = getattr(importlib.import_module(f"toolkit.cli.commands.{name}"), name)
         assert isinstance(command, click.Command)
         return command
 

@@ -84,8 +84,8 @@ def run_training(
     manual_seed(seed)
     datasets = load(data, seed=seed)
     net, default_loss = _make_model(model, datasets.meta)
-    loss_fn = _make_loss(loss or default_loss)
-    optimizer = _make_optimizer(optim, net, lr, momentum, weight_decay)
+    loss_fn = make_loss(loss or default_loss)
+    optimizer = make_optimizer(optim, net, lr, momentum, weight_decay)
     count = sum(p.numel() for p in net.parameters())
     say(f"{model}: {count:,} parameters, loss {loss or default_loss}")
     say(f"{data}: {len(datasets.train):,} samples to train on, {len(datasets.test):,} to test")
@@ -136,15 +136,25 @@ def _make_model(name: str, meta: Any) -> tuple[nn.Module, str]:
     return models.create_for(name, meta), loss
 
 
-def _make_loss(name: str) -> Any:
+def make_loss(name: str) -> Any:
+    """A loss by its name in `LOSSES`.
+
+    Raises:
+        InvalidArgumentError: an unknown name.
+    """
     if name not in LOSSES:
         raise InvalidArgumentError(f"--loss: one of {sorted(LOSSES)} is required, got '{name}'.")
     return LOSSES[name]()
 
 
-def _make_optimizer(
+def make_optimizer(
     name: str, net: nn.Module, lr: float | None, momentum: float, weight_decay: float | None
 ) -> optim.Optimizer:
+    """An optimizer by its name over what trains of a module.
+
+    Raises:
+        InvalidArgumentError: an unknown name.
+    """
     extra: dict[str, Any] = {} if weight_decay is None else {"weight_decay": weight_decay}
     if lr is None:
         lr = 1e-2 if name == "sgd" else 1e-3

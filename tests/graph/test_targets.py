@@ -119,6 +119,26 @@ WEB = [
     case("MaxPool", rand(1, 2, 9), outputs=2, kernel_shape=[3], dilations=[2], name="dilated"),
     case("BatchNormalization", rand(3, 2, 4), rand(2), rand(2, seed=1), rand(2, seed=2),
          np.ones(2, F), outputs=3, training_mode=1, momentum=0.7),
+    case("Conv", rand(2, 4, 5, 6, 7), rand(6, 2, 3, 2, 3), rand(6), group=2, strides=[2, 1, 2],
+         pads=[1, 0, 1, 0, 1, 2], dilations=[1, 2, 1]),
+    case("Conv", rand(1, 2, 7, 4, 4), rand(3, 2, 2, 1, 3), dilations=[3, 1, 1],
+         name="Conv dilated"),
+    case("ConvTranspose", rand(2, 4, 3, 4, 5), rand(4, 3, 3, 2, 3), rand(6), group=2,
+         strides=[2, 1, 2], pads=[1, 0, 1, 0, 1, 2], output_padding=[1, 0, 1]),
+    case("ConvTranspose", rand(1, 2, 4, 3, 3), rand(2, 1, 1, 2, 2), strides=[3, 1, 1],
+         name="ConvTranspose of one tap"),
+    case("ConvTranspose", rand(1, 2, 4, 3, 3), rand(2, 1, 2, 2, 2), dilations=[2, 1, 1],
+         name="ConvTranspose dilated"),
+    case("MaxPool", rand(2, 3, 5, 6, 7), kernel_shape=[3, 2, 2], strides=[2, 2, 1],
+         pads=[1, 0, 1, 1, 1, 0], name="MaxPool of volumes"),
+    case("MaxPool", rand(1, 2, 4, 5, 4), outputs=2, kernel_shape=[2, 2, 2],
+         name="MaxPool places of volumes"),
+    case("AveragePool", rand(2, 3, 5, 6, 7), kernel_shape=[3, 2, 2], strides=[2, 2, 1],
+         pads=[1, 0, 1, 1, 1, 0]),
+    case("AveragePool", rand(2, 3, 5, 6, 7), kernel_shape=[3, 2, 2], pads=[1, 0, 1, 1, 1, 0],
+         count_include_pad=1, name="AveragePool with pads counted"),
+    case("AveragePool", rand(1, 3, 5, 6, 7), kernel_shape=[2, 2, 3], name="AveragePool without"),
+    case("Pad", rand(2, 3, 4), np.array([1, 0, 2, -1]), np.array(2.5, F), np.array([-1, 1])),
     case("Dropout", rand(3)),
     case("LSTM", rand(4, 2, 3), rand(1, 20, 3), rand(1, 20, 5), rand(1, 40), outputs=3,
          hidden_size=5),
@@ -150,7 +170,13 @@ def test_rewrites_for_the_browser(op_type, inputs, outputs, attributes, dynamic)
     if dynamic and op_type in ("LSTM", "GRU"):
         pytest.skip("the number of steps must be known")
     shapes = ("CumSum", "Trilu", "TopK", "OneHot", "Expand", "Reshape", "Split", "Squeeze", "Tile")
-    constant = {"Slice": (1, 2), "Unsqueeze": (1,), **dict.fromkeys(shapes, (1,))}.get(op_type, ())
+    shapes += ("Conv", "ConvTranspose")  # The depth of a window must be known.
+    constant = {
+        "Slice": (1, 2),
+        "Pad": (1, 3),
+        "Unsqueeze": (1,),
+        **dict.fromkeys(shapes, (1,)),
+    }.get(op_type, ())
     feeds = {f"x{i}": v for i, v in enumerate(inputs) if i not in constant}
     weights = {f"x{i}": v for i, v in enumerate(inputs) if i in constant}
     names = [f"y{i}" for i in range(outputs)]
@@ -171,9 +197,49 @@ def test_every_rewrite_has_a_case():
     from toolkit.graph.targets import profile
 
     covered = {p.values[0] for p in WEB}
-    in_networks = {"MaxPoolGrad", "Uniform", "Normal", "Scan", "ConstantOfShape", "RNN"}
+    in_networks = {"MaxPoolGrad", "Uniform", "Normal", "Scan", "Loop", "ConstantOfShape", "RNN"}
     named = {op for _, op in profile("ortweb").rewrites}
     assert named - covered - in_networks == set()
+
+
+LOOP = """
+<ir_version: 10, opset_import: ["" : 21]>
+g (float[N, 3] x) => (float[N, 3] y, float[T, N, 3] all) {
+    count = Constant<value = int64 {4}>()
+    y, all = Loop(count, , x) <body = b (int64 i, bool go, float[N, 3] h)
+        => (bool on, float[N, 3] next, float[N, 3] seen) {
+        most = Constant<value = int64 {MOST}>()
+        on = Less(i, most)
+        two = Constant<value = float {2.0}>()
+        a = Mul(h, two)
+        at = Cast<to = 1>(i)
+        next = Add(a, at)
+        seen = Sub(next, x)
+    }>
+}"""
+
+
+@pytest.mark.parametrize("most", [1, 9])
+def test_loops_are_written_out(most):
+    """Until the trip count, or until the condition says so."""
+    model = onnx.parser.parse_model(LOOP.replace("MOST", str(most)))
+    onnx.checker.check_model(model)
+    feeds = {"x": rand(2, 3)}
+    lowered = to_proto(lower_to(model, "ortweb"), 21)
+    assert "Loop" not in {n.op_type for n in lowered.graph.node}
+    assert check_target(lowered, "ortweb") == []
+    want = run(model, feeds)
+    assert len(want["all"]) == min(most + 1, 4)
+    close(run(lowered, feeds), want)
+
+
+def test_loops_that_data_ends_are_refused():
+    text = LOOP.replace("on = Less(i, most)", "s = ReduceMax<keepdims = 0>(h)\non = Less(s, limit)")
+    text = text.replace(
+        "most = Constant<value = int64 {MOST}>()", "limit = ReduceMin<keepdims = 0>(x)"
+    )
+    with pytest.raises(UnsupportedOperatorError, match="a number of turns that does not depend"):
+        lower_to(onnx.parser.parse_model(text), "ortweb")
 
 
 def test_lowering_leaves_other_graphs_alone():
@@ -212,6 +278,25 @@ def test_gradient_of_max_pool_has_no_scatter(attributes):
     close(ours(graded, feeds), want)
 
 
+@pytest.mark.parametrize("steps", [[1, 1], [2, -1]])
+def test_gradient_of_slice_scatters_only_over_steps(steps):
+    """Steps of one, which some exporters write, are none: dy is padded."""
+    feeds = {"x": rand(5, 7)}
+    starts, ends = np.array([1, 5], np.int32), np.array([10**9, 10**9 if steps[1] > 0 else 0], "i4")
+    weights = {"b": starts, "e": ends, "a": np.array([0, 1], "i4"), "s": np.array(steps, "i4")}
+    node = helper.make_node("Slice", ["x", *weights], ["y"])
+    model = model_of([node], feeds, ["y"], initializers=weights)
+    feeds["d_y"] = rand(*run(model, feeds)["y"].shape, seed=3)
+    graded = grad_model(model, ["x"], inline=True)
+    padded = "Pad" in {n.op_type for n in graded.graph.node}
+    assert padded == (steps == [1, 1])
+    want = np.zeros((5, 7), F)
+    want[1 : 10**9 : steps[0], 5 : (10**9 if steps[1] > 0 else 0) : steps[1]] = feeds["d_y"]
+    got = run(graded, feeds)
+    np.testing.assert_array_equal(got["d_x"], want)
+    close(run(grad_model(model, ["x"], target="ortweb"), feeds), got)
+
+
 class Tokens(nn.Module):
     """Embedding, attention and a head over tokens."""
 
@@ -244,11 +329,22 @@ def convolutional() -> nn.Module:
     )  # fmt: skip
 
 
+def volumes() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv3d(1, 4, 3, padding=1), nn.BatchNorm3d(4), nn.ReLU(), nn.MaxPool3d(2),
+        nn.Conv3d(4, 6, 2, stride=2), nn.Tanh(), nn.AvgPool3d(2), nn.Flatten(), nn.Linear(6, 3),
+    )  # fmt: skip
+
+
 STEPS = {
     "mlp": (lambda: nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3)),
             nn.CrossEntropyLoss(), rand(4, 8), ints(4, low=0, high=3), optim.AdamW),
     "convolutional": (convolutional, nn.CrossEntropyLoss(label_smoothing=0.1), rand(4, 1, 12, 12),
                       ints(4, low=0, high=3), optim.SGD),
+    "volumes": (volumes, nn.CrossEntropyLoss(), rand(2, 1, 8, 8, 8), ints(2, low=0, high=3),
+                optim.SGD),
+    "dropout": (lambda: nn.Sequential(nn.Linear(8, 30), nn.Dropout(0.4), nn.Linear(30, 3)),
+                nn.CrossEntropyLoss(), rand(6, 8), ints(6, low=0, high=3), optim.AdamW),
     "tokens": (Tokens, token_cross_entropy, ints(3, 5, low=0, high=11),
                ints(3, 5, low=0, high=11), optim.SGD),
     "lstm": (Steps, nn.MSELoss(), rand(3, 5, 4), rand(3, 1), optim.SGD),
@@ -294,8 +390,8 @@ def test_training_steps_run_in_the_browser(name, tmp_path):
             {"i": ints(2)},
             r"Add 'n0': constants within 32 bits are required.*1099511627776",
         ),
-        ([("MaxPool", ["x"], ["y"], {"kernel_shape": [2, 2, 2]})], {"x": rand(1, 1, 4, 4, 4)},
-         "at most 2 spatial axes"),
+        ([("MaxPool", ["x"], ["y"], {"kernel_shape": [2] * 3, "auto_pad": "SAME_UPPER"})],
+         {"x": rand(1, 1, 4, 4, 4)}, "pads instead of auto_pad are required"),
         ([("Dropout", ["x", "", "t"], ["y"])], {"x": rand(3)}, "draws no random numbers"),
     ],
 )  # fmt: skip
@@ -311,13 +407,28 @@ def test_what_cannot_be_avoided_is_refused_by_name(nodes, feeds, match):
         lower_to(model, "ortweb")
 
 
-def test_dropout_in_training_is_refused(tmp_path):
-    module = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5))
-    step = TrainStep(module, nn.MSELoss(), optim.SGD(module.parameters())).prepare(
-        rand(2, 3), rand(2, 3)
-    )
-    with pytest.raises(UnsupportedOperatorError, match="draws no random numbers"):
-        export_train_step(tmp_path / "s.onnx", step, target="ortweb")
+PAD = """
+<ir_version: 10, opset_import: ["" : 21]>
+g (float[N, 3, 4, 5] x) => (float[A, B, C, D] y) {
+    t = Transpose<perm = [0, 2, 3, 1]>(x)
+    r = Relu(t)
+    axes = Constant<value = int64[2] {1, 2}>()
+    pads = Constant<value = int64[4] {1, 0, 2, 3}>()
+    p = Pad(r, pads, , axes)
+    y = Transpose<perm = [0, 3, 1, 2]>(p)
+}"""
+
+
+@pytest.mark.parametrize("target", ["ort", "ortweb"])
+def test_pads_of_chosen_axes_survive_the_optimizer(target):
+    """Between two Transpose onnxruntime 1.32 permutes pads as if they were of all axes."""
+    feeds = {"x": rand(2, 3, 4, 5)}
+    proto = to_proto(lower_to(onnx.parser.parse_model(PAD), target), 21)
+    options = onnxruntime.SessionOptions()
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options)
+    (got,) = session.run(None, feeds)
+    want = np.pad(np.maximum(feeds["x"], 0), ((0, 0), (0, 0), (1, 2), (0, 3)))
+    np.testing.assert_array_equal(got, want)
 
 
 def test_offences_name_nodes_and_reasons():

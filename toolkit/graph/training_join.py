@@ -297,8 +297,11 @@ def split(
         getattr(graph, field).extend(kept)
 
 
-def ancestors(graph: onnx.GraphProto, names: Iterable[str]) -> set[str]:
-    """Names of all values that `names` are computed from, themselves included."""
+def ancestors(graph: onnx.GraphProto, names: Iterable[str], stop: Collection[str] = ()) -> set[str]:
+    """Names of all values that `names` are computed from, themselves included.
+
+    Beyond those of `stop` nothing is looked for.
+    """
     producer = {name: node for node in graph.node for name in node.output}
     seen: set[str] = set()
     stack = list(names)
@@ -307,6 +310,6 @@ def ancestors(graph: onnx.GraphProto, names: Iterable[str]) -> set[str]:
         if name in seen or not name:
             continue
         seen.add(name)
-        if name in producer:
+        if name in producer and name not in stop:
             stack.extend(reads(producer[name]))
     return seen

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
         save_artifacts_checkpoint,
     )
     from toolkit.train.distillation import Distillation, distill_loss
+    from toolkit.train.export import export_training
     from toolkit.train.features import Features, cache_features, load_features
+    from toolkit.train.imports import import_state
     from toolkit.train.onefile import export_train_step, load_training, save
     from toolkit.train.options import GradScaler
     from toolkit.train.rewriting import lower_training, strip_training
@@ -33,6 +35,8 @@ _HOME = {
     "load_adapters": "adapters",
     "load_artifacts": "artifacts",
     "load_features": "features",
+    "export_training": "export",
+    "import_state": "imports",
     "load_training": "onefile",
     "lora": "adapters",
     "lower_training": "rewriting",
@@ -54,6 +58,8 @@ __all__ = [
     "convert_artifacts",
     "distill_loss",
     "export_train_step",
+    "export_training",
+    "import_state",
     "load_adapters",
     "load_artifacts",
     "load_features",

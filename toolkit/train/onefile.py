@@ -23,9 +23,10 @@ from toolkit.graph.io import load_model, read_proto, to_proto, write_proto
 from toolkit.graph.targets import lower_to
 from toolkit.graph.training_file import write_training
 from toolkit.graph.training_info import ROLES, values_by_name
-from toolkit.graph.training_join import FIRST_IR, Entry, ancestors, check_training, join, split
+from toolkit.graph.training_join import FIRST_IR, Entry, check_training, join, split
 from toolkit.random import initial_seed
 from toolkit.train.initialization import Initialization
+from toolkit.train.pieces import cut
 from toolkit.train.reading import (
     check_update,
     first_values,
@@ -68,7 +69,7 @@ def save_step(
         proto = step._source.filled({v.name or "": t for v, t in g.states.items()})
         proto = proto if opset is None else to_proto(load_model(proto), opset)
     else:
-        proto = to_proto(_as_model(g), opset)
+        proto = to_proto(whole_model(g), opset)
         split_training(proto, g)
     proto.ir_version = max(proto.ir_version, FIRST_IR)
     entries = dict(metadata or {})
@@ -82,21 +83,23 @@ def _roles(step: TrainStep) -> dict[str, Any]:
     """The roles of values and what is set in Python, as JSON has them."""
     g = step.graph
     return {
-        "features": _names(g.features),
-        "targets": _names(g.targets),
-        "rates": dict(zip(_names(g.rates), step.learning_rates(), strict=True)) if g.rates else {},
+        "features": names_of(g.features),
+        "targets": names_of(g.targets),
+        "rates": dict(zip(names_of(g.rates), step.learning_rates(), strict=True))
+        if g.rates
+        else {},
         "groups": group_rates(step.param_groups),
-        "scheduled": _names(g.scheduled),
+        "scheduled": names_of(g.scheduled),
         "schedule": step._schedule.as_json(),
         "loss": g.loss.name,
-        "outputs": _names(g.outputs),
+        "outputs": names_of(g.outputs),
         "eval_loss": g.eval_loss.name if g.eval_loss is not None else None,
-        "predictions": _names(g.predictions),
+        "predictions": names_of(g.predictions),
         "seed": initial_seed(),
     }
 
 
-def _as_model(g: TrainingGraph) -> ir.Model:
+def whole_model(g: TrainingGraph) -> ir.Model:
     """A model of the whole graph, every value with a role among its outputs, states as they are."""
     for value, tensor in g.states.items():
         value.const_value = ir.tensor(tensor.numpy(), name=value.name)
@@ -111,13 +114,14 @@ def _as_model(g: TrainingGraph) -> ir.Model:
     )
 
 
-def _names(values: Sequence[ir.Value]) -> list[str]:
+def names_of(values: Sequence[ir.Value]) -> list[str]:
+    """The names of values."""
     return [v.name or "" for v in values]
 
 
 def split_training(proto: onnx.ModelProto, g: TrainingGraph) -> None:
     """Moves what inference does not need from `proto.graph` into `proto.training_info`."""
-    split(proto, _names(g.features), _names(g.predictions), [None])
+    split(proto, names_of(g.features), names_of(g.predictions), [None])
     for state, value in g.updates.items():
         proto.training_info[0].update_binding.add(key=state.name, value=value.name)
     if g.initialization is not None:
@@ -320,27 +324,13 @@ def export_train_step(
     if not isinstance(step, TrainStep):
         step = load_training(step)
     g = step.graph
-    proto = to_proto(_as_model(g), opset, inline=inline and target is None)
-    graph = proto.graph
-    wanted = [g.loss.name, *_names(g.outputs), *(v.name for v in g.updates.values())]
-    keep = ancestors(graph, [n for n in wanted if n])
-    outputs = {v.name: v for v in graph.output}
-    nodes = [n for n in graph.node if keep.intersection(n.output)]
-    tensors = [t for t in graph.initializer if t.name in keep]
-    infos = [v for v in graph.value_info if v.name in keep]
-    for field, items in (
-        ("node", nodes),
-        ("initializer", tensors),
-        ("value_info", infos),
-        ("output", [outputs[n] for n in dict.fromkeys(wanted)]),
-    ):
-        del getattr(graph, field)[:]
-        getattr(graph, field).extend(items)
-    for state in g.updates:
-        tensor = g.states[state]
-        graph.input.append(
-            onnx.helper.make_tensor_value_info(state.name or "", tensor.dtype, list(tensor.shape))
-        )
-    if target is not None:
-        proto = to_proto(lower_to(proto, target), opset)
-    write_proto(proto, path)
+    proto = to_proto(whole_model(g), opset, inline=inline and target is None)
+    wanted = [g.loss.name or "", *names_of(g.outputs), *names_of(list(g.updates.values()))]
+    made = cut(proto, wanted, state_infos(g))
+    write_proto(made if target is None else to_proto(lower_to(made, target), opset), path)
+
+
+def state_infos(g: TrainingGraph) -> list[onnx.ValueInfoProto]:
+    """The states that a step changes, as inputs."""
+    found = [(state.name or "", g.states[state]) for state in g.updates]
+    return [onnx.helper.make_tensor_value_info(n, t.dtype, list(t.shape)) for n, t in found]

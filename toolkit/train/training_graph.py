@@ -62,6 +62,7 @@ class TrainingGraph:
     functions: Mapping[tuple[str, str, str], ir.Function] = field(default_factory=dict)
     initialization: Initialization | None = None
     scheduled: list[ir.Value] = field(default_factory=list)  # Rates that the graph computes.
+    gradients: dict[ir.Value, ir.Value] = field(default_factory=dict)  # Of one micro-batch.
 
 
 def build(
@@ -184,7 +185,8 @@ def _add_optimizer(
                 f"TrainStep: the loss must depend on every parameter that trains, got none for "
                 f"'{named[id(p)]}'. Freeze it with requires_grad_(False)."
             )
-    found = updates.prepared(grads, [named[id(p)] for _, p in groups])
+    result.gradients = _named_gradients(result, b, values, grads)
+    found = updates.prepared(list(result.gradients.values()), [named[id(p)] for _, p in groups])
     rates = _add_rates(result, updates, optimizer, schedule)
     optimizer.begin()
     step = _state(result, STEP, optimizer_step_array(optimizer))
@@ -226,6 +228,21 @@ def _add_rates(
         result.graph.inputs.append(value)
         result.rates.append(value)
     return result.rates
+
+
+def _named_gradients(
+    result: TrainingGraph, b: Builder, values: Sequence[ir.Value], grads: Sequence[ir.Value | None]
+) -> dict[ir.Value, ir.Value]:
+    """Each gradient as a value of its own, `<parameter>.grad`."""
+    found: dict[ir.Value, ir.Value] = {}
+    taken = {result.loss, *result.outputs, *result.updates.values()}
+    for value, grad in zip(values, grads, strict=True):
+        assert grad is not None
+        own = grad.producer() is not None and grad not in taken
+        found[value] = grad if own else b.Identity(grad)
+        taken.add(found[value])
+        found[value].name = f"{value.name}.grad"
+    return found
 
 
 def optimizer_step_array(optimizer: Optimizer) -> Any:

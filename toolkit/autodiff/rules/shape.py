@@ -80,6 +80,8 @@ def slice_(c: Vjp, x: V, starts: V, ends: V, axes: V = None, steps: V = None) ->
     known = [constant_ints(v) for v in (starts, ends, steps)]
     if all(v and set(v) == {k} for v, k in zip(known, (-1, least, -1), strict=True)):
         return named_like(c.b.Slice(c.dy, starts, ends, axes, steps), x)
+    if known[2] and set(known[2]) == {1}:
+        steps = None
     return named_like(c.grad("SliceGrad", c.dy, c.b.shape(x), starts, ends, axes, steps), x)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from toolkit.graph.downgrade.registry import before
 from toolkit.graph.edit import Edit
+from toolkit.graph.pads import positions
 
 
 @before("Pad", opset=19)
@@ -15,10 +16,7 @@ def pad_19(edit: Edit) -> None:
 
 @before("Pad", opset=18)
 def pad_18(edit: Edit) -> None:
-    """Input axes -> pads of all axes: `pads' = Gather(Concat(pads, [0]), positions)`.
-
-    `positions` holds the last place, the zero, for axes that are not named.
-    """
+    """Input axes -> pads of all axes: `pads' = Gather(Concat(pads, [0]), positions)`."""
     if edit.input(3) is None:
         return
     data, pads, value, axes = edit.node.inputs
@@ -26,17 +24,13 @@ def pad_18(edit: Edit) -> None:
     if rank is None or chosen is None:
         need = "constant axes and a known rank are required before opset 18"
         raise edit.fail(need, "others")
-    count = len(chosen)
-    positions = [2 * count] * (2 * rank)
-    for k, axis in enumerate(chosen.tolist()):
-        positions[axis % rank] = k
-        positions[rank + axis % rank] = count + k
+    places = positions(chosen.tolist(), rank)
     edit.folded.update(v.name for v in (pads, axes) if v is not None and v.name)
     if known is not None:
-        full = edit.const([[*known.tolist(), 0][p] for p in positions], wish="pads")
+        full = edit.const([[*known.tolist(), 0][p] for p in places], wish="pads")
     else:
         padded = edit.op("Concat", [pads, edit.const([0])], {"axis": 0})
-        full = edit.op("Gather", [padded, edit.const(positions)])
+        full = edit.op("Gather", [padded, edit.const(places)])
     edit.set_inputs(data, full, value)
 
 

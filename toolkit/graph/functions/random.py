@@ -16,9 +16,9 @@ from toolkit.graph.functions.registry import Attributes, composite
 
 V = Any  # An ir.Value under `arithmetic`.
 
-_ROUNDS = 10
-_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
-_WEYL = (0x9E3779B9, 0xBB67AE85)
+ROUNDS = 10
+MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+WEYL = (0x9E3779B9, 0xBB67AE85)
 _LOW = np.uint64(0xFFFFFFFF)
 
 
@@ -46,7 +46,7 @@ def _words(b: Builder, state: V, call: int, blocks: V) -> V:
     zero = b.Mul(block, np.uint64(0))
     even = _pair(b, _low(b, block), b.BitwiseXor(_low(b, offset), zero))
     odd = _pair(b, _shift(b, block, 32), b.BitwiseXor(_shift(b, offset, 32), zero))
-    multipliers = b.const(np.array(_MULTIPLIERS, np.uint64).reshape(1, 2, 1))
+    multipliers = b.const(np.array(MULTIPLIERS, np.uint64).reshape(1, 2, 1))
     for key in _keys(b, seed):
         product = b.Gather(b.Mul(even, multipliers), [1, 0], axis=1)
         even = b.BitwiseXor(b.BitwiseXor(_shift(b, product, 32), odd), key)
@@ -61,26 +61,48 @@ def _pair(b: Builder, x: V, y: V) -> V:
 
 def _keys(b: Builder, seed: V) -> tuple[V, ...]:
     """The round keys, each (1, 2, 1): the halves of the seed, moved on by Weyl sequences."""
-    steps = np.arange(_ROUNDS, dtype=np.int64)[:, None] * np.array(_WEYL, np.int64)
+    steps = np.arange(ROUNDS, dtype=np.int64)[:, None] * np.array(WEYL, np.int64)
     halves = b.cast(b.Concat(_low(b, seed), _shift(b, seed, 32), axis=0), ir.DataType.INT64)
     keys = b.cast(b.Reshape(halves, [1, 2, 1]) + steps[:, :, None], ir.DataType.UINT64)
-    found: tuple[V, ...] = b.Split(_low(b, keys), _outputs=_ROUNDS, num_outputs=_ROUNDS, axis=0)
+    found: tuple[V, ...] = b.Split(_low(b, keys), _outputs=ROUNDS, num_outputs=ROUNDS, axis=0)
     return found
+
+
+def blocks_of(b: Builder, size: V, dtype: ir.DataType) -> V:
+    """The number of blocks that hold `size` uniforms: four float32 or two float64 each."""
+    return (size + 3) / 4 if dtype == ir.DataType.FLOAT else (size + 1) / 2
 
 
 def _uniforms(b: Builder, state: V, call: int, size: V, dtype: ir.DataType) -> V:
     """At least `size` uniforms in [0, 1), whole blocks of them."""
+    words = _words(b, state, call, blocks_of(b, size, dtype))
     if dtype == ir.DataType.FLOAT:
-        words = _words(b, state, call, (size + 3) / 4)
         return b.cast(_shift(b, words, 8), dtype) * 2.0**-24
-    words = b.Reshape(_words(b, state, call, (size + 1) / 2), [-1, 2])
-    first, second = b.Split(words, _outputs=2, num_outputs=2, axis=1)
+    first, second = b.Split(b.Reshape(words, [-1, 2]), _outputs=2, num_outputs=2, axis=1)
     both = b.BitwiseOr(_shift(b, first, 32, "LEFT"), second)
     return b.Reshape(b.cast(_shift(b, both, 11), dtype) * 2.0**-53, [-1])
 
 
-def _shaped(b: Builder, x: V, size: V, shape: V) -> V:
+def shaped(b: Builder, x: V, size: V, shape: V) -> V:
+    """The first `size` elements of a vector in a shape."""
     return b.Reshape(b.Slice(x, [0], b.Reshape(size, [1])), shape, allowzero=1)
+
+
+def normals(b: Builder, u: V) -> V:
+    """Box and Muller (1958): r cos(2 pi u2) and r sin(2 pi u2), r = sqrt(-2 ln(1 - u1))."""
+    u1, u2 = b.Split(b.Reshape(u, [-1, 2]), _outputs=2, num_outputs=2, axis=1)
+    r = b.Sqrt(b.Log(1.0 - u1) * -2.0)
+    angle = u2 * (2 * np.pi)
+    return b.Reshape(b.Concat(r * b.Cos(angle), r * b.Sin(angle), axis=1), [-1])
+
+
+def dropped(b: Builder, a: Attributes, x: V, u: V) -> tuple[V, V]:
+    """mask = u >= ratio, y = x mask / (1 - ratio)."""
+    ratio = np.float32(a.get("ratio", 0.5))
+    mask = b.GreaterOrEqual(u, ratio)
+    one = x.dtype.numpy().type(1)
+    scale = one / (one - one * ratio) if ratio < 1 else 0 * one
+    return x * b.Where(mask, b.const(scale, x.dtype), b.const(0, x.dtype)), mask
 
 
 @composite("toolkit.random", "Uniform", "shape state", "y")
@@ -88,29 +110,21 @@ def uniform(b: Builder, a: Attributes, shape: V, state: V) -> V:
     """u = (word >> 8) 2^-24, or 53 bits of two words in float64."""
     dtype = ir.DataType(a.get("dtype", 1))
     size = b.ReduceProd(shape, keepdims=0)
-    return _shaped(b, _uniforms(b, state, a.get("call", 0), size, dtype), size, shape)
+    return shaped(b, _uniforms(b, state, a.get("call", 0), size, dtype), size, shape)
 
 
 @composite("toolkit.random", "Normal", "shape state", "y")
 def normal(b: Builder, a: Attributes, shape: V, state: V) -> V:
-    """Box and Muller (1958): r cos(2 pi u2) and r sin(2 pi u2), r = sqrt(-2 ln(1 - u1))."""
+    """Pairs of uniforms by Box and Muller."""
     dtype = ir.DataType(a.get("dtype", 1))
     size = b.ReduceProd(shape, keepdims=0)
-    pairs = b.Reshape(_uniforms(b, state, a.get("call", 0), size, dtype), [-1, 2])
-    u1, u2 = b.Split(pairs, _outputs=2, num_outputs=2, axis=1)
-    r = b.Sqrt(b.Log(1.0 - u1) * -2.0)
-    angle = u2 * (2 * np.pi)
-    both = b.Concat(r * b.Cos(angle), r * b.Sin(angle), axis=1)
-    return _shaped(b, b.Reshape(both, [-1]), size, shape)
+    u = _uniforms(b, state, a.get("call", 0), size, dtype)
+    return shaped(b, normals(b, u), size, shape)
 
 
 @composite("toolkit.random", "Dropout", "x state", "y mask")
 def dropout(b: Builder, a: Attributes, x: V, state: V) -> tuple[V, V]:
     """mask = u >= ratio, y = x mask / (1 - ratio)."""
-    ratio = np.float32(a.get("ratio", 0.5))
     size = b.Size(x)
     u = _uniforms(b, state, a.get("call", 0), size, ir.DataType.FLOAT)
-    mask = b.GreaterOrEqual(_shaped(b, u, size, b.Shape(x)), ratio)
-    one = x.dtype.numpy().type(1)
-    scale = one / (one - one * ratio) if ratio < 1 else 0 * one
-    return x * b.Where(mask, b.const(scale, x.dtype), b.const(0, x.dtype)), mask
+    return dropped(b, a, x, shaped(b, u, size, b.Shape(x)))

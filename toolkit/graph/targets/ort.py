@@ -4,8 +4,8 @@
 element types than the operator, the types by the schema's type variable. onnxruntime itself writes
 out operators that have a function body, and computes float16 in float32 where it lacks a kernel.
 
-Rewritten is what lacks a type only: narrow types are computed in a wider one, which is exact but
-for the roundings of float types.
+Rewritten is what lacks a type: narrow types are computed in a wider one, which is exact but for the
+roundings of float types. And Pad of chosen axes (`pads.py`), which its optimizer gets wrong.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import onnx_ir as ir
 from toolkit.graph.functions.registry import base_name
 from toolkit.graph.infer import OPSET
 from toolkit.graph.inline import body_of
+from toolkit.graph.targets.pads import full_pad, names_axes
 from toolkit.graph.targets.profile import Profile, Roles, Types
 from toolkit.graph.targets.registry import Call
 
@@ -61,6 +62,8 @@ class _Ort(Profile):
         variables = kernels().get(base_name(node.op_type))
         if variables is None:
             return None if body_of(node) else f"there is no kernel for {node.op_type}"
+        if names_axes(node):
+            return "pads of all axes are required"
         lacking = _lacking(node)
         if lacking is None:
             return None
@@ -114,4 +117,10 @@ def widen(c: Call, *inputs: V) -> Any:
     )
 
 
-PROFILE = _Ort("ort", rewrites={("", "*"): widen})
+def pad(c: Call, *inputs: V) -> Any:
+    """Pads of all axes, then of types that there are."""
+    full = full_pad(c, *inputs)
+    return widen(c, *inputs) if full is None else full
+
+
+PROFILE = _Ort("ort", rewrites={("", "Pad"): pad, ("", "*"): widen})

@@ -60,7 +60,8 @@ class Roles:
     """Tells the values that the CPU holds from those that the target's device computes.
 
     A *host value* is small and follows from shapes, constants, and inputs of one element (a
-    learning rate, a step count) alone. onnxruntime leaves such arithmetic on the CPU.
+    learning rate, a step count) or of uint64 (the state of random numbers) alone. onnxruntime
+    leaves such arithmetic on the CPU.
     """
 
     def __init__(self, graph: ir.Graph) -> None:
@@ -69,7 +70,9 @@ class Roles:
 
     def _graph(self, graph: ir.Graph) -> None:
         for value in (*graph.inputs, *graph.initializers.values()):
-            if static_dims(value) in ((), (1,)):
+            size = static_dims(value)
+            words = value.dtype == ir.DataType.UINT64 and size is not None and len(size) == 1
+            if size in ((), (1,)) or (words and max(size or ()) <= MAX_HOST_ELEMENTS):
                 self._host.add(value)
         for node in graph:
             for inner in subgraphs(node):

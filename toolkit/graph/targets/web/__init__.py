@@ -21,12 +21,15 @@ import pkgutil
 import onnx_ir as ir
 
 from toolkit.graph.edit import names
+from toolkit.graph.targets.pads import full_pad, names_axes
 from toolkit.graph.targets.profile import Profile, Roles
-from toolkit.graph.targets.registry import rewrites
+from toolkit.graph.targets.registry import rewrite, rewrites
 from toolkit.graph.targets.web.integers import narrow
 
 for _family in pkgutil.iter_modules(__path__):  # Imported to register.
     importlib.import_module(f"{__name__}.{_family.name}")
+
+rewrite("ortweb", "Pad")(full_pad)
 
 BOOL = frozenset({ir.DataType.BOOL})
 FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16})
@@ -74,6 +77,8 @@ def _problem(node: ir.Node, roles: Roles) -> str | None:
     rank = None if x is None or x.shape is None else len(x.shape)
     if node.op_type in _WINDOWED and rank is not None and rank > 4:
         return f"at most 2 spatial axes are required, got {rank - 2}"
+    if names_axes(node):
+        return "pads of all axes are required"
     if "ceil_mode" in node.attributes and node.attributes["ceil_mode"].value:
         return "ceil_mode=0 is required, got 1"
     used = [v for v in node.outputs[1:] if v.uses() or v.is_graph_output()]

@@ -140,15 +140,6 @@ def dropout(c: Call, x: V, ratio: V = None, training: V = None) -> Any:
     return c.b.Identity(x), mask
 
 
-@rewrite("ortweb", "toolkit.random.Uniform", "toolkit.random.Normal", "toolkit.random.Dropout")
-def drawn(c: Call, *inputs: V) -> Any:
-    """Philox needs 64-bit products and bitwise operators: refused."""
-    raise c.refuse(
-        "an operator that draws no random numbers is required (Philox needs 64-bit products): "
-        "take the layer out, or give the mask as an input"
-    )
-
-
 @rewrite(
     "ortweb", "Concat", "Expand", "Flatten", "Gather", "GatherElements", "Reshape", "Slice",
     "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",

@@ -7,19 +7,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 
 from toolkit.graph.build import Builder
 from toolkit.graph.functions.conv import head_pads, reach_of, spread, window_of
 from toolkit.graph.functions.normalization import channelwise
 from toolkit.graph.functions.recurrent_unrolled import unrolled
-from toolkit.graph.inline import emit
-from toolkit.graph.subgraphs import copy
 from toolkit.graph.targets.registry import Call, rewrite
+from toolkit.graph.targets.web.volume import max_pool
 
 V = Any  # An ir.Value under `arithmetic`.
-
-MAX_STEPS = 1024  # Of a Scan that is written out.
 
 
 class _Windows:
@@ -79,7 +75,7 @@ def max_pool_grad(c: Call, x: V, dy: V) -> V:
 def max_pool_places(c: Call, x: V) -> Any:
     """Indices: the place in x of each window's first maximum."""
     if not c.used(1):
-        return None
+        return max_pool(c, x)
     b, a = c.b, c.attributes
     if a.pop("storage_order", 0):
         raise c.refuse("storage_order=0 is required")
@@ -121,35 +117,3 @@ def recurrent(c: Call, *inputs: V) -> Any:
     if not isinstance(steps, int) or steps < 1:
         raise c.refuse(f"a known number of steps above 0 is required, got {steps}")
     return unrolled(c.b, c.node.op_type, c.attributes, operands, steps)
-
-
-@rewrite("ortweb", "Scan")
-def scan(c: Call, *inputs: V) -> Any:
-    """Written out turn after turn; the number of turns must be known."""
-    b, body = c.b, c.node.attributes["body"].as_graph()
-    count = int(c.attr("num_scan_inputs"))
-    states, scanned = list(inputs[: len(inputs) - count]), inputs[len(inputs) - count :]
-    axes = c.attr("scan_input_axes", [0] * count)
-    reverse = c.attr("scan_input_directions", [0] * count)
-    dims = scanned[0].shape
-    turns = None if dims is None else dims[axes[0]]
-    if not isinstance(turns, int) or not 0 < turns <= MAX_STEPS:
-        raise c.refuse(f"a known number of turns from 1 to {MAX_STEPS} is required, got {turns}")
-    made: list[list[V]] = []
-    for turn in range(turns):
-        taken = [
-            b.Gather(x, b.const(turns - 1 - turn if back else turn), axis=axis)
-            for x, axis, back in zip(scanned, axes, reverse, strict=True)
-        ]
-        function = ir.Function("", "turn", graph=copy(body)[0], attributes=[])
-        results = emit(b, function, [*states, *taken], {})
-        states = results[: len(states)]
-        made.append(results[len(states) :])
-    outputs = len(made[0])
-    out_axes = c.attr("scan_output_axes", [0] * outputs)
-    out_reverse = c.attr("scan_output_directions", [0] * outputs)
-    stacked = []
-    for i, (axis, back) in enumerate(zip(out_axes, out_reverse, strict=True)):
-        parts = [b.Unsqueeze(results[i], [axis]) for results in made]
-        stacked.append(b.Concat(*(reversed(parts) if back else parts), axis=axis))
-    return (*states, *stacked)
