@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from toolkit.errors import InvalidArgumentError
 
-CARRIED = ("accumulation.", "grad_scaler.")  # States that outlive a change of options.
+AVERAGE = "ema."  # Before the name of the parameter.
+AVERAGED = f"{AVERAGE}count"  # Steps that are in the averages.
+CARRIED = ("accumulation.", "grad_scaler.", AVERAGE)  # States that outlive a change of options.
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class UpdateOptions:
     clip_grad_value: float | None = None
     accumulate: int = 1
     grad_scaler: GradScaler | None = None
+    ema_decay: float | None = None
 
     def check(self) -> None:
         """Refuses options out of range.
@@ -68,6 +71,7 @@ class UpdateOptions:
             ("clip_norm_type", self.clip_norm_type > 0, "a norm's order above 0"),
             ("clip_grad_norm", (self.clip_grad_norm or 0.0) >= 0, "0 or more"),
             ("clip_grad_value", (self.clip_grad_value or 0.0) >= 0, "0 or more"),
+            ("ema_decay", 0.0 <= (self.ema_decay or 0.0) <= 1.0, "a number from 0 to 1"),
         ):
             if not fits:
                 raise InvalidArgumentError(

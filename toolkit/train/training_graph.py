@@ -200,6 +200,7 @@ def _add_optimizer(
         group = optimizer.param_groups[i]
         new, new_state = optimizer.emit(b, value, grad, state, rates[i], next_step, group)
         result.updates[value] = updates.chosen(new, value)
+        updates.average(named[id(p)], p._value.numpy(), new)
         for key, new_value in new_state.items():
             result.updates[state[key]] = updates.chosen(new_value, state[key])
     result.updates.update(updates.finish())
