@@ -89,16 +89,16 @@ def require_finite(trainer: Trainer, loss: float, batch: Any, watch: Watch | Non
 
 def _first_of_nodes(step: TrainStep, states: dict[ir.Value, _core.Tensor], batch: Any) -> str:
     """Runs the step's graph piece by piece with its values as outputs."""
+    from toolkit.autodiff.backward import ancestor_nodes
     from toolkit.runtime.lowering import lower
     from toolkit.train.step import _native
 
     g = step.graph
-    used = _ancestors([g.loss, *g.updates.values()])
     values = [
         v
-        for node in g.graph
+        for node in ancestor_nodes(g.graph, [g.loss, *g.updates.values()])
         for v in node.outputs
-        if v in used and v.dtype is not None and v.dtype.is_floating_point()
+        if v.dtype is not None and v.dtype.is_floating_point() and v.name
     ]
     rates = [np.float32(rate) for rate in step.learning_rates()]
     feed = [_native(x) for x in (*batch, *rates)]
@@ -111,20 +111,6 @@ def _first_of_nodes(step: TrainStep, states: dict[ir.Value, _core.Tensor], batch
             if count := _bad(array):
                 return _told(value, array, count)
     return ""
-
-
-def _ancestors(values: list[ir.Value]) -> set[ir.Value]:
-    seen: set[ir.Value] = set()
-    stack = list(values)
-    while stack:
-        value = stack.pop()
-        if value in seen:
-            continue
-        seen.add(value)
-        node = value.producer()
-        if node is not None:
-            stack += [*node.outputs, *(v for v in node.inputs if v is not None)]
-    return seen
 
 
 def _told(value: ir.Value, array: Array, count: int) -> str:

@@ -26,6 +26,7 @@ from toolkit.graph.training_info import ROLES, values_by_name
 from toolkit.graph.training_join import FIRST_IR, Entry, ancestors, check_training, join, split
 from toolkit.random import initial_seed
 from toolkit.train.initialization import Initialization
+from toolkit.train.precision import export_opset
 from toolkit.train.reading import (
     check_update,
     first_values,
@@ -73,7 +74,7 @@ def save_step(
         proto = step._source.filled(states)
         proto = proto if opset is None else to_proto(load_model(proto), opset)
     else:
-        proto = to_proto(_as_model(g, place), opset)
+        proto = to_proto(_as_model(g, place), opset or export_opset(g.graph))
         split_training(proto, g)
     proto.ir_version = max(proto.ir_version, FIRST_IR)
     entries = dict(metadata or {})

@@ -9,6 +9,7 @@ from toolkit.errors import InvalidArgumentError
 AVERAGE = "ema."  # Before the name of the parameter.
 AVERAGED = f"{AVERAGE}count"  # Steps that are in the averages.
 CARRIED = ("accumulation.", "grad_scaler.", AVERAGE)  # States that outlive a change of options.
+PRECISIONS = (None, "float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class UpdateOptions:
     accumulate: int = 1
     grad_scaler: GradScaler | None = None
     ema_decay: float | None = None
+    precision: str | None = None
 
     def check(self) -> None:
         """Refuses options out of range.
@@ -77,3 +79,8 @@ class UpdateOptions:
                 raise InvalidArgumentError(
                     f"TrainStep: {need} is required as {name}, got {getattr(self, name)}."
                 )
+        if self.precision not in PRECISIONS:
+            raise InvalidArgumentError(
+                f"TrainStep: one of {list(PRECISIONS[1:])} is required as precision, "
+                f"got '{self.precision}'."
+            )

@@ -55,6 +55,9 @@ class TrainStep:
         schedule_every: optimizer steps between steps of the scheduler; 0: you call its `step`.
         ema_decay: keeps an exponential moving average of each parameter that trains, by the rule
             of torch.optim.swa_utils.AveragedModel; buffers are those of the model.
+        precision: "bfloat16" or "float16" keeps activations of the forward pass and their
+            gradients narrow, as torch.autocast does; see `toolkit.train.precision`. Take a
+            `grad_scaler` with "float16".
 
     Example:
         step = TrainStep(model, nn.CrossEntropyLoss(), optim.AdamW(model.parameters()))
@@ -74,6 +77,7 @@ class TrainStep:
         scheduler: LRScheduler | None = None,
         schedule_every: int = 1,
         ema_decay: float | None = None,
+        precision: str | None = None,
     ) -> None:
         self.model = model
         self.loss_fn = loss_fn
@@ -86,6 +90,7 @@ class TrainStep:
         self.scheduler = scheduler
         self.schedule_every = schedule_every
         self.ema_decay = ema_decay
+        self.precision = precision
         self._options().check()
         schedules.check(scheduler, schedule_every, optimizer)
         self.metadata: dict[str, str] = {}
@@ -108,6 +113,7 @@ class TrainStep:
             self.accumulate,
             self.grad_scaler,
             self.ema_decay,
+            self.precision,
         )
 
     @staticmethod
