@@ -46,7 +46,9 @@ def test_values():
         ("idx:d?only=4-", "a list of whole numbers like 0-4,7 is required as only"),
         ("text:a.txt?block=0", "a whole number of 1 or more is required as block"),
         ("npy:a.npy", "target=FILE.npy"),
-        ("digits?size=3", "one of the options dtype, norm, only is required, got 'size'"),
+        ("digits?size=3", "one of the options dtype, norm, only, shape is required, got 'size'"),
+        ("digits?shape=8x9", r"a shape of 64 numbers is required, got \(8, 9\)"),
+        ("digits?shape=8-8", "a shape like 784 or 1x28x28 is required as shape"),
         ("topics?block=x", "a whole number of 1 or more"),
         ("digits?only=11", "classes below 10 are required as only, got 11"),
         ("digits?dtype=int64&norm=all", "float inputs are required by norm=all"),
@@ -66,6 +68,10 @@ def test_only_some_classes():
                             [whole.test.tensors[1].numpy()])  # fmt: skip
     assert count == np.isin(labels, (5, 6, 7, 2)).sum()
     assert set(part.labels) == {0, 1, 2, 3}
+
+
+def test_shape():
+    assert load("digits?shape=64").meta.input_shape == (64,)
 
 
 def test_shares_and_other_files(tmp_path):

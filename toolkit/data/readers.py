@@ -19,6 +19,7 @@ from toolkit.data.parts import Arrays, CharDataset, Raw
 from toolkit.data.spec import (
     Option,
     Spec,
+    dims,
     one_of,
     parse_options,
     ranges,
@@ -185,11 +186,18 @@ _ARRAYS = {
     "norm": Option(one_of("all", "column", "none")),
     "dtype": Option(one_of("keep", *tables.DTYPES), "float32"),
     "only": Option(ranges),
+    "shape": Option(dims),
 }
 
 
 def _arrays(spec: Spec, inputs: list[Array], target: Array, names: tuple[str, ...] = ()) -> Arrays:
-    """Inputs of the wanted type; integer types are not standardised."""
+    """Inputs of the wanted type and shape; integer types are not standardised."""
+    shape = spec["shape"]
+    if shape is not None:
+        size = int(np.prod(inputs[0].shape[1:]))
+        if size != int(np.prod(shape)):
+            raise spec.error(f"a shape of {size} numbers is required, got {shape}.")
+        inputs = [inputs[0].reshape(-1, *shape), *inputs[1:]]
     if spec["dtype"] != "keep":
         inputs = [x.astype(spec["dtype"], copy=False) for x in inputs]
     floats = all(x.dtype.kind == "f" for x in inputs)

@@ -157,6 +157,14 @@ def size(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[-1])
 
 
+def dims(text: str) -> tuple[int, ...]:
+    """`1x28x28`."""
+    parts = text.split("x")
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise ValueError("a shape like 784 or 1x28x28")
+    return tuple(map(int, parts))
+
+
 def ranges(text: str) -> tuple[int, ...]:
     """`0-4,7`: whole numbers, in order."""
     found: list[int] = []

@@ -13,7 +13,7 @@ import numpy as np
 
 from toolkit.errors import InvalidArgumentError, InvalidModelError, ToolkitError, ToolkitWarning
 from toolkit.runtime.values import to_numpy
-from toolkit.train.step import TrainStep
+from toolkit.train.step import TrainStep, _kept
 
 METADATA_KEY = "toolkit.trainer"
 
@@ -29,12 +29,8 @@ class Found:
 
 def checksum(step: TrainStep) -> int:
     """CRC-32 of names and bytes of what trains and of all weights: a flipped bit is seen."""
-    from toolkit.train.onefile import is_state
-
-    total, g = 0, step.graph
-    arrays = {
-        v.name or "": to_numpy(t) for v, t in g.states.items() if v in g.updates or is_state(v)
-    }
+    total = 0
+    arrays = {name or "": to_numpy(tensor) for name, tensor in _kept(step.graph).items()}
     for name, array in sorted(arrays.items()):
         total = zlib.crc32(name.encode(), total)
         total = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, total)

@@ -331,8 +331,7 @@ class TrainStep:
         if self._graph is None:
             self._pending = other
             return
-        mine = {v.name: t for v, t in self.graph.states.items()}
-        theirs = {v.name: t for v, t in other.graph.states.items()}
+        mine, theirs = _kept(self.graph), _kept(other.graph)
         if mine.keys() != theirs.keys():
             differing = sorted(str(n) for n in mine.keys() ^ theirs.keys())[:5]
             raise InvalidArgumentError(
@@ -455,6 +454,13 @@ def _settings_of(optimizer: Optimizer) -> list[Any]:
         )
         for group in optimizer.param_groups
     ]
+
+
+def _kept(graph: TrainingGraph) -> dict[str | None, _core.Tensor]:
+    """What a file keeps of the states: those that change, and weights. Others are constants."""
+    from toolkit.train.onefile import is_state
+
+    return {v.name: t for v, t in graph.states.items() if v in graph.updates or is_state(v)}
 
 
 def _native(value: Any) -> _core.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,11 @@ class TensorBoard(Callback):
     def on_fit_begin(self, trainer: Trainer) -> None:
         """Opens the event file."""
         done = trainer.position.batches
-        self._writer = self._make(str(self._folder), purge_step=done + 1 if done else None)
+        self._writer = self._make(
+            str(self._folder),
+            purge_step=done + 1 if done else None,
+            filename_suffix=f".{os.getpid()}.{done}",  # The name holds whole seconds only.
+        )
 
     def on_batch_end(self, trainer: Trainer, batch: Batch) -> None:
         """Loss and rates."""

@@ -126,6 +126,8 @@ class Trainer:
             raise InvalidArgumentError(
                 f"Trainer: schedule_every must be 'epoch' or 'batch', got '{schedule_every}'."
             )
+        for name in metrics:
+            metric_registry.create(name)  # An unknown one is refused at once.
         self.step = step
         self.scheduler = scheduler
         self.schedule_every = schedule_every
