@@ -106,7 +106,8 @@ def test_overfit(folder):
 
 def test_early_stop(folder):
     code, found = train("--lr", "0", "--early-stop", "2", "--epochs", "9", "-o", "run")
-    assert code == 0 and found["metrics"]["epoch"] == 3
+    assert code == 0, found
+    assert found["metrics"]["epoch"] == 3
     assert "no better value than" in found["stopped"]
 
 

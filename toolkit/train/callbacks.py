@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit.errors import InvalidArgumentError
 from toolkit.train import metrics
+from toolkit.train.checkpoints import BEST, LAST
 
 if TYPE_CHECKING:
     from toolkit.train.trainer import History, Trainer
-
-LAST = "last.onnx"
-BEST = "best.onnx"
 
 
 @dataclass

@@ -16,6 +16,8 @@ from toolkit.runtime.values import to_numpy
 from toolkit.train.step import TrainStep, _kept
 
 METADATA_KEY = "toolkit.trainer"
+LAST, BEST = "last.onnx", "best.onnx"
+NAMES = (LAST, BEST, "step-*.onnx")  # Of checkpoints in a run folder.
 
 
 @dataclass
@@ -68,7 +70,8 @@ def read(path: str | Path) -> Found:
 
 def newest(folder: Path) -> Found | None:
     """The newest checkpoint of a run folder that is whole; a warning for each that is not."""
-    paths = sorted(folder.glob("*.onnx"), key=lambda p: p.stat().st_mtime_ns, reverse=True)
+    found = [p for pattern in NAMES for p in folder.glob(pattern)]
+    paths = sorted(found, key=lambda p: p.stat().st_mtime_ns, reverse=True)
     for path in paths:
         try:
             return read(path)

@@ -20,8 +20,8 @@ import numpy as np
 from toolkit.errors import InvalidArgumentError
 from toolkit.graph.atomic import sweep
 from toolkit.train import metrics as metric_registry
-from toolkit.train.callbacks import LAST, Batch, Callback, Checkpoint, EarlyStopping
-from toolkit.train.checkpoints import METADATA_KEY, checksum, newest, read
+from toolkit.train.callbacks import Batch, Callback, Checkpoint, EarlyStopping
+from toolkit.train.checkpoints import LAST, METADATA_KEY, checksum, newest, read
 from toolkit.train.feeding import FirstBatches, remaining
 from toolkit.train.interrupt import Interrupt
 from toolkit.train.nonfinite import Watch, require_finite
