@@ -12,6 +12,7 @@ from toolkit import nn
 from toolkit.data import DataLoader, load
 from toolkit.errors import InvalidArgumentError
 from toolkit.models import recipe
+from toolkit.models.adapting import Changes, adapt, load_changed, save_model
 from toolkit.models.recipe import LOSSES
 from toolkit.random import manual_seed
 from toolkit.runtime import _core
@@ -38,6 +39,12 @@ class Settings:
         momentum: of sgd.
         weight_decay: None: the optimizer's default.
         group: options of parameters by glob, "GLOB:lr=1e-4,weight_decay=0".
+        freeze: globs of parameters that do not train; this and the next five: see `Changes`.
+        unfreeze: globs of those that train after all.
+        head: a fresh one, "classes=10" or "auto".
+        dropout: where it is put back, "p=0.1".
+        batch_norm: "frozen" or "train".
+        lora: low-rank adapters, "r=8".
         schedule: "none", "cosine" (to 0 over the run), "step" (a tenth at each third), "onecycle".
         epochs: in all, resumed ones counted in.
         batch_size: samples a step.
@@ -78,6 +85,12 @@ class Settings:
     momentum: float = 0.9
     weight_decay: float | None = None
     group: Sequence[str] = ()
+    freeze: Sequence[str] = ()
+    unfreeze: Sequence[str] = ()
+    head: str | None = None
+    dropout: Sequence[str] = ()
+    batch_norm: str | None = None
+    lora: str | None = None
     schedule: str = "none"
     epochs: int = 5
     batch_size: int = 64
@@ -118,7 +131,8 @@ def run_training(
 
     Returns:
         The latest epoch's figures ("metrics"), why it ended early if it did ("stopped"), and the
-        paths of checkpoint and best model. Of a dry run, what it found.
+        paths of checkpoint, best model and, of an `.onnx`, the same file with its best weights
+        ("model"). Of a dry run, what it found.
 
     Raises:
         InvalidArgumentError: an unknown name, or a model that does not take the data.
@@ -142,7 +156,8 @@ class _Run:
         manual_seed(o.seed)
         self.data = load(data, seed=o.seed, val=o.val_data, val_split=o.val_split)
         self.meta = self.data.meta
-        self.net, suits, order = make_model(model, self.meta)
+        changes = Changes(**{f.name: getattr(o, f.name) for f in fields(Changes)})
+        self.net, suits, order = make_model(model, self.meta, changes)
         self.loss = o.loss or suits
         self.folder = Path(o.run_dir or Path("runs") / Path(model).stem)
         self.train = self._loader(self.data.train, o.batch_size, order, shuffle=True)
@@ -238,6 +253,9 @@ class _Run:
             path = self.folder / "confusion.csv"
             write_confusion(trainer.confusion_matrix(self.val), self.meta.classes, path)
             result["confusion"] = str(path)
+        if self.model.endswith(".onnx") and (self.folder / "best.onnx").exists():
+            result["model"] = str(self.folder / "model.onnx")
+            save_model(trainer.step, self.folder / "best.onnx", self.folder / "model.onnx")
         return result
 
 
@@ -254,20 +272,27 @@ class _Reordered:
         return [*(inputs[k] for k in self.order), target]
 
 
-def make_model(name: str, meta: Any) -> tuple[nn.Module, str, tuple[int, ...]]:
+def make_model(
+    name: str, meta: Any, changes: Changes | None = None
+) -> tuple[nn.Module, str, tuple[int, ...]]:
     """The module, the name of the loss that suits it, and the order of its inputs in the data."""
     from toolkit import models
 
+    changes = changes or Changes()
     suits = {"regression": "mse", "language": "token_ce"}.get(meta.task, "ce")
     if name.endswith(".onnx"):
         from toolkit.graph.summary import summarize
         from toolkit.models.checking import check_inputs
-        from toolkit.nn.graph_module import load as load_module
 
-        module = load_module(name)
-        return module, suits, check_inputs(summarize(name), meta, name)
+        order = check_inputs(summarize(name), meta, name)
+        return load_changed(name, changes, meta.num_classes), suits, order
+    if (option := changes.of_files_only()) is not None:
+        raise InvalidArgumentError(f"{option}: an .onnx file is required, got '{name}'.")
     loss = models.default_loss(name) if meta.task == "classification" else suits
-    return models.create_for(name, meta), loss, tuple(range(len(meta.input_shapes)))
+    net = models.create_for(name, meta)
+    if changes.some:
+        adapt(net, changes)
+    return net, loss, tuple(range(len(meta.input_shapes)))
 
 
 def write_confusion(matrix: Any, classes: Sequence[str], path: Path) -> None:

@@ -35,6 +35,18 @@ OPTIONS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     (("--weight-decay",), {"type": float, "help": "Weight decay."}),
     (("--group",), {"multiple": True, "metavar": "GLOB:lr=X",
      "help": "Options of the parameters that a glob takes: 'backbone.*:lr=1e-4,weight_decay=0'."}),
+    (("--freeze",), {"multiple": True, "callback": _words, "metavar": "GLOBS",
+     "help": "Parameters that do not train: 'backbone.*'."}),
+    (("--unfreeze",), {"multiple": True, "callback": _words, "metavar": "GLOBS",
+     "help": "Parameters that train after all."}),
+    (("--head",), {"metavar": "classes=N|auto",
+     "help": "A fresh head for an .onnx; also cut=VALUE,output=NAME,softmax=keep."}),
+    (("--dropout",), {"multiple": True, "metavar": "p=P",
+     "help": "Dropout in front of the head of an .onnx; also after=GLOB, before=GLOB."}),
+    (("--batch-norm",), {"type": click.Choice(["frozen", "train"]),
+     "help": "Running statistics of an .onnx: kept, or of the batches (as without)."}),
+    (("--lora",), {"metavar": "r=N",
+     "help": "Low-rank adapters; also alpha=A,dropout=P,targets=GLOB,exclude=GLOB,dora,rslora."}),
     (("--schedule",), {"type": click.Choice(["none", "cosine", "step", "onecycle"]),
      "default": "none", "show_default": True, "help": "Of the learning rate."}),
     (("--epochs",), {"type": _POSITIVE, "default": 5, "show_default": True}),
@@ -85,9 +97,9 @@ def _with_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def train(context: Context, /, model: str, data: str, **options: Any) -> int:
     """Train MODEL: a name (mlp, digits_cnn, mnist_cnn, resnet18_cifar, char_gpt) or an .onnx file.
 
-    The run folder gets last.onnx, best.onnx, log.csv and loss.png. Ctrl-C writes a checkpoint and
-    ends; --resume goes on.
-    Example: toolkit train digits_cnn --data digits --epochs 10 -o runs/digits
+    The run folder gets last.onnx, best.onnx, log.csv and loss.png, and of an .onnx model.onnx: the
+    same file with its best weights. Ctrl-C writes a checkpoint and ends; --resume goes on.
+    Example: toolkit train any.onnx --data images:DIR?size=224 --head auto --lora r=8 -o runs/mine
     """
     from toolkit.models.training import run_training
 
