@@ -159,9 +159,8 @@ def _sum(b: Builder, parts: Sequence[V]) -> V:
 def averages(states: Iterable[V]) -> dict[V, V]:
     """The average of each parameter that has one."""
     by_name = {value.name or "": value for value in states}
-    found = {name: value for name, value in by_name.items() if name.startswith(AVERAGE)}
-    return {
-        by_name[name.removeprefix(AVERAGE)]: value
-        for name, value in found.items()
-        if name != AVERAGED
-    }
+    if AVERAGED not in by_name:  # Another program's state may have such a name.
+        return {}
+    found = {name.removeprefix(AVERAGE): value for name, value in by_name.items()
+             if name.startswith(AVERAGE) and name != AVERAGED}  # fmt: skip
+    return {by_name[name]: value for name, value in found.items() if name in by_name}
