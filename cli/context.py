@@ -17,6 +17,7 @@ class ExitCode(enum.IntEnum):
     OK = 0
     FAILURE = 1  # The work could not be done: bad file, bad shape, no kernel.
     USAGE = 2  # The command line itself is wrong (click's own code).
+    INTERRUPTED = 130  # A signal ended it; what was done is saved. As shells have it.
 
 
 @dataclass

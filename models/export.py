@@ -14,7 +14,7 @@ import numpy as np
 from toolkit import nn
 from toolkit.errors import InvalidArgumentError
 from toolkit.models import create, default_loss, example_input
-from toolkit.models.training import LOSSES, make_loss, make_optimizer
+from toolkit.models.recipe import LOSSES, make_loss, make_optimizer
 from toolkit.random import manual_seed
 from toolkit.tensor import Tensor, from_numpy
 from toolkit.train import TrainStep
@@ -52,7 +52,7 @@ def run_export(
         model: the path of an `.onnx` file, or a name of `toolkit.models`; of a name, `model.onnx`
             is written too, the file that `import_state` takes.
         folder: where to.
-        loss: a key of `toolkit.models.training.LOSSES`; None: what suits the model, else "ce".
+        loss: a key of `toolkit.models.recipe.LOSSES`; None: what suits the model, else "ce".
         optim: "sgd", "adam" or "adamw".
         layout: as in `export_training`.
         target: as in `export_training`.
@@ -99,7 +99,7 @@ def run_export(
         net = create(model)
         inputs = (example_input(model),)
         loss = loss or default_loss(model)
-    loss_fn = make_loss(loss)
+    loss_fn = make_loss(loss, None, 0.0, None, 0)
     _choose(net, train, freeze)
     goal = _example_target(net, inputs, loss)
     step = TrainStep(

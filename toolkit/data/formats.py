@@ -1,18 +1,21 @@
-"""File formats of data: IDX, npz, csv, text. Each function raises one-line errors."""
+"""File formats of data: IDX, npz, npy, csv, parquet, jsonl, text, all with one-line errors."""
 
 from __future__ import annotations
 
 import csv
 import gzip
+import json
 import math
 import zipfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from toolkit.data.spec import Spec
 from toolkit.errors import InvalidArgumentError
 
 Array = npt.NDArray[Any]
@@ -92,30 +95,127 @@ def read_npz(spec: str, path: Path) -> dict[str, Array]:
     return arrays
 
 
-def read_csv(spec: str, path: Path) -> tuple[Array, list[str]]:
-    """Feature rows float32 (N, columns - 1) and the last column's texts; a header is skipped."""
-    lines = _decode(spec, path).splitlines()
-    rows = [(n, row) for n, row in enumerate(csv.reader(lines), 1) if row]
-    if rows and not any(_is_number(v) for v in rows[0][1][:-1]):
-        rows = rows[1:]
-    if len(rows) < 5 or len(rows[0][1]) < 2:
-        raise InvalidArgumentError(
-            f"data '{spec}': at least 5 rows of 2 columns are required, got {len(rows)} rows."
+def read_npy(spec: Spec, path: Path) -> Array:
+    """The array of an npy file; pickled objects are refused."""
+    _read(path, 1)
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise spec.error(f"an npy file is required: {error}", path) from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+        raise spec.error("an npy file of numbers is required", path)
+    return array
+
+
+@dataclass
+class Table:
+    """Rows of texts with names of the columns, and the line of the file of each row."""
+
+    names: list[str]
+    rows: list[list[str]]
+    lines: list[int]
+
+    def texts(self, name: str) -> list[str]:
+        """A column."""
+        i = self.names.index(name)
+        return [row[i] for row in self.rows]
+
+    def column(self, spec: Spec, key: str, option: str) -> str:
+        """The name of a column, given by its name or its number (from 0, or -1 for the last)."""
+        if key in self.names:
+            return key
+        if key.lstrip("-").isdecimal() and -len(self.names) <= int(key) < len(self.names):
+            return self.names[int(key)]
+        raise spec.error(
+            f"a column among {', '.join(self.names[:10])} is required as {option}, got '{key}'."
         )
-    columns = len(rows[0][1])
-    features = np.empty((len(rows), columns - 1), np.float32)
-    for i, (line, row) in enumerate(rows):
+
+
+_SEPARATORS = {"tab": "\t", "space": " "}
+
+
+def read_csv(spec: Spec) -> Table:
+    """A csv file. Without a header the columns are called 0, 1, 2, ..."""
+    sep = spec["sep"] or ("tab" if spec.file.suffix == ".tsv" else ",")
+    text = _decode(spec.text, spec.file)
+    reader = csv.reader(text.splitlines(), delimiter=_SEPARATORS.get(sep, sep))
+    try:
+        found = [(reader.line_num, [v.strip() for v in row]) for row in reader if row]
+    except csv.Error as error:
+        raise spec.error(f"a csv file is required: {error}", f"line {reader.line_num}") from None
+    header = spec["header"] == "yes"
+    if spec["header"] == "auto" and found:  # Names are no numbers; the last may be a target.
+        header = not any(to_number(v) is not None for v in found[0][1][:-1])
+    columns = len(found[0][1]) if found else 0
+    for line, row in found:
         if len(row) != columns:
-            raise InvalidArgumentError(
-                f"data '{spec}', line {line}: {columns} columns are required, got {len(row)}."
-            )
+            raise spec.error(f"{columns} columns are required, got {len(row)}.", f"line {line}")
+    names = found[0][1] if header else [str(i) for i in range(columns)]
+    if len(set(names)) != len(names):
+        raise spec.error(f"names that differ are required as header, got {', '.join(names)}.")
+    kept = found[header:]
+    return Table(names, [row for _, row in kept], [line for line, _ in kept])
+
+
+def read_parquet(spec: Spec) -> Table:
+    """A parquet file, as texts; the "line" of an error counts rows from 1."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise spec.error(
+            "the package pyarrow is required. Install it: pip install 'toolkit[parquet]'."
+        ) from None
+    _read(spec.file, 1)
+    try:
+        columns = parquet.read_table(spec.file).to_pydict()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise spec.error(f"a parquet file is required: {' '.join(str(error).split())}") from None
+    texts = {name: list(map(_text_of, values)) for name, values in columns.items()}
+    rows = [list(row) for row in zip(*texts.values(), strict=True)]
+    return Table(list(texts), rows, list(range(1, len(rows) + 1)))
+
+
+def read_jsonl(spec: Spec) -> list[tuple[int, dict[str, Any]]]:
+    """The objects of a file of JSON, one a line, with their lines."""
+    found = []
+    for line, text in enumerate(_decode(spec.text, spec.file).splitlines(), 1):
+        if not text.strip():
+            continue
         try:
-            features[i] = [float(v) for v in row[:-1]]
+            entry = json.loads(text)
         except ValueError as error:
-            raise InvalidArgumentError(
-                f"data '{spec}', line {line}: numbers are required before the last column: {error}."
-            ) from None
-    return features, [row[-1].strip() for _, row in rows]
+            raise spec.error(f"a JSON object is required: {error}.", f"line {line}") from None
+        if not isinstance(entry, dict):
+            raise spec.error(
+                f"a JSON object is required, got {type(entry).__name__}.", f"line {line}"
+            )
+        found.append((line, entry))
+    if not found:
+        raise spec.error("at least one JSON object is required, got an empty file.")
+    return found
+
+
+def read_jsonl_table(spec: Spec) -> Table:
+    """Objects of one level as rows; a key that one lacks is a gap."""
+    entries = read_jsonl(spec)
+    names = list(dict.fromkeys(name for _, entry in entries for name in entry))
+    for line, entry in entries:
+        for name, value in entry.items():
+            if isinstance(value, (list, dict)):
+                raise spec.error(
+                    f"numbers or texts are required, got a list or object as '{name}'. "
+                    "Lists of tokens are read with tokens=.",
+                    f"line {line}",
+                )
+    rows = [[_text_of(entry.get(name)) for name in names] for _, entry in entries]
+    return Table(names, rows, [line for line, _ in entries])
+
+
+def _text_of(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return str(int(value)) if isinstance(value, bool) else str(value).strip()
 
 
 def read_text(spec: str, path: Path) -> str:
@@ -140,9 +240,10 @@ def _read(path: Path, count: int = -1) -> bytes:
         ) from None
 
 
-def _is_number(text: str) -> bool:
+def to_number(text: str) -> float | None:
+    """The finite number that a text is, or None."""
     try:
-        float(text)
+        value = float(text)
     except ValueError:
-        return False
-    return True
+        return None
+    return value if math.isfinite(value) else None

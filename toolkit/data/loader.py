@@ -196,6 +196,8 @@ class DataLoader(Generic[T_co]):
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Any]:
         """The batches of one epoch, without the first `start` of them (which are not loaded)."""
+        if hasattr(self.dataset, "set_epoch"):  # What it augments depends on the epoch.
+            self.dataset.set_epoch(epoch)
         tasks: Iterator[Any] = itertools.repeat(None)
         if not self._stream:
             source: Any = self.batch_sampler if self._batched else self.sampler
@@ -216,6 +218,9 @@ class DataLoader(Generic[T_co]):
 
     def _remote(self, tasks: Iterator[Any], epoch: int) -> Iterator[Any]:
         pool, self._pool = self._pool, None
+        if pool is not None and hasattr(self.dataset, "set_epoch"):
+            pool.shutdown()  # Its copies of the dataset are of the epoch before.
+            pool = None
         if pool is None or not pool.processes:
             pool = self._start(epoch)
         try:

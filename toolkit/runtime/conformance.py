@@ -19,9 +19,6 @@ EXCEPTIONS = {
     for variant in (
         "", "_expanded", "_double", "_double_expanded", "_seed", "_seed_expanded",
     )
-} | {
-    "test_attention_4d_causal_fp16_expanded_cpu": "the values are numpy's, which rounds each step "
-    "of Softmax to float16: a Softmax in float32 is another bit away than the 1e-3 allow",
 }  # fmt: skip
 
 

@@ -11,24 +11,36 @@ if TYPE_CHECKING:
         load_artifacts,
         save_artifacts_checkpoint,
     )
+    from toolkit.train.callbacks import Callback, Checkpoint, EarlyStopping
     from toolkit.train.distillation import Distillation, distill_loss
     from toolkit.train.export import export_training
     from toolkit.train.features import Features, cache_features, load_features
+    from toolkit.train.groups import param_groups
     from toolkit.train.imports import import_state
+    from toolkit.train.logs import CsvLog, Plot
+    from toolkit.train.metrics import class_weights
     from toolkit.train.onefile import export_train_step, load_training, save
     from toolkit.train.options import GradScaler
     from toolkit.train.rewriting import lower_training, strip_training
     from toolkit.train.step import TrainStep
+    from toolkit.train.tensorboard import TensorBoard
     from toolkit.train.trainer import History, Trainer
 
 _HOME = {
+    "Callback": "callbacks",
+    "Checkpoint": "callbacks",
+    "CsvLog": "logs",
     "Distillation": "distillation",
+    "EarlyStopping": "callbacks",
     "Features": "features",
     "GradScaler": "options",
     "History": "trainer",
+    "Plot": "logs",
+    "TensorBoard": "tensorboard",
     "TrainStep": "step",
     "Trainer": "trainer",
     "cache_features": "features",
+    "class_weights": "metrics",
     "convert_artifacts": "artifacts",
     "distill_loss": "distillation",
     "export_train_step": "onefile",
@@ -41,6 +53,7 @@ _HOME = {
     "lora": "adapters",
     "lower_training": "rewriting",
     "merge": "adapters",
+    "param_groups": "groups",
     "save": "onefile",
     "save_adapters": "adapters",
     "save_artifacts_checkpoint": "artifacts",
@@ -48,13 +61,20 @@ _HOME = {
     "unload": "adapters",
 }
 __all__ = [
+    "Callback",
+    "Checkpoint",
+    "CsvLog",
     "Distillation",
+    "EarlyStopping",
     "Features",
     "GradScaler",
     "History",
+    "Plot",
+    "TensorBoard",
     "TrainStep",
     "Trainer",
     "cache_features",
+    "class_weights",
     "convert_artifacts",
     "distill_loss",
     "export_train_step",
@@ -67,6 +87,7 @@ __all__ = [
     "lora",
     "lower_training",
     "merge",
+    "param_groups",
     "save",
     "save_adapters",
     "save_artifacts_checkpoint",

@@ -27,6 +27,7 @@ from toolkit.graph.training_join import FIRST_IR, Entry, check_training, join, s
 from toolkit.random import initial_seed
 from toolkit.train.initialization import Initialization
 from toolkit.train.pieces import cut
+from toolkit.train.precision import export_opset
 from toolkit.train.reading import (
     check_update,
     first_values,
@@ -41,6 +42,7 @@ from toolkit.train.schedules import group_rates
 from toolkit.train.source import Source
 from toolkit.train.step import TrainStep
 from toolkit.train.training_graph import TrainingGraph
+from toolkit.train.updates import averages
 
 if TYPE_CHECKING:
     from toolkit.nn import Module
@@ -51,6 +53,7 @@ def save_step(
     path: str | os.PathLike[str],
     metadata: Mapping[str, str] | None = None,
     opset: int | None = None,
+    averaged: bool = False,
 ) -> None:
     """Writes a step's model with its training_info.
 
@@ -60,16 +63,19 @@ def save_step(
         path: the file; it is replaced in one go. Weights of 2 GB and more go to a file beside it.
         metadata: entries for `metadata_props`.
         opset: of the file.
+        averaged: weights and their averages change places, so that inference takes the averages.
     """
     g = step.graph
-    now = _roles(step)
+    place = _exchanged(g) if averaged else {}
+    now = {**_roles(step), "averaged": bool(place)}
     roles: dict[str, Any] | None = now
     if step._source is not None:
         roles = step._source.with_roles(now)
-        proto = step._source.filled({v.name or "": t for v, t in g.states.items()})
+        states = {v.name or "": g.states[place.get(v, v)] for v in g.states}
+        proto = step._source.filled(states)
         proto = proto if opset is None else to_proto(load_model(proto), opset)
     else:
-        proto = to_proto(whole_model(g), opset)
+        proto = to_proto(whole_model(g, place), opset or export_opset(g.graph))
         split_training(proto, g)
     proto.ir_version = max(proto.ir_version, FIRST_IR)
     entries = dict(metadata or {})
@@ -99,10 +105,18 @@ def _roles(step: TrainStep) -> dict[str, Any]:
     }
 
 
-def whole_model(g: TrainingGraph) -> ir.Model:
+def _exchanged(g: TrainingGraph) -> dict[ir.Value, ir.Value]:
+    """Whose memory stands for which state's, when weights and averages change places."""
+    found = averages(g.states)
+    return {**found, **{a: w for w, a in found.items()}}
+
+
+def whole_model(g: TrainingGraph, place: Mapping[ir.Value, ir.Value] | None = None) -> ir.Model:
     """A model of the whole graph, every value with a role among its outputs, states as they are."""
-    for value, tensor in g.states.items():
-        value.const_value = ir.tensor(tensor.numpy(), name=value.name)
+    place = place or {}
+    for value in g.states:
+        array = g.states[place.get(value, value)].numpy()
+        value.const_value = ir.tensor(array, name=value.name)
     outputs = [*g.predictions, g.loss, *g.outputs, *g.updates.values()]
     outputs += g.scheduled
     if g.eval_loss is not None:
@@ -264,6 +278,9 @@ def _training_graph(
         kept = value in changing or value.name in begun or is_state(value)
         if value.const_value is not None and kept:
             states[mark_variable(value)] = native_of(value.const_value).clone()
+    if roles.get("averaged"):
+        for weight, average in averages(states).items():
+            states[weight], states[average] = states[average], states[weight]
     features, targets = ([find(n) for n in roles[key]] for key in ("features", "targets"))
     rates = [find(n) for n in roles["rates"]]
     model.graph.inputs.clear()

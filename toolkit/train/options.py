@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from toolkit.errors import InvalidArgumentError
 
-CARRIED = ("accumulation.", "grad_scaler.")  # States that outlive a change of options.
+AVERAGE = "ema."  # Before the name of the parameter.
+AVERAGED = f"{AVERAGE}count"  # Steps that are in the averages.
+CARRIED = ("accumulation.", "grad_scaler.", AVERAGE)  # States that outlive a change of options.
+PRECISIONS = (None, "float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class UpdateOptions:
     clip_grad_value: float | None = None
     accumulate: int = 1
     grad_scaler: GradScaler | None = None
+    ema_decay: float | None = None
+    precision: str | None = None
 
     def check(self) -> None:
         """Refuses options out of range.
@@ -68,8 +73,14 @@ class UpdateOptions:
             ("clip_norm_type", self.clip_norm_type > 0, "a norm's order above 0"),
             ("clip_grad_norm", (self.clip_grad_norm or 0.0) >= 0, "0 or more"),
             ("clip_grad_value", (self.clip_grad_value or 0.0) >= 0, "0 or more"),
+            ("ema_decay", 0.0 <= (self.ema_decay or 0.0) <= 1.0, "a number from 0 to 1"),
         ):
             if not fits:
                 raise InvalidArgumentError(
                     f"TrainStep: {need} is required as {name}, got {getattr(self, name)}."
                 )
+        if self.precision not in PRECISIONS:
+            raise InvalidArgumentError(
+                f"TrainStep: one of {list(PRECISIONS[1:])} is required as precision, "
+                f"got '{self.precision}'."
+            )

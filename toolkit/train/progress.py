@@ -3,74 +3,78 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit.train.metrics import Mean
+from toolkit.train.callbacks import Batch, Callback
+from toolkit.train.metrics import Metric, create
+
+if TYPE_CHECKING:
+    from toolkit.train.trainer import Trainer
 
 
-class Progress:
-    """A `rich` progress bar over the batches of each epoch; silent when not enabled."""
+class ProgressBar(Callback):
+    """A `rich` progress bar over the batches of each epoch, with the first metric so far."""
 
-    def __init__(self, enabled: bool, epochs: int, metric: Mean | None = None) -> None:
-        self._epochs = epochs
-        self._metric = metric
+    def __init__(self) -> None:
         self._bar: Any = None
         self._task: Any = None
-        if enabled:
-            self._bar = _make_bar()
+        self._metric: Metric | None = None
 
-    def __enter__(self) -> Progress:
-        if self._bar is not None:
-            self._bar.start()
-        return self
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Shows the bar."""
+        self._bar = _make_bar()
+        self._metric = create(trainer.metric_names[0]) if trainer.metric_names else None
+        self._bar.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def start_epoch(self, epoch: int, batches: int, done: int) -> None:
-        """Begins an epoch of which `done` batches were done before."""
+    def on_epoch_begin(self, trainer: Trainer) -> None:
+        """Begins an epoch, of which some batches may have been done before."""
+        at = trainer.position
         self._samples, self._start = 0, time.perf_counter()
         if self._metric is not None:
             self._metric.reset()
         self._smooth: float | None = None
-        if self._bar is None:
-            return
         if self._task is not None:
             self._bar.remove_task(self._task)
         self._task = self._bar.add_task(
-            f"epoch {epoch + 1}/{self._epochs}", total=batches, completed=done, info=""
+            f"epoch {at.epoch + 1}/{trainer.epochs}",
+            total=trainer.batches_per_epoch,
+            completed=at.batch,
+            info="",
         )
 
-    def advance(self, loss: float, samples: int, output: Any = None, target: Any = None) -> None:
-        """One batch more, with what the metric takes: its mean is that of the epoch so far."""
-        if self._bar is None:
-            return
-        self._samples += samples
+    def on_batch_end(self, trainer: Trainer, batch: Batch) -> None:
+        """One batch more; the metric's mean is that of the epoch so far."""
+        loss = batch.loss
+        self._samples += batch.samples
         self._smooth = loss if self._smooth is None else 0.95 * self._smooth + 0.05 * loss
         rate = self._samples / max(time.perf_counter() - self._start, 1e-9)
         figures = [f"loss {self._smooth:.4f}"]
         if self._metric is not None:
-            self._metric.update(np.asarray(output), np.asarray(target))
+            output = batch.outputs[0].detach()
+            self._metric.update(np.asarray(output), np.asarray(batch.target))
             figures.append(f"{self._metric.name} {self._metric.value():.4f}")
         self._bar.update(self._task, advance=1, info="  ".join([*figures, f"{rate:,.0f}/s"]))
 
-    def end_epoch(self, row: dict[str, float]) -> None:
+    def on_evaluate_end(self, trainer: Trainer, values: dict[str, float]) -> None:
+        """An evaluation within an epoch is a line of its own."""
+        if trainer.evaluates_by_step:
+            self._print(f"batch {trainer.position.batches}", values)
+
+    def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:
         """Prints the epoch's figures as a line that stays."""
-        if self._bar is None:
-            return
-        figures = "  ".join(
-            f"{name} {value:.4g}" for name, value in row.items() if name not in ("epoch", "seconds")
-        )
-        self._bar.console.print(f"epoch {int(row['epoch'])}/{self._epochs}  {figures}")
+        self._print(f"epoch {int(row['epoch'])}/{trainer.epochs}", row)
+
+    def _print(self, head: str, values: dict[str, float]) -> None:
+        skipped = ("epoch", "batch", "seconds")
+        figures = "  ".join(f"{k} {v:.4g}" for k, v in values.items() if k not in skipped)
+        self._bar.console.print(f"{head}  {figures}")
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
 
 
 def _make_bar() -> Any:

@@ -52,7 +52,7 @@ class Source:
         """The file's roles, with what is set in Python as it is now."""
         if self._roles is None:
             return None
-        changed = ("rates", "groups", "schedule")
+        changed = ("rates", "groups", "schedule", "averaged")
         return {**self._roles, **{key: now[key] for key in changed}}
 
     def filled(self, states: Mapping[str, _core.Tensor]) -> onnx.ModelProto:

@@ -14,7 +14,7 @@ from toolkit.errors import InvalidArgumentError, ShapeError
 from toolkit.runtime import _core
 from toolkit.runtime.values import to_native, to_numpy
 from toolkit.train import schedules
-from toolkit.train.options import CARRIED, GradScaler, UpdateOptions
+from toolkit.train.options import AVERAGED, CARRIED, GradScaler, UpdateOptions
 
 if TYPE_CHECKING:
     from toolkit.nn import Module
@@ -53,6 +53,11 @@ class TrainStep:
             its state is saved. Where the rates are a function of the step count, as they are but
             for LambdaLR and ReduceLROnPlateau, that function is part of the graph.
         schedule_every: optimizer steps between steps of the scheduler; 0: you call its `step`.
+        ema_decay: keeps an exponential moving average of each parameter that trains, by the rule
+            of torch.optim.swa_utils.AveragedModel; buffers are those of the model.
+        precision: "bfloat16" or "float16" keeps activations of the forward pass and their
+            gradients narrow, as torch.autocast does; see `toolkit.train.precision`. Take a
+            `grad_scaler` with "float16".
 
     Example:
         step = TrainStep(model, nn.CrossEntropyLoss(), optim.AdamW(model.parameters()))
@@ -71,6 +76,8 @@ class TrainStep:
         grad_scaler: GradScaler | None = None,
         scheduler: LRScheduler | None = None,
         schedule_every: int = 1,
+        ema_decay: float | None = None,
+        precision: str | None = None,
     ) -> None:
         self.model = model
         self.loss_fn = loss_fn
@@ -82,6 +89,8 @@ class TrainStep:
         self.grad_scaler = grad_scaler
         self.scheduler = scheduler
         self.schedule_every = schedule_every
+        self.ema_decay = ema_decay
+        self.precision = precision
         self._options().check()
         schedules.check(scheduler, schedule_every, optimizer)
         self.metadata: dict[str, str] = {}
@@ -103,6 +112,8 @@ class TrainStep:
             self.clip_grad_value,
             self.accumulate,
             self.grad_scaler,
+            self.ema_decay,
+            self.precision,
         )
 
     @staticmethod
@@ -244,15 +255,32 @@ class TrainStep:
         loss, *outputs = (Tensor._from_native(t) for t in results)
         return loss, tuple(outputs)
 
-    def evaluate(self, *batch: Any) -> tuple[float, list[np.ndarray[Any, Any]]]:
-        """Loss and outputs in inference mode; nothing is changed."""
+    @property
+    def averages(self) -> bool:
+        """Whether there is an average of the weights with a step in it."""
+        if self._graph is None:
+            return False
+        counts = (t for v, t in self._graph.states.items() if v.name == AVERAGED)
+        return any(int(to_numpy(t)) > 0 for t in counts)
+
+    def evaluate(
+        self, *batch: Any, averaged: bool = False
+    ) -> tuple[float, list[np.ndarray[Any, Any]]]:
+        """Loss and outputs in inference mode; nothing is changed.
+
+        Args:
+            batch: the model's inputs and, last, the target.
+            averaged: with the average of the weights, if there is one.
+        """
         self.prepare(*batch)
-        loss, *outputs = self._run("evaluate", list(map(_native, batch)))
+        kind = "evaluate averaged" if averaged and self.averages else "evaluate"
+        loss, *outputs = self._run(kind, list(map(_native, batch)))
         return float(to_numpy(loss)), [to_numpy(t) for t in outputs]
 
-    def predict(self, *inputs: Any) -> list[np.ndarray[Any, Any]]:
-        """The outputs in inference mode, as arrays."""
-        return [to_numpy(t) for t in self._run("predict", list(map(_native, inputs)))]
+    def predict(self, *inputs: Any, averaged: bool = False) -> list[np.ndarray[Any, Any]]:
+        """The outputs in inference mode, as arrays; `averaged` as in `evaluate`."""
+        kind = "predict averaged" if averaged and self.averages else "predict"
+        return [to_numpy(t) for t in self._run(kind, list(map(_native, inputs)))]
 
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
         """All states by name (parameters, buffers, optimizer, random), over their memory."""
@@ -303,8 +331,7 @@ class TrainStep:
         if self._graph is None:
             self._pending = other
             return
-        mine = {v.name: t for v, t in self.graph.states.items()}
-        theirs = {v.name: t for v, t in other.graph.states.items()}
+        mine, theirs = _kept(self.graph), _kept(other.graph)
         if mine.keys() != theirs.keys():
             differing = sorted(str(n) for n in mine.keys() ^ theirs.keys())[:5]
             raise InvalidArgumentError(
@@ -320,11 +347,20 @@ class TrainStep:
         path: str | os.PathLike[str],
         metadata: Mapping[str, str] | None = None,
         opset: int | None = None,
+        averaged: bool = False,
     ) -> None:
-        """Writes model, training algorithm and all states as one `.onnx`; see `tk.save`."""
+        """Writes model, training algorithm and all states as one `.onnx`; see `tk.save`.
+
+        Args:
+            path: the file; it is replaced in one go.
+            metadata: entries for `metadata_props`.
+            opset: of the file.
+            averaged: the model infers with the average of the weights; its training still goes on
+                from the weights.
+        """
         from toolkit.train.onefile import save_step
 
-        save_step(self, path, {**self.metadata, **(metadata or {})}, opset)
+        save_step(self, path, {**self.metadata, **(metadata or {})}, opset, averaged)
 
     def _run(self, kind: str, inputs: list[_core.Tensor]) -> list[_core.Tensor]:
         program = self._programs.get(kind)
@@ -351,7 +387,12 @@ class TrainStep:
                 updates=g.updates,
                 functions=g.functions,
             )
-        if kind == "evaluate":
+        states = dict(g.states)
+        if kind.endswith("averaged"):
+            from toolkit.train.updates import averages
+
+            states.update({w: states[a] for w, a in averages(g.states).items()})
+        if kind.startswith("evaluate"):
             if g.eval_loss is None:
                 raise InvalidArgumentError(
                     "TrainStep.evaluate: a loss in inference mode is required, got a file without."
@@ -361,7 +402,7 @@ class TrainStep:
             inputs, outputs = [], g.scheduled
         else:
             inputs, outputs = g.features, g.predictions
-        return lower(inputs, outputs, states=g.states, functions=g.functions)
+        return lower(inputs, outputs, states=states, functions=g.functions)
 
     def _count_step(self) -> None:
         """Keeps the optimizer's own step counts true, for its `state_dict`."""
@@ -413,6 +454,13 @@ def _settings_of(optimizer: Optimizer) -> list[Any]:
         )
         for group in optimizer.param_groups
     ]
+
+
+def _kept(graph: TrainingGraph) -> dict[str | None, _core.Tensor]:
+    """What a file keeps of the states: those that change, and weights. Others are constants."""
+    from toolkit.train.onefile import is_state
+
+    return {v.name: t for v, t in graph.states.items() if v in graph.updates or is_state(v)}
 
 
 def _native(value: Any) -> _core.Tensor:

@@ -1,39 +1,51 @@
-"""`Trainer`: epochs over data with progress, metrics, checkpoints, early stop and logs.
+"""`Trainer`: epochs over data with evaluation, checkpoints, early stop, logs and progress.
 
 A checkpoint is the one file that `tk.save` writes. The order of the data is a function of seed and
-epoch, so a run that was killed goes on to the same bits as one that was not.
+epoch, so a run that was killed goes on to the same bits as one that was not. What happens around
+batches and epochs is done by callbacks.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
-import math
+import re
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit.errors import InvalidArgumentError, ToolkitError
+from toolkit.errors import InvalidArgumentError
 from toolkit.graph.atomic import sweep
 from toolkit.train import metrics as metric_registry
-from toolkit.train.logs import CsvLog, plot_history
-from toolkit.train.progress import Progress
+from toolkit.train.callbacks import Batch, Callback, Checkpoint, EarlyStopping
+from toolkit.train.checkpoints import LAST, METADATA_KEY, checksum, newest, read
+from toolkit.train.feeding import FirstBatches, remaining
+from toolkit.train.interrupt import Interrupt
+from toolkit.train.nonfinite import Watch, require_finite
 from toolkit.train.step import TrainStep
 
-CHECKPOINT = "last.onnx"
-BEST = "best.onnx"
-METADATA_KEY = "toolkit.trainer"
+if TYPE_CHECKING:
+    from toolkit.train.dryrun import DryRun
+
+_EVERY = re.compile(r"(\d+)\s*(epochs?|steps?)?")
 
 
 @dataclass
 class History:
-    """One entry an epoch in each list; what the CSV holds too."""
+    """What a run gave: one row an epoch, as in the CSV.
+
+    Attributes:
+        rows: figures of the epochs.
+        evaluations: where steps say when to evaluate, figures of each evaluation.
+        stopped: why the run ended before its last epoch; None if it did not.
+    """
 
     rows: list[dict[str, float]] = field(default_factory=list)
+    evaluations: list[dict[str, float]] = field(default_factory=list)
+    stopped: str | None = None
 
     def __getitem__(self, name: str) -> list[float]:
         return [row[name] for row in self.rows if name in row]
@@ -45,18 +57,25 @@ class History:
 
 
 @dataclass
-class _Position:
+class Position:
     """Where a run stands; travels in the checkpoint."""
 
     epoch: int = 0
     batch: int = 0  # Batches of this epoch that are done.
+    batches: int = 0  # Of the whole run.
     loss_sum: float = 0.0
     samples: int = 0
-    best: float | None = None
-    stale: int = 0  # Epochs since the best.
+    unevaluated: bool = False  # An evaluation is due that an interruption cut off.
     seconds: float = 0.0
     rows: list[dict[str, float]] = field(default_factory=list)
+    evaluations: list[dict[str, float]] = field(default_factory=list)
     scheduler: dict[str, Any] | None = None
+    callbacks: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Epochs done, and batches of the next one."""
+        return self.epoch, self.batch
 
 
 class Trainer:
@@ -66,11 +85,21 @@ class Trainer:
         step: the compiled step. Its optimizer's learning rate is used unless a scheduler is given.
         scheduler: a `toolkit.optim.lr_scheduler` on the step's optimizer.
         schedule_every: "epoch" or "batch": when the scheduler steps.
-        metrics: names of metrics, of which the first decides what is best ("loss" when empty).
+        metrics: names of metrics (`toolkit.train.metrics`), of which the first decides what is
+            best ("loss" when empty) unless `monitor` does.
         run_dir: folder for checkpoints, log and plot; None: nothing is written.
         checkpoint_every: batches between checkpoints, besides one at each epoch's end; 0: none.
-        early_stop: epochs without a better value after which training ends; 0: never.
+        early_stop: evaluations without a better value after which training ends; 0: never.
         progress: show a progress bar.
+        eval_every: epochs between evaluations (2 or "2 epochs"), or optimizer steps ("500 steps").
+        monitor: the figure that decides what is best, as in the log: "val_f1", "loss".
+        mode: "min" or "max", which is better; None: what the metric says.
+        keep_checkpoints: how many of the newest stay; older ones are `step-<batches>.onnx`.
+        tensorboard: write event files into the run folder's `tensorboard` (or this folder).
+        callbacks: called before the trainer's own.
+        detect_nan: keep the states from before each step, and when a loss or a weight is not
+            finite put them back and name the first value that was not.
+        overfit_batches: train and evaluate on this many batches only, always the same; 0: on all.
     """
 
     def __init__(
@@ -83,59 +112,127 @@ class Trainer:
         checkpoint_every: int = 0,
         early_stop: int = 0,
         progress: bool = True,
+        *,
+        eval_every: int | str = 1,
+        monitor: str | None = None,
+        mode: str | None = None,
+        keep_checkpoints: int = 1,
+        tensorboard: bool | str | Path = False,
+        callbacks: Sequence[Callback] = (),
+        detect_nan: bool = False,
+        overfit_batches: int = 0,
     ) -> None:
         if schedule_every not in ("epoch", "batch"):
             raise InvalidArgumentError(
                 f"Trainer: schedule_every must be 'epoch' or 'batch', got '{schedule_every}'."
             )
+        for name in metrics:
+            metric_registry.create(name)  # An unknown one is refused at once.
         self.step = step
         self.scheduler = scheduler
         self.schedule_every = schedule_every
         self.metric_names = list(metrics)
         self.run_dir = Path(run_dir) if run_dir is not None else None
-        self.checkpoint_every = checkpoint_every
-        self.early_stop = early_stop
         self.progress = progress
-        self._position = _Position()
+        self.eval_every, self.evaluates_by_step = _interval(eval_every)
+        self.position = Position()
+        self.resumed_at: tuple[int, int] | None = None
+        self.epochs = 0
+        self.batches_per_epoch = 0
+        self.overfit_batches = overfit_batches
+        self._stop: str | None = None
+        self._interrupt = Interrupt()
+        self._watch = Watch(step) if detect_nan else None
+        self.callbacks = [*callbacks]
+        if self.run_dir is not None:
+            from toolkit.train.logs import CsvLog, Plot
+
+            self.callbacks += [CsvLog(self.run_dir), Plot(self.run_dir)]
+        if tensorboard:
+            self.callbacks.append(self._tensorboard(tensorboard))
+        if early_stop:
+            self.callbacks.append(EarlyStopping(early_stop, monitor, mode))
+        if self.run_dir is not None:  # The last one: the others' states go along.
+            self.callbacks.append(
+                Checkpoint(self.run_dir, checkpoint_every, keep_checkpoints, monitor, mode)
+            )
+
+    def _tensorboard(self, where: bool | str | Path) -> Callback:
+        from toolkit.train.tensorboard import TensorBoard
+
+        if not isinstance(where, bool):
+            return TensorBoard(where)
+        if self.run_dir is None:
+            raise InvalidArgumentError("Trainer: run_dir is required by tensorboard=True.")
+        return TensorBoard(self.run_dir / "tensorboard")
+
+    # -- resuming ------------------------------------------------------------------------------
 
     @property
     def checkpoint_path(self) -> Path | None:
-        """The file that a resumed run starts from."""
-        return self.run_dir / CHECKPOINT if self.run_dir is not None else None
+        """The file that holds the run's latest state."""
+        return self.run_dir / LAST if self.run_dir is not None else None
 
-    def resume(self, path: str | Path | None = None) -> bool:
+    def resume(self, path: str | Path | None = None) -> Path | None:
         """Takes up a run where its checkpoint left it.
 
         Args:
-            path: the checkpoint; None: the run folder's, if there is one.
+            path: the checkpoint; None or "auto": the newest in the run folder that is whole. One
+                that is not is passed over with a warning.
 
         Returns:
-            Whether there was something to resume.
-        """
-        from toolkit.train.onefile import load_training
+            What was resumed from; None if there was nothing.
 
-        path = Path(path) if path is not None else self.checkpoint_path
-        if path is None or not path.exists():
-            return False
-        loaded = load_training(path)
-        text = loaded.metadata.get(METADATA_KEY)
-        if text is None:
-            raise InvalidArgumentError(
-                f"resume: a checkpoint written by Trainer is required, got '{path}'. "
-                "Use tk.load_training to go on from another file."
-            )
-        self.step.adopt(loaded)
-        self._position = _Position(**json.loads(text))
-        if self.scheduler is not None and self._position.scheduler is not None:
-            self.scheduler.load_state_dict(self._position.scheduler)
-        return True
+        Raises:
+            InvalidArgumentError: the file is no checkpoint, or one of another model or optimizer.
+        """
+        if path is None or path == "auto":
+            found = newest(self.run_dir) if self.run_dir is not None else None
+            if found is None:
+                return None
+        else:
+            found = read(path)
+        self.step.adopt(found.step)
+        known = {f.name for f in fields(Position)}
+        self.position = at = Position(**{k: v for k, v in found.position.items() if k in known})
+        self.resumed_at = at.place
+        if self.scheduler is not None and at.scheduler is not None:
+            self.scheduler.load_state_dict(at.scheduler)
+        for callback, entry in zip(self.callbacks, at.callbacks, strict=False):
+            if entry["kind"] == type(callback).__name__:
+                callback.load_state_dict(entry["state"])
+        return found.path
+
+    def save(self, path: str | Path, averaged: bool = False) -> None:
+        """Writes a checkpoint: the step's one file, with the position in its metadata."""
+        if self.scheduler is not None:
+            self.position.scheduler = self.scheduler.state_dict()
+        self.position.callbacks = [
+            {"kind": type(c).__name__, "state": c.state_dict()} for c in self.callbacks
+        ]
+        text = json.dumps({**asdict(self.position), "checksum": checksum(self.step)})
+        self.step.save(path, metadata={METADATA_KEY: text}, averaged=averaged)
+
+    # -- the run -------------------------------------------------------------------------------
+
+    def stop(self, reason: str) -> None:
+        """Ends the run after the batch or epoch at hand."""
+        self._stop = self._stop or reason
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether SIGINT or SIGTERM ended the latest run."""
+        return self._interrupt.received
 
     def fit(self, train: Any, val: Iterable[Any] | None = None, epochs: int = 1) -> History:
         """Trains until `epochs` epochs are done in all, earlier (resumed) ones counted in.
 
+        At Ctrl-C (and SIGTERM) the batch at hand is finished, a checkpoint is written and the
+        history returned, with `interrupted` in `stopped`; a second Ctrl-C ends at once.
+
         Args:
             train: a `DataLoader`, or any sized iterable of batches in the same order each time.
-            val: batches for evaluation after each epoch.
+            val: batches for evaluation.
             epochs: how many in all.
 
         Raises:
@@ -144,110 +241,157 @@ class Trainer:
         if self.run_dir is not None:
             self.run_dir.mkdir(parents=True, exist_ok=True)
             sweep(self.run_dir)
-        log = CsvLog(self.run_dir / "log.csv") if self.run_dir is not None else None
-        if log is not None:
-            log.rewrite(self._position.rows)
-        metric = metric_registry.create(self.metric_names[0]) if self.metric_names else None
-        with Progress(self.progress, epochs, metric) as bar:
-            while self._position.epoch < epochs:
-                row = self._epoch(train, val, bar)
-                if log is not None:
-                    log.append(row)
-                if self.early_stop and self._position.stale >= self.early_stop:
-                    break
-        history = History(list(self._position.rows))
-        if self.run_dir is not None:
-            plot_history(history.rows, self.run_dir / "loss.png")
+        train, val = self._chosen(train, val)
+        self.epochs, self.batches_per_epoch, self._stop = epochs, len(train), None
+        own = list(self.callbacks)
+        if self.progress:
+            from toolkit.train.progress import ProgressBar
+
+            self.callbacks.append(ProgressBar())
+        try:
+            with self._interrupt:
+                self._tell("on_fit_begin")
+                while self.position.epoch < epochs and self._stop is None:
+                    self._epoch(train, val)
+                stopped = self._stop if self.position.epoch < epochs else None
+                at = self.position
+                history = History(list(at.rows), list(at.evaluations), stopped)
+                self._tell("on_fit_end", history)
+        finally:
+            for callback in self.callbacks:
+                callback.close()
+            self.callbacks = own
         return history
 
-    def _epoch(self, train: Any, val: Iterable[Any] | None, bar: Progress) -> dict[str, float]:
-        at = self._position
-        bar.start_epoch(at.epoch, len(train), at.batch)
+    def _chosen(self, train: Any, val: Any) -> tuple[Any, Any]:
+        if not self.overfit_batches:
+            return train, val
+        few = FirstBatches(train, self.overfit_batches)
+        return few, None if val is None else few
+
+    def dry_run(self, train: Any, val: Iterable[Any] | None = None) -> DryRun:
+        """Builds everything and does one step on copies; nothing is changed or written."""
+        from toolkit.train.dryrun import dry_run
+
+        train, val = self._chosen(train, val)
+        first = next(iter(remaining(train, 0, 0)))
+        return dry_run(self.step, first, None if val is None else next(iter(val)))
+
+    def _tell(self, event: str, *args: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(self, *args)
+
+    def _epoch(self, train: Any, val: Iterable[Any] | None) -> None:
+        at = self.position
+        self._tell("on_epoch_begin")
         started = time.perf_counter()
-        for index, batch in enumerate(_remaining(train, at.epoch, at.batch), at.batch):
-            self._train_batch(batch, bar, index, len(train))
-        row = {"epoch": at.epoch + 1, "loss": at.loss_sum / max(at.samples, 1)}
+        if at.unevaluated:  # An interruption cut it off.
+            self._evaluate_midway(val)
+        for batch in self._interrupt.guard(remaining(train, at.epoch, at.batch)):
+            self._train_batch(batch, val)
+            if self._stop is not None:
+                break
+        if self._interrupt.received:
+            self.stop("interrupted")
+        if self._stop is None:
+            self._end_epoch(val, started)
+        else:
+            at.seconds += time.perf_counter() - started
+
+    def _end_epoch(self, val: Iterable[Any] | None, started: float) -> None:
+        at = self.position
+        row: dict[str, float] = {"epoch": at.epoch + 1, "loss": at.loss_sum / max(at.samples, 1)}
         row["lr"] = float(self.step.learning_rates()[0])
-        if val is not None:
-            row.update({f"val_{k}": v for k, v in self.evaluate(val).items()})
+        due = val is not None and not self.evaluates_by_step
+        due = due and ((at.epoch + 1) % self.eval_every == 0 or at.epoch + 1 == self.epochs)
+        if due:
+            row.update(self._figures(val))
+        elif self.evaluates_by_step and at.evaluations:
+            latest = at.evaluations[-1]
+            if latest["batch"] > at.batches - at.batch:
+                row.update({k: v for k, v in latest.items() if k.startswith("val_")})
+        if self._interrupt.received:  # In the middle of the evaluation: it is done again.
+            self.stop("interrupted")
+            at.seconds += time.perf_counter() - started
+            return
         at.seconds += time.perf_counter() - started
         row["seconds"] = at.seconds
-        improved = self._note_best(row)
+        if due or val is None:
+            self._tell("on_evaluate_end", row)
         if self.scheduler is not None and self.schedule_every == "epoch":
             _advance(self.scheduler, row)
         at.rows.append(row)
         at.epoch, at.batch, at.loss_sum, at.samples = at.epoch + 1, 0, 0.0, 0
-        bar.end_epoch(row)
-        # The best is written first: killed in between, the epoch is done again and writes it again.
-        if improved and self.run_dir is not None:
-            self.step.save(self.run_dir / BEST)
-        self._checkpoint()
-        return row
+        self._tell("on_epoch_end", row)
 
-    def _train_batch(self, batch: Any, bar: Progress, index: int, total: int) -> None:
-        at = self._position
+    def _train_batch(self, batch: Any, val: Iterable[Any] | None) -> None:
+        at = self.position
+        if self._watch is not None:
+            self._watch.before(batch)
         loss, outputs = self.step(*batch)
         value = float(loss)
-        if not math.isfinite(value):
-            raise ToolkitError(
-                f"Trainer: a finite loss is required, got {value} in epoch {at.epoch}, "
-                f"batch {index}. Lower the learning rate or clip gradients."
-            )
-        count = len(batch[0])
-        at.loss_sum += value * count
-        at.samples += count
-        at.batch = index + 1
+        require_finite(self, value, batch, self._watch)
+        done = Batch(at.batch, value, len(batch[0]), outputs, batch[-1])
+        at.loss_sum += value * done.samples
+        at.samples += done.samples
+        at.batch, at.batches = at.batch + 1, at.batches + 1
         if self.scheduler is not None and self.schedule_every == "batch":
             self.scheduler.step()
-        bar.advance(value, count, outputs[0].detach(), batch[-1])
-        if self.checkpoint_every and at.batch % self.checkpoint_every == 0 and at.batch < total:
-            self._checkpoint()
+        if self.evaluates_by_step and val is not None and self._evaluation_due():
+            self._evaluate_midway(val)
+        self._tell("on_batch_end", done)
+        if self._interrupt.received:
+            self.stop("interrupted")
+
+    def _evaluation_due(self) -> bool:
+        at = self.position
+        last = at.place == (self.epochs - 1, self.batches_per_epoch)
+        return last or at.batches % (self.eval_every * self.step.accumulate) == 0
+
+    def _evaluate_midway(self, val: Iterable[Any] | None) -> None:
+        at = self.position
+        at.unevaluated = True
+        figures = self._figures(val) if val is not None else {}
+        if self._interrupt.received:
+            return
+        at.unevaluated = False
+        epoch = at.epoch + at.batch / max(self.batches_per_epoch, 1)
+        at.evaluations.append({"batch": at.batches, "epoch": epoch, **figures})
+        self._tell("on_evaluate_end", at.evaluations[-1])
+
+    def _figures(self, val: Any) -> dict[str, float]:
+        return {f"val_{k}": v for k, v in self.evaluate(val).items()}
 
     def evaluate(self, batches: Iterable[Any]) -> dict[str, float]:
-        """Loss and metrics in inference mode over `batches`, weighted by batch size."""
+        """Loss and metrics in inference mode over `batches`, weighted by batch size.
+
+        With `TrainStep(ema_decay=)` they are those of the average of the weights.
+        """
         meters = [metric_registry.create(name) for name in self.metric_names]
         total, count = 0.0, 0
-        for batch in batches:
-            loss, outputs = self.step.evaluate(*batch)
+        for loss, output, batch in self._evaluated(batches):
             size = len(batch[0])
-            total += float(loss) * size
+            total += loss * size
             count += size
             for meter in meters:
-                meter.update(outputs[0], np.asarray(batch[-1]))
+                meter.update(output, np.asarray(batch[-1]))
         values = {"loss": total / max(count, 1)}
         values.update({meter.name: meter.value() for meter in meters})
         return values
 
-    def _note_best(self, row: dict[str, float]) -> bool:
-        at = self._position
-        name = f"val_{self.metric_names[0]}" if self.metric_names else "val_loss"
-        value = row.get(name, row["loss"])
-        higher = (
-            bool(self.metric_names)
-            and name in row
-            and metric_registry.create(self.metric_names[0]).higher_is_better
-        )
-        if at.best is None or (value > at.best if higher else value < at.best):
-            at.best, at.stale = value, 0
-            return True
-        at.stale += 1
-        return False
+    def confusion_matrix(self, batches: Iterable[Any]) -> np.ndarray[Any, Any]:
+        """Samples by true class (rows) and predicted class, as `evaluate` sees them."""
+        meter = metric_registry.Confusion("f1")
+        for _, output, batch in self._evaluated(batches):
+            meter.update(output, np.asarray(batch[-1]))
+        return meter.matrix
 
-    def _checkpoint(self) -> None:
-        path = self.checkpoint_path
-        if path is None:
-            return
-        if self.scheduler is not None:
-            self._position.scheduler = self.scheduler.state_dict()
-        self.step.save(path, metadata={METADATA_KEY: json.dumps(asdict(self._position))})
-
-
-def _remaining(train: Any, epoch: int, done: int) -> Iterable[Any]:
-    """An epoch's batches without those that an interrupted run had done."""
-    if hasattr(train, "batches"):
-        batches: Iterable[Any] = train.batches(epoch, done)
-        return batches
-    return itertools.islice(train, done, None)
+    def _evaluated(self, batches: Iterable[Any]) -> Iterator[tuple[float, Any, Any]]:
+        """Loss, first output and batch, each in turn; ends early when the run is interrupted."""
+        averaged = self.step.averages
+        for batch in self._interrupt.guard(batches):
+            loss, outputs = self.step.evaluate(*batch, averaged=averaged)
+            yield loss, outputs[0], batch
 
 
 def _advance(scheduler: Any, row: dict[str, float]) -> None:
@@ -255,3 +399,14 @@ def _advance(scheduler: Any, row: dict[str, float]) -> None:
         scheduler.step(row.get("val_loss", row["loss"]))
     else:
         scheduler.step()
+
+
+def _interval(every: int | str) -> tuple[int, bool]:
+    """How many, and whether steps (not epochs) are counted."""
+    found = _EVERY.fullmatch(str(every).strip())
+    if found is None or int(found[1]) < 1:
+        raise InvalidArgumentError(
+            f"Trainer: '<number> epochs' or '<number> steps' is required as eval_every, "
+            f"got '{every}'."
+        )
+    return int(found[1]), (found[2] or "").startswith("step")

@@ -24,6 +24,7 @@ from toolkit.runtime.values import to_native
 from toolkit.train import initialization, schedules
 from toolkit.train.initialization import RANDOM_STATE, Initialization
 from toolkit.train.options import CARRIED, UpdateOptions
+from toolkit.train.precision import narrow
 from toolkit.train.updates import SCALE, Updates
 
 if TYPE_CHECKING:
@@ -113,14 +114,16 @@ def build(
         raise InvalidArgumentError(
             f"TrainStep: a scalar loss is required, got shape {tuple(loss.shape)}. Reduce it."
         )
+    options = options or UpdateOptions()
+    narrowed = _narrowed(trace, [*predictions, eval_loss], [*outputs, loss], options.precision)
     result = TrainingGraph(
         graph=trace.graph,
         features=[x._value for x in inputs],
         predictions=[x._value for x in predictions],
         targets=[goal._value],
         rates=[],
-        loss=loss._value,
-        outputs=[x._value for x in outputs],
+        loss=narrowed.get(loss._value, loss._value),
+        outputs=[narrowed.get(x._value, x._value) for x in outputs],
         eval_loss=eval_loss._value,
         updates={},
         states={},
@@ -132,9 +135,8 @@ def build(
         if initial is not None:
             fills[value] = initial
     for tensor, value in trace.mutations.values():
-        result.updates[trace.value_of(tensor)] = value
+        result.updates[trace.value_of(tensor)] = narrowed.get(value, value)
     _name_outputs(result)
-    options = options or UpdateOptions()
     _add_optimizer(result, trace, optimizer, named, options, schedule)
     for value in result.states:
         if (value.name or "").startswith(("optimizer.", *CARRIED)):
@@ -156,6 +158,17 @@ def _outputs_and_loss(
         return run(model, inputs, goal)  # type: ignore[no-any-return]
     outputs = as_tuple(model(*inputs))
     return outputs, loss_fn(outputs[0], goal)
+
+
+def _narrowed(
+    trace: Any, inference: list[Tensor], training: list[Tensor], precision: str | None
+) -> dict[ir.Value, ir.Value]:
+    """Rewrites the forward pass in training mode for a narrow precision."""
+    if precision in (None, "float32"):
+        return {}
+    mutated = [value for _, value in trace.mutations.values()]
+    known, wanted = ([x._value for x in part] for part in (inference, training))
+    return narrow(trace.graph, known, [*wanted, *mutated], precision)
 
 
 def _add_optimizer(
@@ -202,6 +215,7 @@ def _add_optimizer(
         group = optimizer.param_groups[i]
         new, new_state = optimizer.emit(b, value, grad, state, rates[i], next_step, group)
         result.updates[value] = updates.chosen(new, value)
+        updates.average(named[id(p)], p._value.numpy(), new)
         for key, new_value in new_state.items():
             result.updates[state[key]] = updates.chosen(new_value, state[key])
     result.updates.update(updates.finish())

@@ -1,20 +1,21 @@
 """What a training step does between the gradients and the optimizer, as nodes of its graph.
 
 In this order, as in torch: gradients of the scaled loss are added up over micro-batches, divided by
-the scale, clipped by value, clipped by norm; then every new value is chosen or not.
+the scale, clipped by value, clipped by norm; then every new value is chosen or not, and the average
+of the weights takes the new ones up.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from toolkit.graph.build import Builder
-from toolkit.train.options import UpdateOptions
+from toolkit.train.options import AVERAGE, AVERAGED, UpdateOptions
 
 V = Any  # An ir.Value.
 NewState = Callable[[str, Any], ir.Value]
@@ -40,6 +41,7 @@ class Updates:
         self._scale: V = None
         if options.grad_scaler is not None:
             self._scale = new_state(SCALE, np.float32(options.grad_scaler.init_scale))
+        self._averaged: V = None if options.ema_decay is None else new_state(AVERAGED, np.int64(0))
 
     def seed(self, loss: ir.Value) -> ir.Value:
         """The cotangent of the loss: the scale over the number of micro-batches."""
@@ -113,9 +115,24 @@ class Updates:
             return new
         return self.b.Where(self._done, new, old)
 
+    def average(self, name: str, weight: np.ndarray[Any, Any], new: V) -> None:
+        """A parameter's moving average, as torch.optim.swa_utils' get_ema_avg_fn has it.
+
+        After the first step the weights themselves, then a + (1 - decay) (w - a).
+        """
+        if self.options.ema_decay is None:
+            return
+        b = self.b
+        old = self.new_state(f"{AVERAGE}{name}", weight)
+        moved = b.Add(old, b.Mul(b.Sub(new, old), 1.0 - self.options.ema_decay))
+        first = b.Equal(self._averaged, 0)
+        self.found[old] = self.chosen(b.Where(first, new, moved), old)
+
     def finish(self) -> dict[ir.Value, ir.Value]:
         """The next values of the states that were made here."""
         scaler, b = self.options.grad_scaler, self.b
+        if self._averaged is not None:
+            self.found[self._averaged] = self.chosen(b.Add(self._averaged, 1), self._averaged)
         if scaler is None:
             return self.found
         tracker = self.new_state(TRACKER, np.int32(0))
@@ -137,3 +154,13 @@ class Updates:
 
 def _sum(b: Builder, parts: Sequence[V]) -> V:
     return parts[0] if len(parts) == 1 else b.Sum(*parts)
+
+
+def averages(states: Iterable[V]) -> dict[V, V]:
+    """The average of each parameter that has one."""
+    by_name = {value.name or "": value for value in states}
+    if AVERAGED not in by_name:  # Another program's state may have such a name.
+        return {}
+    found = {name.removeprefix(AVERAGE): value for name, value in by_name.items()
+             if name.startswith(AVERAGE) and name != AVERAGED}  # fmt: skip
+    return {by_name[name]: value for name, value in found.items() if name in by_name}
