@@ -143,7 +143,7 @@ void ThreadPool::RunChunks(int thread) {
       const int64_t chunk = share.next.fetch_add(1, std::memory_order_relaxed);
       if (chunk >= share.end) break;
       try {
-        (*fn_)(chunk * chunk_, std::min(n_, (chunk + 1) * chunk_));
+        (*fn_)(chunk* chunk_, std::min(n_, (chunk + 1) * chunk_));
       } catch (...) {
         std::lock_guard<std::mutex> lock(error_mutex_);
         if (!error_) error_ = std::current_exception();
