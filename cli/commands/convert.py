@@ -44,8 +44,8 @@ def convert(
     SOURCE is an .onnx file, or a folder of training artifacts of onnxruntime-training.
 
     With only --strip-training or --lower-training nothing else is changed.
-    Examples: toolkit convert old.onnx new.onnx --opset 17;
-    toolkit convert gpt2.onnx small.onnx --weights int4
+    Example: toolkit convert old.onnx new.onnx --opset 17
+    Example: toolkit convert gpt2.onnx small.onnx --weights int4
     """
     from toolkit.convert.ort_artifacts import is_artifacts
     from toolkit.errors import InvalidArgumentError

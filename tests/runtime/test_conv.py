@@ -127,6 +127,18 @@ def test_asymmetric_pads_and_output_shape_as_onnxruntime(rng):
         against_onnxruntime("ConvTranspose", [x, w], attributes)
 
 
+@pytest.mark.parametrize("stride", [8, 9, 3000, 2**31])
+def test_strides_of_a_transposed_convolution(rng, stride):
+    x, w = draw(rng, (2, 3, 1, 2), np.float32), draw(rng, (3, 4, 3, 2), np.float32)
+    across = min(stride, 3000)
+    got = run("ConvTranspose", [x, w], {"strides": [stride, across]})[0]
+    want = np.zeros((2, 4, 3, across + 2), np.float32)
+    for column in range(2):
+        part = np.einsum("nc,cokl->nokl", x[:, :, 0, column], w)
+        want[..., column * across : column * across + 2] += part
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
+
+
 def test_four_spatial_dimensions(rng):
     """One dimension of extent 1 more changes nothing."""
     x, w = draw(rng, (2, 3, 5, 6, 7), np.float64), draw(rng, (4, 3, 3, 2, 3), np.float64)

@@ -196,3 +196,17 @@ def test_threads_do_not_matter(case):
             check_convolution(case)
     finally:
         tk.set_num_threads(before)
+
+
+def test_a_stride_that_no_second_position_takes():
+    rng = np.random.default_rng(0)
+    x = draw_bytes(rng, np.int8, 2, 8, 5, 5)
+    w = draw_bytes(rng, np.uint8, 4, 8, 1, 1)
+    constants = [w, np.array(35, np.int8)]
+    results = [
+        session_of("ConvInteger", x, constants, strides=[stride] * 2).run(None, {"x": x})[0]
+        for stride in (5, 2**31)
+    ]
+    np.testing.assert_array_equal(results[0], results[1])
+    want = np.einsum("nc,oc->no", x[:, :, 0, 0].astype(np.int64) - 35, w[:, :, 0, 0])
+    np.testing.assert_array_equal(results[0][:, :, 0, 0], want)

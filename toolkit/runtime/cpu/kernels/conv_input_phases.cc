@@ -159,12 +159,13 @@ class Phases {
 
 }  // namespace
 
-// Phases that would begin inside dy, and dilated taps, are left to the product.
+// Phases that would begin inside dy, dilated taps and very many phases are left to the product.
 bool PhasesApply(const ConvShape& s) {
+  constexpr int64_t kMostPhases = 8;  // In a dimension.
   const Window& w = s.window;
   bool strided = false;
   for (int d = 0; d < w.rank; ++d) {
-    if (w.dilation[d] != 1 || w.out[d] == 0) return false;
+    if (w.dilation[d] != 1 || w.out[d] == 0 || w.stride[d] > kMostPhases) return false;
     strided |= w.stride[d] > 1;
     for (int64_t first = 0; first < w.stride[d]; ++first) {
       const PhaseAxis axis(w, d, first);

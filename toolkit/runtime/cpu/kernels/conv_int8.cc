@@ -21,12 +21,19 @@ void Interleave(int64_t channels, int64_t taps, int64_t lanes, const uint8_t* w,
         *out++ = c < channels ? w[c * taps + tap] : pad;
 }
 
+// A stride that no second position takes may be any number: 1 then.
+Window Reached(Window w) {
+  for (int d = 0; d < w.rank; ++d)
+    if (w.out[d] <= 1) w.stride[d] = 1;
+  return w;
+}
+
 // X, padded and interleaved: (image, block of channels, phase, position, channel) in bytes. A phase
 // holds the positions of one remainder by the strides, so that taps read neighbours.
 class InterleavedImages {
  public:
   InterleavedImages(KernelContext& c, const ConvShape& s, const Tensor& x, uint8_t zero)
-      : padding_(s.window),
+      : padding_(Reached(s.window)),
         lanes_(ActiveInt8().group),
         zero_(zero),
         flip_(FlipOfB(x.dtype())),
