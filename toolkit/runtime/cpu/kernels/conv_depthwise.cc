@@ -13,8 +13,8 @@ namespace {
 // A square kernel over planes, band by band.
 class DepthwisePlan {
  public:
-  explicit DepthwisePlan(const ConvShape& s)
-      : s_(s), planes_(s.window, DepthwiseSimd().lanes, 0.0f), columns_(s.window.out[1]) {
+  DepthwisePlan(const ConvShape& s, int64_t parts)
+      : s_(s), planes_(s.window, DepthwiseSimd().lanes, 0.0f, parts), columns_(s.window.out[1]) {
     const Window& w = s.window;
     kernel_ = DepthwiseSimd().fn[w.kernel[0] / 2 - 1][w.stride[0] - 1];
     for (int64_t i = 0; i < planes_.most_rows(); ++i)
@@ -25,9 +25,9 @@ class DepthwisePlan {
     return IsSquareWindow(w) && (w.kernel[0] == 3 || w.kernel[0] == 5 || w.kernel[0] == 7);
   }
 
-  // Planes [begin, end) of y.
-  void Run(int64_t begin, int64_t end, const float* x, const float* w, const ConvEpilogue<float>& e,
-           float* y) const {
+  // A part of planes [begin, end) of y.
+  void Run(int64_t part, int64_t begin, int64_t end, const float* x, const float* w,
+           const ConvEpilogue<float>& e, float* y) const {
     std::vector<float> padded = planes_.Scratch();
     std::vector<float> sums(planes_.widened() ? planes_.most_rows() * planes_.columns() : 0);
     for (int64_t i = begin; i < end; ++i) {
@@ -35,7 +35,7 @@ class DepthwisePlan {
       const float* plane = x + i / s_.out_channels * s_.in_count();
       const float bias = e.bias ? e.bias[o] : 0.0f;
       const bool next = i + 1 < end && s_.out_channels == 1;
-      for (const Band& band : planes_.bands()) {
+      for (const Band& band : planes_.bands(part)) {
         const int64_t rows = band.end - band.begin;
         const int64_t at = i * s_.out_count() + band.begin * columns_;
         const float* from = planes_.Load(band, plane, next ? s_.in_count() : 0, padded.data());
@@ -73,10 +73,12 @@ void DepthwiseForward(const ConvShape& s, const T* x, const T* w, const ConvEpil
   ThreadPool& pool = ThreadPool::Global();
   if constexpr (sizeof(T) == sizeof(float)) {
     if (DepthwisePlan::Applies(s.window)) {
-      const DepthwisePlan plan(s);
-      return pool.ParallelFor(s.batch * channels, grain, [&](int64_t begin, int64_t end) {
-        plan.Run(begin, end, x, w, e, y);
-      });
+      const int64_t parts = PlaneBands::Parts(s.window, s.batch, pool.num_threads());
+      const DepthwisePlan plan(s, parts);
+      return ForEachPart(parts, s.batch * channels, grain,
+                         [&](int64_t part, int64_t begin, int64_t end) {
+                           plan.Run(part, begin, end, x, w, e, y);
+                         });
     }
   }
   pool.ParallelFor(s.batch * channels, grain, [&](int64_t begin, int64_t end) {

@@ -1,9 +1,11 @@
 // Planes in bands of rows whose padded input stays in L1: for kernels that slide over one plane.
+// Threads share out large planes by rows, as what comes before and after does, and others whole.
 #pragma once
 
 #include <algorithm>
 #include <vector>
 
+#include "core/thread_pool.h"
 #include "kernels/conv_tiles.h"
 #include "kernels/plane.h"
 
@@ -19,22 +21,41 @@ struct Band {
 class PlaneBands {
  public:
   // A window of rank 2. Vectors of `lanes` columns: a narrower y is widened to whole vectors of 4,
-  // 8 or more, in scratch. `fill`: what the padding holds.
-  PlaneBands(const Window& window, int64_t lanes, float fill)
+  // 8 or more, in scratch. `fill`: what the padding holds. `parts` share out the rows.
+  PlaneBands(const Window& window, int64_t lanes, float fill, int64_t parts = 1)
       : from_(window), padding_(window), w_(padding_.window()), lanes_(lanes), fill_(fill) {
     columns_ = w_.out[1];
     if (columns_ < lanes)
       for (columns_ = std::min<int64_t>(4, lanes); columns_ < w_.out[1];) columns_ *= 2;
     const int64_t fitting = (kBytes / 4 / w_.in[1] - w_.kernel[0]) / w_.stride[0] + 1;
-    MakeBands(copies() ? std::max<int64_t>(1, fitting) : w_.out[0]);
+    const int64_t most = copies() ? std::max<int64_t>(1, fitting) : w_.out[0];
+    for (int64_t part = 0; part < parts; ++part) {
+      MakeBands(w_.out[0] * part / parts, w_.out[0] * (part + 1) / parts, most);
+      ends_.push_back(bands_.size());
+    }
+  }
+
+  // Into how many parts the planes of `images` are cut.
+  static int64_t Parts(const Window& window, int64_t images, int64_t threads) {
+    constexpr int64_t kLarge = 2048;  // Positions for each thread.
+    const bool large = window.out[0] * window.out[1] >= kLarge * threads;
+    return images % threads != 0 && large ? threads : 1;
   }
 
   const Window& window() const { return w_; }  // Without padding.
-  const std::vector<Band>& bands() const { return bands_; }
+  struct Range {
+    const Band *first, *last;
+    const Band* begin() const { return first; }
+    const Band* end() const { return last; }
+  };
+  Range bands(int64_t part) const {
+    const size_t before = part ? ends_[static_cast<size_t>(part) - 1] : 0;
+    return {bands_.data() + before, bands_.data() + ends_[static_cast<size_t>(part)]};
+  }
   int64_t columns() const { return columns_; }  // Computed.
   bool widened() const { return columns_ != w_.out[1]; }
   bool copies() const { return padding_.needed() || widened(); }
-  int64_t most_rows() const { return bands_.front().end; }  // Of y, in a band.
+  int64_t most_rows() const { return most_rows_; }  // Of y, in a band.
 
   // Scratch for Load: whole vectors may be read beyond what is needed.
   std::vector<float> Scratch() const {
@@ -45,7 +66,7 @@ class PlaneBands {
   // The band's rows of x, with their padding: in `scratch`, or where they lie. Asks for the same
   // rows `ahead` elements further.
   const float* Load(const Band& band, const float* plane, int64_t ahead, float* scratch) const {
-    if (!copies()) return plane;
+    if (!copies()) return plane + band.begin * w_.stride[0] * w_.in[1];
     const int64_t pitch = w_.in[1], below = band.above + static_cast<int64_t>(band.loads.size());
     if (bands_.size() > 1) {  // Columns of padding stay; rows of padding differ from band to band.
       std::fill(scratch, scratch + band.above * pitch, fill_);
@@ -59,17 +80,18 @@ class PlaneBands {
  private:
   static constexpr int64_t kBytes = 24 * 1024;
 
-  void MakeBands(int64_t height) {
+  void MakeBands(int64_t first, int64_t last, int64_t height) {
     const int64_t pitch = w_.in[1], stride = w_.stride[0];
     const int64_t n = std::min(from_.in[1], pitch - from_.pad_begin[1]);
-    for (int64_t begin = 0; begin < w_.out[0]; begin += height) {
-      Band band = {begin, std::min(begin + height, w_.out[0]), {}, 0, 0};
+    for (int64_t begin = first; begin < last; begin += height) {
+      Band band = {begin, std::min(begin + height, last), {}, 0, 0};
       band.rows = (band.end - begin - 1) * stride + w_.kernel[0];
       const int64_t top = begin * stride - from_.pad_begin[0];
       band.above = std::clamp<int64_t>(-top, 0, band.rows);
       for (int64_t r = band.above; r < band.rows && top + r < from_.in[0] && n > 0; ++r)
         band.loads.push_back({(top + r) * from_.in[1], r * pitch + from_.pad_begin[1], n});
       most_in_ = std::max(most_in_, band.rows);
+      most_rows_ = std::max(most_rows_, band.end - band.begin);
       bands_.push_back(std::move(band));
     }
   }
@@ -79,9 +101,19 @@ class PlaneBands {
   Window w_;
   int64_t lanes_;
   float fill_;
-  int64_t columns_, most_in_ = 0;
+  int64_t columns_, most_in_ = 0, most_rows_ = 0;
   std::vector<Band> bands_;
+  std::vector<size_t> ends_;  // Of the bands of each part.
 };
+
+// Calls fn(part, begin, end) for planes [begin, end) of each part, in parallel: parts in order.
+template <class Fn>
+void ForEachPart(int64_t parts, int64_t planes, int64_t grain, Fn fn) {
+  ThreadPool::Global().ParallelFor(parts * planes, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t part = begin / planes; part * planes < end; ++part)
+      fn(part, std::max<int64_t>(begin - part * planes, 0), std::min(end - part * planes, planes));
+  });
+}
 
 // A square window at most two steps apart, without dilation.
 inline bool IsSquareWindow(const Window& w) {

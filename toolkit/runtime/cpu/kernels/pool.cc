@@ -60,21 +60,22 @@ void MaxPlanes(const Window& w, int64_t planes, const T* x, T* y) {
   }
 }
 
-// Small square windows, band by band.
-void MaxSquares(const PlaneBands& planes, const Window& w, int64_t count, const float* x,
-                float* y) {
+// Small square windows, band by band: a part of planes [begin, end).
+void MaxSquares(const PlaneBands& planes, const Window& w, int64_t part, int64_t begin, int64_t end,
+                const float* x, float* y) {
   const MaxPoolFn kernel = PoolSimd().max[w.kernel[0] - 2][w.stride[0] - 1];
   const int64_t columns = w.out[1], wide = planes.columns();
   std::vector<float> padded = planes.Scratch();
   std::vector<float> best(planes.widened() ? planes.most_rows() * wide : 0);
-  for (int64_t i = 0; i < count; ++i, x += InCount(w))
-    for (const Band& band : planes.bands()) {
+  for (int64_t i = begin; i < end; ++i)
+    for (const Band& band : planes.bands(part)) {
       const int64_t rows = band.end - band.begin;
-      const float* from = planes.Load(band, x, i + 1 < count ? InCount(w) : 0, padded.data());
-      kernel(from, planes.window().in[1], rows, wide, planes.widened() ? best.data() : y);
+      const float* from =
+          planes.Load(band, x + i * InCount(w), i + 1 < end ? InCount(w) : 0, padded.data());
+      float* to = y + i * OutCount(w) + band.begin * columns;
+      kernel(from, planes.window().in[1], rows, wide, planes.widened() ? best.data() : to);
       for (int64_t r = 0; r < rows && planes.widened(); ++r)
-        std::copy_n(best.data() + r * wide, columns, y + r * columns);
-      y += rows * columns;
+        std::copy_n(best.data() + r * wide, columns, to + r * columns);
     }
 }
 
@@ -149,16 +150,20 @@ class MaxPool : public Kernel {
     DispatchMax(x.dtype(), [&](auto tag) {
       using T = typename decltype(tag)::type;
       const int64_t columns = w.out[w.rank - 1];
-      std::unique_ptr<PlaneBands> squares;
-      if (IsSmallSquare(w))
-        squares = std::make_unique<PlaneBands>(w, PoolSimd().lanes, kLowest<float>);
+      const int64_t planes = shape[0] * shape[1], operations = OutCount(w) * TapCount(w);
+      if constexpr (sizeof(T) == sizeof(float) && std::is_floating_point_v<T>) {
+        if (!indices && IsSmallSquare(w)) {
+          const int64_t parts = PlaneBands::Parts(w, shape[0], c.pool().num_threads());
+          const PlaneBands squares(w, PoolSimd().lanes, kLowest<float>, parts);
+          return ForEachPart(parts, planes, PlaneGrain(operations),
+                             [&](int64_t part, int64_t begin, int64_t end) {
+                               MaxSquares(squares, w, part, begin, end, x.data<T>(), y.data<T>());
+                             });
+        }
+      }
       const auto work = [&](int64_t begin, int64_t end) {
         const T* from = x.data<T>();
         T* to = y.data<T>();
-        if constexpr (sizeof(T) == sizeof(float) && std::is_floating_point_v<T>)
-          if (!indices && squares)
-            return MaxSquares(*squares, w, end - begin, from + begin * InCount(w),
-                              to + begin * OutCount(w));
         if (!indices)
           return MaxPlanes(w, end - begin, from + begin * InCount(w), to + begin * OutCount(w));
         const auto store = [&](int64_t plane, int64_t row, const T* best, const int64_t* index) {
@@ -169,7 +174,7 @@ class MaxPool : public Kernel {
         };
         ArgMaxPlanes(w, begin, end, from, store);
       };
-      ForEachPlane(c, shape[0] * shape[1], OutCount(w) * TapCount(w), work);
+      ForEachPlane(c, planes, operations, work);
     });
   }
 

@@ -35,10 +35,13 @@ inline Shape PoolShape(const Shape& x, const Window& w) {
   return y;
 }
 
+// Planes of `work` operations each that are enough for a thread.
+inline int64_t PlaneGrain(int64_t work) { return 1 + 16384 / std::max<int64_t>(1, work); }
+
 // Calls fn(begin, end) for ranges of planes, in parallel. `work`: operations of a plane.
 template <class Fn>
 void ForEachPlane(KernelContext& c, int64_t planes, int64_t work, Fn&& fn) {
-  c.pool().ParallelFor(planes, 1 + 16384 / std::max<int64_t>(1, work), fn);
+  c.pool().ParallelFor(planes, PlaneGrain(work), fn);
 }
 
 // Calls fn(length, first output column, first input offset) for each tap over each row of input

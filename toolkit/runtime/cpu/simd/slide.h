@@ -67,6 +67,8 @@ void SlideAny(const F& tile, const float* x, int64_t pitch, int64_t rows, int64_
     if (rows % 7 == 0) return SlideBy<Stride, 7, W>(tile, x, pitch, rows, columns, y);
   if (rows >= 4)
     SlideBy<Stride, 4, W>(tile, x, pitch, rows, columns, y);
+  else if (rows >= 2)
+    SlideBy<Stride, 2, W>(tile, x, pitch, rows, columns, y);
   else
     SlideBy<Stride, 1, W>(tile, x, pitch, rows, columns, y);
 }
