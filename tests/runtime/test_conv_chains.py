@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from toolkit.errors import ShapeError
 from toolkit.runtime import InferenceSession, SessionOptions, _core
 
 BOUND = 6e-6  # Of the largest result: rounding of sums of float32, NUMERICS.md.
@@ -176,6 +177,19 @@ def test_threads_do_not_change_a_bit(rng, threads, change):
         np.testing.assert_array_equal(session.run(None, feed)[0], want)
     finally:
         _core.set_num_threads(2)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [(2, 9), (9, 2), (1, 1), (0, 9)])
+def test_an_image_smaller_than_the_kernel(rng, size, stride):
+    """As a convolution says it; a size of 0 once ended the interpreter."""
+    model = model_of(BLOCK | {"pads": [0] * 4, "stride": stride, "residual": False}, rng)
+    for dim in model.graph.input[0].type.tensor_type.shape.dim[2:]:
+        dim.Clear()
+    x = np.zeros((1, 24, *size), np.float32)
+    for session in (unfused(model), InferenceSession(model.SerializeToString())):
+        with pytest.raises(ShapeError, match="the kernel must fit into the padded input"):
+            session.run(None, {"x": x})
 
 
 def test_values_that_others_read_stay(rng):

@@ -11,6 +11,7 @@
 #include "kernels/conv_activation.h"
 #include "kernels/conv_tiles.h"
 #include "kernels/float_space.h"
+#include "kernels/window.h"
 #include "simd/channels.h"
 
 namespace toolkit {
@@ -28,19 +29,23 @@ struct Rows {
 
 // One convolution of the chain, and its weights in the layout that it runs on.
 struct Stage {
-  Stage(bool depthwise, int64_t stride, const Attributes& activation)
-      : depthwise(depthwise), stride(stride), activation(activation) {}
+  // `own`: strides, pads, activation and activation_params, as a convolution has them.
+  Stage(bool depthwise, const Attributes& own)
+      : depthwise(depthwise),
+        window(own),
+        stride(window.strides[0]),
+        pads(window.pads),
+        activation(own) {}
 
   bool depthwise;
-  int64_t stride, pads[4];  // Top, left, bottom, right.
+  WindowAttributes window;
+  int64_t stride;
+  std::vector<int64_t> pads;  // Top, left, bottom, right.
   ConvActivation activation;
   int64_t in = 0, out = 0, kernel = 1;  // Channels; taps to a side.
   std::vector<float> weights, bias;
 
   int64_t pitch() const { return RoundUp(out, ChannelsSimd().lanes); }  // Between two positions.
-  int64_t Extent(int64_t size, int d) const {
-    return (size + pads[d] + pads[d + 2] - kernel) / stride + 1;
-  }
   // The rows of the input, of `height`, that rows of the output see.
   Rows Needed(Rows rows, int64_t height) const {
     const int64_t first = rows.begin * stride - pads[0];
@@ -73,8 +78,9 @@ struct Plan {
   Plan(const std::vector<Stage>& stages, const Shape& x, int64_t threads) : batch(x[0]) {
     heights.push_back(x[2]), widths.push_back(x[3]);
     for (const Stage& s : stages) {
-      heights.push_back(s.Extent(heights.back(), 0));
-      widths.push_back(s.Extent(widths.back(), 1));
+      const Shape input = {batch, s.in, heights.back(), widths.back()};
+      const Window w = s.window.Resolve(input, {s.kernel, s.kernel}, false);
+      heights.push_back(w.out[0]), widths.push_back(w.out[1]);
     }
     const int64_t height = heights.back(), few = CeilDiv(kStepPositions, widths.back());
     step = height;
@@ -106,8 +112,8 @@ struct Plan {
   std::vector<int64_t> capacity;         // Rows of each for a step; x is read in place.
 };
 
-// Some rows of what a stage makes, or of x with channels last. Under a depthwise stage they stand
-// in a ring, so that those which the next step sees too stay where they are.
+// Some rows of what a stage makes. Under a depthwise stage they stand in a ring, so that those
+// which the next step sees too stay where they are.
 class Made {
  public:
   Made(int64_t capacity, int64_t row, bool ring)
@@ -262,16 +268,17 @@ class ConvChain : public Kernel {
       TK_REQUIRE((strides[i] == 1 || (strides[i] == 2 && depthwise[i])) && counts[i] >= 0 &&
                      taken + counts[i] <= static_cast<int64_t>(params.size()),
                  ErrorKind::kInvalidArgument, "ConvChain: stride 1, or 2 of a depthwise stage");
+      const auto pad = pads.begin() + static_cast<ptrdiff_t>(4 * i);
+      TK_REQUIRE(std::all_of(pad, pad + 4, [&](int64_t p) { return p == 0 || depthwise[i]; }),
+                 ErrorKind::kInvalidArgument, "ConvChain: pads must be 0 for a pointwise stage");
       Attributes own;
+      own.Set("strides", std::vector<int64_t>(2, strides[i]));
+      own.Set("pads", std::vector<int64_t>(pad, pad + 4));
       own.Set("activation", names[i]);
       own.Set("activation_params",
               std::vector<double>(params.begin() + taken, params.begin() + taken + counts[i]));
       taken += counts[i];
-      Stage s(depthwise[i] != 0, strides[i], own);
-      std::copy_n(pads.begin() + static_cast<ptrdiff_t>(4 * i), 4, s.pads);
-      for (int64_t pad : s.pads)
-        TK_REQUIRE(pad >= 0 && (pad == 0 || s.depthwise), ErrorKind::kInvalidArgument,
-                   "ConvChain: pads must not be negative, and 0 for a pointwise stage");
+      Stage s(depthwise[i] != 0, own);
       stages_.push_back(std::move(s));
     }
   }
@@ -308,9 +315,6 @@ class ConvChain : public Kernel {
     }
     const Plan plan(stages_, x.shape(), c.pool().num_threads());
     const Shape shape = {plan.batch, channels, plan.heights.back(), plan.widths.back()};
-    for (int64_t d : shape)
-      TK_REQUIRE(d >= 0, ErrorKind::kShape, "X is smaller than the kernel, got ",
-                 x.shape().ToString());
     const Tensor* residual = c.optional_input(1 + 2 * static_cast<int>(stages_.size()));
     TK_REQUIRE(!residual || (residual->shape() == shape && residual->dtype() == DType::kFloat),
                ErrorKind::kShape, "residual must have the output's shape ", shape.ToString());
