@@ -1,0 +1,1 @@
+"""toolkit beside torch, call by call."""

@@ -1,0 +1,1 @@
+"""The table, one area a file: each defines ROWS."""
