@@ -18,9 +18,17 @@ const GemmKernels<uint64_t>& KernelsOf(uint64_t) { return GemmSimd().u64; }
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t RoundUp(int64_t a, int64_t b) { return CeilDiv(a, b) * b; }
 
-// M is cut into panels of nearly equal height, so that none is left with a few rows.
+// K is cut into blocks of nearly equal depth.
+template <class T>
+int64_t Depth(const GemmKernels<T>& kernels, int64_t k) {
+  const int64_t blocks = std::max<int64_t>(1, CeilDiv(k, kernels.kc));
+  return std::max<int64_t>(1, std::min(k, RoundUp(CeilDiv(k, blocks), 8)));
+}
+
+// M is cut into panels of nearly equal height, so that none is left with a few rows; `parts` is a
+// divisor of their number.
 struct RowPanels {
-  RowPanels(int64_t m, int mr) : m(m), count(CeilDiv(m, mr)) {}
+  RowPanels(int64_t m, int mr, int64_t parts = 1) : m(m), count(RoundUp(CeilDiv(m, mr), parts)) {}
   int64_t begin(int64_t i) const { return m * i / count; }
   int64_t m, count;
 };
@@ -37,8 +45,11 @@ template <class T>
 struct Plan {
   const GemmArgs<T>& args;
   const GemmKernels<T>& kernels;
+  int64_t threads;
+  bool rows_first;  // A thread has all columns of some rows; else all rows of some columns.
   RowPanels rows;
   int64_t n_panels;
+  int64_t depth;      // Of a block of K.
   bool direct_b;      // B is read where it lies: it is used too few times to be worth packing.
   bool pack_a;        // A's panels are packed just before use.
   int64_t row_block;  // Row panels that share a panel of B while it is in L1.
@@ -130,8 +141,8 @@ void RunTile(const Plan<T>& plan, int64_t r0, int64_t r1, int64_t j0, int64_t j1
   const GemmKernels<T>& kernels = plan.kernels;
   const int64_t nr = kernels.nr, n_padded = plan.n_panels * nr;
   const int64_t n_end = std::min(g.n, j1 * nr);
-  for (int64_t k0 = 0; k0 == 0 || k0 < g.k; k0 += kernels.kc) {
-    const int64_t kc = std::min<int64_t>(kernels.kc, g.k - k0);
+  for (int64_t k0 = 0; k0 == 0 || k0 < g.k; k0 += plan.depth) {
+    const int64_t kc = std::min(plan.depth, g.k - k0);
     const T* b = b_space;
     if (g.packed_b) {
       b = g.packed_b + k0 * n_padded + j0 * nr * kc;
@@ -187,11 +198,12 @@ bool RunVector(const GemmArgs<T>& g, const GemmKernels<T>& kernels) {
 // Packs all of B, shared by tiles that differ in their rows only.
 template <class T>
 void PackPanels(const GemmArgs<T>& g, const GemmKernels<T>& kernels, T* packed) {
-  const int64_t nr = kernels.nr, panels = CeilDiv(g.n, nr), k_blocks = CeilDiv(g.k, kernels.kc);
+  const int64_t nr = kernels.nr, panels = CeilDiv(g.n, nr), depth = Depth(kernels, g.k);
+  const int64_t k_blocks = CeilDiv(g.k, depth);
   ThreadPool::Global().ParallelFor(panels * k_blocks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t k0 = i / panels * kernels.kc, n0 = i % panels * nr;
-      const int64_t kc = std::min<int64_t>(kernels.kc, g.k - k0), n = std::min(nr, g.n - n0);
+      const int64_t k0 = i / panels * depth, n0 = i % panels * nr;
+      const int64_t kc = std::min(depth, g.k - k0), n = std::min(nr, g.n - n0);
       T* out = packed + k0 * panels * nr + n0 * kc;
       if (g.b_source)
         g.b_source->Pack(k0, kc, n0, n, nr, out);
@@ -206,35 +218,50 @@ void PackPanels(const GemmArgs<T>& g, const GemmKernels<T>& kernels, T* packed) 
 // With few rows a packed B is read from afar: all of them use each of its panels in turn. With
 // many, or a packed A, the rows' panels take turns, under B in L2.
 template <class T>
-int64_t RowBlock(const GemmArgs<T>& g, int64_t panels) {
-  const GemmKernels<T>& kernels = KernelsOf(T());
-  const int64_t depth = std::min<int64_t>(kernels.kc, g.k);
+int64_t RowBlock(const GemmArgs<T>& g, int64_t depth, int64_t panels) {
   const int64_t bytes = g.m * depth * static_cast<int64_t>(sizeof(T));
   return g.packed_b && !g.packed_a && bytes <= kRowBytes && panels <= kMaxRowBlock ? panels : 1;
 }
 
-// Tiles of C in the order in which threads take them: a thread has neighbours.
-struct Tiles {
-  int64_t m, n;
-  bool rows_first;  // A thread has all columns of some rows; else all rows of some columns.
-};
-
 // Splitting the rows of a packed B's product reads B once for each thread, but leaves the rows of A
 // and C, which are most often images or words, to the thread that has them; kFewRows or more are
-// enough work under each weight. Else N is split first (a tile of more rows reuses its B), then M
-// when B needs no packing or N is too narrow.
+// enough work under each weight.
 template <class T>
-Tiles ChooseTiles(const Plan<T>& plan, int64_t threads) {
+Plan<T> MakePlan(const GemmArgs<T>& g, const GemmKernels<T>& kernels) {
   constexpr int64_t kFewRows = 28;
+  const bool small = g.m * g.n * std::max<int64_t>(g.k, 1) <= kSmallWork;
+  const int64_t threads = small ? 1 : ThreadPool::Global().num_threads();
+  const bool rows_first = threads > 1 && g.packed_b && g.m >= kFewRows * threads;
+  const RowPanels rows(g.m, kernels.mr, rows_first && !g.packed_a ? threads : 1);
+  const int64_t n_panels = CeilDiv(g.n, kernels.nr), depth = Depth(kernels, g.k);
+  const bool direct_b = g.b && !g.packed_b && !g.trans_b && (rows.count <= 2 || g.packed_a);
+  // Rows a multiple of a page apart fall into the same sets of L1; a transposed A touches a page
+  // for each k.
+  const int64_t stride = g.lda * static_cast<int64_t>(sizeof(T));
+  const bool pack_a = g.a && g.k > 16 && n_panels > 2 &&
+                      ((g.trans_a && stride > kNearBytes) || (stride % kPageBytes == 0 && g.m > 4));
+  return {g,        kernels, threads,  rows_first, rows,
+          n_panels, depth,   direct_b, pack_a,     RowBlock(g, depth, rows.count)};
+}
+
+// Tiles of C, taken by threads in the order that leaves neighbours to one thread.
+struct Tiles {
+  int64_t m, n;
+};
+
+// But for rows first, N is split first (a tile of more rows reuses its B), then M when B needs no
+// packing or N is too narrow.
+template <class T>
+Tiles ChooseTiles(const Plan<T>& plan) {
   const GemmArgs<T>& g = plan.args;
   const int64_t n = CeilDiv(plan.n_panels, plan.kernels.nc / plan.kernels.nr);
-  if (threads == 1) return {1, n, false};
-  if (g.packed_b && g.m >= kFewRows * threads)
-    return {threads, std::max(n, std::min<int64_t>(plan.n_panels, 4)), true};
+  const int64_t threads = plan.threads;
+  if (threads == 1) return {1, n};
+  if (plan.rows_first) return {threads, std::max(n, std::min<int64_t>(plan.n_panels, 4))};
   // Splitting N reads A again for each tile, splitting M packs B for all: whichever moves less.
   const bool split_m =
       !g.packed_b && g.m * (2 * threads - 1) > 2 * g.n && plan.rows.count >= 4 * threads;
-  Tiles tiles = {1, n, false};
+  Tiles tiles = {1, n};
   if (!g.a_source && !split_m)
     tiles.n = std::max(n, std::min(plan.n_panels, (plan.direct_b ? 4 : 2) * threads));
   const int64_t wanted = (plan.direct_b ? 8 : 2) * threads;
@@ -250,20 +277,16 @@ template <class T>
 void RunTiles(const Plan<T>& plan) {
   const GemmArgs<T>& g = plan.args;
   const GemmKernels<T>& kernels = plan.kernels;
-  ThreadPool& pool = ThreadPool::Global();
-  const bool small = g.m * g.n * std::max<int64_t>(g.k, 1) <= kSmallWork;
-  const int64_t threads = small ? 1 : pool.num_threads();
-  const Tiles tiles = ChooseTiles(plan, threads);
+  const Tiles tiles = ChooseTiles(plan);
   if (tiles.m > 1 && !g.packed_b && !plan.direct_b) {
     const auto size = static_cast<size_t>(plan.n_panels * kernels.nr * g.k);
     const std::shared_ptr<Buffer> packed = Buffer::Allocate(size * sizeof(T));
     GemmArgs<T> shared = g;
     shared.packed_b = reinterpret_cast<const T*>(packed->data());
     PackPanels(g, kernels, reinterpret_cast<T*>(packed->data()));
-    return RunTiles(Plan<T>{shared, kernels, plan.rows, plan.n_panels, false, plan.pack_a,
-                            RowBlock(shared, plan.rows.count)});
+    return RunTiles(MakePlan(shared, kernels));
   }
-  const int64_t kc = std::min<int64_t>(kernels.kc, g.k);
+  const int64_t kc = std::min(plan.depth, g.k);
   const int64_t b_columns = g.packed_b ? 0 : CeilDiv(plan.n_panels, tiles.n) * kernels.nr;
   const int64_t b_count = RoundUp(b_columns * kc, 16);
   const int64_t a_count =
@@ -274,17 +297,17 @@ void RunTiles(const Plan<T>& plan) {
       space = Buffer::Allocate(static_cast<size_t>(a_count + b_count) * sizeof(T));
     T* b_space = space ? reinterpret_cast<T*>(space->data()) : nullptr;
     for (int64_t t = begin; t < end; ++t) {
-      const int64_t tn = tiles.rows_first ? t % tiles.n : t / tiles.m;
-      const int64_t tm = tiles.rows_first ? t / tiles.n : t % tiles.m;
+      const int64_t tn = plan.rows_first ? t % tiles.n : t / tiles.m;
+      const int64_t tm = plan.rows_first ? t / tiles.n : t % tiles.m;
       RunTile(plan, plan.rows.count * tm / tiles.m, plan.rows.count * (tm + 1) / tiles.m,
               plan.n_panels * tn / tiles.n, plan.n_panels * (tn + 1) / tiles.n, b_space,
               b_space + b_count);
     }
   };
-  if (threads == 1)
+  if (plan.threads == 1)
     work(0, tiles.m * tiles.n);
   else
-    pool.ParallelFor(tiles.m * tiles.n, 1, work);
+    ThreadPool::Global().ParallelFor(tiles.m * tiles.n, 1, work);
 }
 
 template <class T>
@@ -305,15 +328,7 @@ void Run(const GemmArgs<T>& g) {
     std::swap(t.row_bias, t.col_bias);
     if (RunVector(t, kernels)) return;
   }
-  const RowPanels rows(g.m, kernels.mr);
-  const int64_t n_panels = CeilDiv(g.n, kernels.nr);
-  const bool direct_b = g.b && !g.packed_b && !g.trans_b && (rows.count <= 2 || g.packed_a);
-  // Rows a multiple of a page apart fall into the same sets of L1; a transposed A touches a page
-  // for each k.
-  const int64_t stride = g.lda * static_cast<int64_t>(sizeof(T));
-  const bool pack_a = g.a && g.k > 16 && n_panels > 2 &&
-                      ((g.trans_a && stride > kNearBytes) || (stride % kPageBytes == 0 && g.m > 4));
-  RunTiles(Plan<T>{g, kernels, rows, n_panels, direct_b, pack_a, RowBlock(g, rows.count)});
+  RunTiles(MakePlan(g, kernels));
 }
 
 template <class T>
@@ -355,11 +370,11 @@ template <class T>
 void PackGemmA(int64_t m, int64_t k, const PanelSource<T>& source, T* packed) {
   const auto& kernels = KernelsOf(Unsigned<T>());
   const RowPanels rows(m, kernels.mr);
-  const int64_t k_blocks = CeilDiv(k, kernels.kc);
+  const int64_t depth = Depth(kernels, k), k_blocks = CeilDiv(k, depth);
   ThreadPool::Global().ParallelFor(rows.count * k_blocks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t r = i % rows.count, k0 = i / rows.count * kernels.kc;
-      const int64_t kc = std::min<int64_t>(kernels.kc, k - k0);
+      const int64_t r = i % rows.count, k0 = i / rows.count * depth;
+      const int64_t kc = std::min(depth, k - k0);
       const int64_t m0 = rows.begin(r), height = rows.begin(r + 1) - m0;
       source.Pack(k0, kc, m0, height, height, packed + k0 * m + m0 * kc);
     }

@@ -38,6 +38,13 @@ void Ukernel(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, T* c, 
   constexpr int kChains = Rows == 1 ? 4 : Rows == 2 ? 2 : 1;
   Vec<T> acc[kChains][Rows][Vectors] = {};
   const int64_t row = ByRows ? lda : 1, step = ByRows ? 1 : lda;
+  if (store.beta != T(0)) {  // C is read at the end.
+    TK_UNROLL
+    for (int i = 0; i < Rows; ++i) {
+      TK_UNROLL
+      for (int j = 0; j < Vectors; ++j) __builtin_prefetch(c + i * ldc + j * kWidth);
+    }
+  }
   const char* ahead = store.ahead ? store.ahead : reinterpret_cast<const char*>(&store);
   const auto accumulate = [&](Vec<T>(&sum)[Rows][Vectors], const T* ak, const T* bk)
                               __attribute__((always_inline)) {
@@ -147,7 +154,8 @@ template <class T>
 void PackTransposed(int64_t rows, int64_t k, const T* x, int64_t ld, int64_t width, T* out) {
   constexpr int kB = kBlock<T>;
   int64_t i = 0;
-  for (; i + kB <= rows; i += kB) {
+  // The last block of rows overlaps the one before, so that none is left.
+  for (; i < rows && rows >= kB; i = i + kB < rows && i + 2 * kB > rows ? rows - kB : i + kB) {
     int64_t p = 0;
     for (; p + kB <= k; p += kB) {
       BlockVec<T> v[kB];
@@ -160,6 +168,7 @@ void PackTransposed(int64_t rows, int64_t k, const T* x, int64_t ld, int64_t wid
     for (; p < k; ++p)
       for (int r = 0; r < kB; ++r) out[p * width + i + r] = x[(i + r) * ld + p];
   }
+  if (i >= width) return;
   for (int64_t p = 0; p < k; ++p) {
     for (int64_t r = i; r < rows; ++r) out[p * width + r] = x[r * ld + p];
     for (int64_t r = rows; r < width; ++r) out[p * width + r] = T(0);
@@ -276,7 +285,7 @@ constexpr GemmKernels<T> Kernels(int kc, int nc) {
 
 // Rows such that two vectors of C a row, two of B and one of A fit the register file.
 #if defined(__AVX512F__)
-constexpr int kRows = 14, kKc = 384, kNc = 512;
+constexpr int kRows = 14, kKc = 768, kNc = 512;
 #elif defined(__AVX2__)
 constexpr int kRows = 6, kKc = 256, kNc = 256;
 #elif defined(__aarch64__)
