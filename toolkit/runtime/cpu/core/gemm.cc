@@ -215,12 +215,14 @@ void PackPanels(const GemmArgs<T>& g, const GemmKernels<T>& kernels, T* packed) 
   });
 }
 
-// With few rows a packed B is read from afar: all of them use each of its panels in turn. With
-// many, or a packed A, the rows' panels take turns, under B in L2.
+// A packed B is read from afar: as many rows as L2 holds use each of its panels in turn. Else the
+// rows' panels take turns, under B in L2.
 template <class T>
-int64_t RowBlock(const GemmArgs<T>& g, int64_t depth, int64_t panels) {
-  const int64_t bytes = g.m * depth * static_cast<int64_t>(sizeof(T));
-  return g.packed_b && !g.packed_a && bytes <= kRowBytes && panels <= kMaxRowBlock ? panels : 1;
+int64_t RowBlock(const GemmArgs<T>& g, const GemmKernels<T>& kernels, int64_t depth,
+                 int64_t panels) {
+  if (!g.packed_b || g.packed_a) return 1;
+  const int64_t bytes = kernels.mr * depth * static_cast<int64_t>(sizeof(T));
+  return std::clamp<int64_t>(kRowBytes / bytes, 1, std::min(panels, kMaxRowBlock));
 }
 
 // Splitting the rows of a packed B's product reads B once for each thread, but leaves the rows of A
@@ -241,7 +243,7 @@ Plan<T> MakePlan(const GemmArgs<T>& g, const GemmKernels<T>& kernels) {
   const bool pack_a = g.a && g.k > 16 && n_panels > 2 &&
                       ((g.trans_a && stride > kNearBytes) || (stride % kPageBytes == 0 && g.m > 4));
   return {g,        kernels, threads,  rows_first, rows,
-          n_panels, depth,   direct_b, pack_a,     RowBlock(g, depth, rows.count)};
+          n_panels, depth,   direct_b, pack_a,     RowBlock(g, kernels, depth, rows.count)};
 }
 
 // Tiles of C, taken by threads in the order that leaves neighbours to one thread.

@@ -8,42 +8,11 @@
 
 #include <math.h>
 
-#include "simd/vec.h"
+#include "simd/f32.h"
+#include "simd/piecewise.h"
 
 namespace toolkit::TOOLKIT_ISA_NS {
 namespace {
-
-using F32 = Vec<float>;
-using I32 = Vec<int32_t>;
-using U32 = Vec<uint32_t>;
-constexpr int kF32 = kLanes<float>;
-// As many doubles as F32 has floats; the compiler splits it over registers.
-using F64x = VecOf<double, kF32>::type;
-using I64x = VecOf<int64_t, kF32>::type;
-using U64x = VecOf<uint64_t, kF32>::type;
-
-TK_INLINE F32 Splat(float x) { return x - F32{}; }
-TK_INLINE I32 Bits(F32 x) { return (I32)x; }
-TK_INLINE F32 FromBits(I32 x) { return (F32)x; }
-// Bits that may leave the range of a signed integer, and shifts of them.
-TK_INLINE U32 Word(F32 x) { return (U32)x; }
-TK_INLINE U64x Word(F64x x) { return (U64x)x; }
-TK_INLINE F32 FromWord(U32 x) { return (F32)x; }
-TK_INLINE F32 Abs(F32 x) { return FromBits(Bits(x) & 0x7fffffff); }
-TK_INLINE F32 CopySign(F32 magnitude, F32 sign) {
-  return FromBits((Bits(magnitude) & 0x7fffffff) | (Bits(sign) & INT32_MIN));
-}
-// To nearest even for |x| < 2^22.
-TK_INLINE F32 RoundSmall(F32 x) { return (x + 12582912.0f) - 12582912.0f; }
-TK_INLINE F64x RoundSmall(F64x x) { return (x + 6755399441055744.0) - 6755399441055744.0; }
-TK_INLINE F64x Widen(F32 x) { return __builtin_convertvector(x, F64x); }
-TK_INLINE F32 Narrow(F64x x) { return __builtin_convertvector(x, F32); }
-
-TK_INLINE F32 Max(F32 a, F32 b) { return a > b ? a : b; }  // b when either is NaN.
-TK_INLINE F32 Min(F32 a, F32 b) { return a < b ? a : b; }
-
-constexpr float kInfinity = __builtin_inff();
-constexpr float kNaN = __builtin_nanf("");
 
 // e^r - 1 for |r| <= ln(2) / 2.
 TK_INLINE F32 Expm1Poly(F32 r) {
@@ -135,6 +104,9 @@ TK_INLINE F32 Log1p(F32 x) {
 }
 
 TK_INLINE F32 Tanh(F32 x) {
+#if defined(__AVX512F__)
+  return PiecewiseTanh(x);
+#else
   const F32 z = Abs(x), s = x * x;
   F32 p = -5.70498872745e-3f * s + 2.06390887954e-2f;
   p = p * s + -5.37397155531e-2f;
@@ -144,6 +116,7 @@ TK_INLINE F32 Tanh(F32 x) {
   const F32 e = ExpInside(z < 10.0f ? z + z : Splat(20.0f));
   const F32 large = 1.0f - 2.0f / (1.0f + e);
   return x == x ? CopySign(z < 0.625f ? small : large, x) : x;
+#endif
 }
 
 // Both halves of the logistic function without cancellation.
@@ -179,12 +152,16 @@ TK_INLINE F32 Erf(F32 x) {
 
 // x Phi(x); below -1.3 by erfc, where 1 + erf would cancel.
 TK_INLINE F32 Gelu(F32 x) {
+#if defined(__AVX512F__)
+  return PiecewiseGelu(x);
+#else
   const F32 v = x * 0.70710678118654752f;
   const F32 t = Abs(v), half = 0.5f * x;
   const F32 e = ExpNonPositive(LogErfcPoly(t));
   const F32 tail = x < 0.0f ? half * e : x - half * e;
   const F32 y = t > 0.927734375f ? tail : half * ErfPoly(v) + half;
   return x < -14.0f ? Splat(-0.0f) : x > 14.0f ? x : y;
+#endif
 }
 
 // x / (1 + e^-2u) is x (1 + tanh u) / 2 without cancellation.
