@@ -107,7 +107,7 @@ void JoinPast(ThreadPool& pool, const AttentionShape& shape, const HeadStrides& 
 inline int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline int64_t RoundUp(int64_t a, int64_t b) { return CeilDiv(a, b) * b; }
 
-constexpr int64_t kKeyBlock = 128;
+constexpr int64_t kKeyBlock = 256;
 
 // Rows that are worked on together: a multiple of the micro-kernel's.
 template <class T>

@@ -30,35 +30,41 @@ TK_INLINE T MaxLanes(typename VecOf<T, N>::type v) {
   if constexpr (N == 2) {
     return v[0] > v[1] ? v[0] : v[1];
   } else {
-    typename VecOf<T, N / 2>::type low, high;
-    memcpy(&low, &v, sizeof(low));
-    memcpy(&high, reinterpret_cast<const char*>(&v) + sizeof(low), sizeof(high));
+    const auto low = LowLanes<N>(v), high = HighLanes<N>(v);
     return MaxLanes<T, N / 2>(low > high ? low : high);
   }
 }
 
-// NaN if there is one; found beside the chain of maxima, which stays one instruction a step.
+// NaN if there is one: its bits without the sign are above infinity's, and the largest of such bits
+// is found beside the largest number.
 template <class T>
 T RowMax(const T* x, int64_t n) {
   constexpr int L = kLanes<T>;
   const T low = -static_cast<T>(kInfinity);
   Vec<T> a = Vec<T>{} + low, b = a;
-  auto nan = a != a;
+  using Ints = decltype(a != a);
+  const Ints infinite = (Ints)(Vec<T>{} + static_cast<T>(kInfinity));
+  const Ints magnitude = ~(Ints)Set1<T>(-T(0));
+  Ints most = Ints{};
+  const auto look = [&](Vec<T> v) TK_LAMBDA_INLINE {
+    const Ints bits = (Ints)v & magnitude;
+    most = most > bits ? most : bits;
+  };
   int64_t i = 0;
   for (; i + 2 * L <= n; i += 2 * L) {
     const Vec<T> u = Load(x + i), v = Load(x + i + L);
     a = a > u ? a : u;
     b = b > v ? b : v;
-    nan |= (u != u) | (v != v);
+    look(u), look(v);
   }
   for (; i < n; i += L) {
     const Vec<T> u = n - i < L ? Filled(x + i, n - i, low) : Load(x + i);
     a = a > u ? a : u;
-    nan |= u != u;
+    look(u);
   }
   const T m = MaxLanes<T, L>(a > b ? a : b);
   // As a number, the mask's lanes are NaN where set.
-  const T odd = static_cast<T>(SumLanes<T>((Vec<T>)nan));
+  const T odd = static_cast<T>(SumLanes<T>((Vec<T>)(most > infinite)));
   return odd == odd ? m : odd;
 }
 

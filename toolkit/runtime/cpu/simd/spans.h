@@ -20,6 +20,25 @@ TK_INLINE void StorePart(T* p, Vec<T> v, int64_t n) {
 }
 
 // The sum of the lanes, halves first.
+// The two halves of a vector's lanes, without a way through memory.
+template <int N, class V>
+TK_INLINE auto LowLanes(V v) {
+  if constexpr (N == 16)
+    return __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7);
+  else if constexpr (N == 8)
+    return __builtin_shufflevector(v, v, 0, 1, 2, 3);
+  else
+    return __builtin_shufflevector(v, v, 0, 1);
+}
+template <int N, class V>
+TK_INLINE auto HighLanes(V v) {
+  if constexpr (N == 16)
+    return __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+  else if constexpr (N == 8)
+    return __builtin_shufflevector(v, v, 4, 5, 6, 7);
+  else
+    return __builtin_shufflevector(v, v, 2, 3);
+}
 template <class T, int N>
 TK_INLINE T SumLanes(typename VecOf<T, N>::type v) {
   if constexpr (N == 2) {
@@ -27,10 +46,7 @@ TK_INLINE T SumLanes(typename VecOf<T, N>::type v) {
   } else if constexpr (N == 4 && sizeof(T) == 4) {
     return (v[0] + v[2]) + (v[1] + v[3]);
   } else {
-    typename VecOf<T, N / 2>::type low, high;
-    memcpy(&low, &v, sizeof(low));
-    memcpy(&high, reinterpret_cast<const char*>(&v) + sizeof(low), sizeof(high));
-    return SumLanes<T, N / 2>(low + high);
+    return SumLanes<T, N / 2>(LowLanes<N>(v) + HighLanes<N>(v));
   }
 }
 template <class T>
