@@ -65,7 +65,8 @@ dtype = DType
 inf, nan, pi, e = _functions.inf, _functions.nan, _functions.pi, _functions.e
 
 _MODULES = ("nn", "optim", "data", "train", "runtime", "autodiff", "graph", "convert", "models",
-            "cli", "fft", "func", "linalg", "tracing", "errors", "dtypes", "utils")  # fmt: skip
+            "cli", "fft", "func", "linalg", "special", "tracing", "errors", "dtypes",
+            "utils")  # fmt: skip
 _HOMES = {
     "load": "nn.graph_module",
     "save": "train.onefile",

@@ -9,7 +9,6 @@ from toolkit._tensor.base import BOOL, FLOATS, INT64, TensorBase
 from toolkit._tensor.promote import (
     binary,
     cast,
-    floating,
     is_number,
     operand,
     result_code,
@@ -39,6 +38,10 @@ def _known(x: Any) -> bool:
 def _either(a: Any, b: Any) -> bool:
     return a._value.dtype == BOOL and (isinstance(b, bool) or (
         isinstance(b, TensorBase) and b._value.dtype == BOOL))  # fmt: skip
+
+
+def _bools(a: Any, b: Any) -> bool:
+    return a._value.dtype == BOOL and b._value.dtype == BOOL
 
 
 def add(a: Any, b: Any) -> Any:
@@ -343,20 +346,8 @@ class Arithmetic(TensorBase):
 
     def maximum(self, other: Any) -> Tensor:
         """The larger of two elements."""
-        return binary(MAX, self, other)
+        return apply2(OR, self, other) if _bools(self, other) else binary(MAX, self, other)
 
     def minimum(self, other: Any) -> Tensor:
         """The smaller of two elements."""
-        return binary(MIN, self, other)
-
-    def atan2(self, other: Any) -> Tensor:
-        """The angle of the point (other, self)."""
-        import math
-
-        x, y = floating(other), floating(self)
-        angle = (y / x).atan()
-        up = (y >= 0).to(angle.dtype) * 2 - 1
-        angle = angle.where(x > 0, angle) + (x < 0).to(angle.dtype) * up * math.pi
-        return (up * (math.pi / 2)).where(
-            (x == 0) & (y != 0), angle.masked_fill((x == 0) & (y == 0), 0.0)
-        )
+        return apply2(AND, self, other) if _bools(self, other) else binary(MIN, self, other)

@@ -36,11 +36,12 @@ SQUEEZE, UNSQUEEZE = handle("Squeeze"), handle("Unsqueeze")
 class View:
     """How a view is taken from its base."""
 
-    __slots__ = ("label", "recorded")
+    __slots__ = ("generation", "label", "recorded")
 
     def __init__(self, label: str) -> None:
         self.label = label
         self.recorded = STATE.grad
+        self.generation = 0  # Of the base, when it was taken.
 
     def run(self, base: Any) -> Any:
         """The view's value, computed by recorded operations."""
@@ -278,6 +279,8 @@ def make_view(base: Any, view: View) -> Tensor:
         out._node.label = view.label
     out._base = base
     out._view = view
+    if base._generation:
+        view.generation = base._generation
     out._seen = (base if base._base is None else base._root())._version
     return out
 
