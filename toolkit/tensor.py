@@ -10,6 +10,7 @@ from typing import Any
 from toolkit import dtypes
 from toolkit._tensor import base, factories
 from toolkit._tensor.arithmetic import Arithmetic
+from toolkit._tensor.attributes import Attributes
 from toolkit._tensor.base import Size, wrap
 from toolkit._tensor.conversion import Conversion
 from toolkit._tensor.draws import (
@@ -56,7 +57,7 @@ from toolkit.errors import DTypeError
 
 class Tensor(
     Arithmetic, Elementwise, Pointwise, Reductions, Shaping, Indexing, Inplace, InplaceRandom,
-    InplaceShape, Conversion,
+    InplaceShape, Attributes, Conversion,
 ):  # fmt: skip
     """A dense array with an element type, and optionally a place on the gradient tape.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolkit._tensor import creation, legacy, settings, special
+from toolkit._tensor import attributes, creation, legacy, settings, special
 
 # Functions that are methods.
 METHODS = [
@@ -43,8 +43,13 @@ METHODS = [
     "signbit",
     "sinc",
     "xlogy",
+    *attributes.METHODS,
 ]
 
 FUNCTIONS: dict[str, Any] = {
-    "polygamma": special.polygamma, **creation.FUNCTIONS, **legacy.FUNCTIONS, **settings.FUNCTIONS
-}  # fmt: skip
+    "polygamma": special.polygamma,
+    **attributes.FUNCTIONS,
+    **creation.FUNCTIONS,
+    **legacy.FUNCTIONS,
+    **settings.FUNCTIONS,
+}

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from toolkit import dtypes, random
+from toolkit import dtypes
 from toolkit._tensor import printing, promote
 from toolkit._tensor.legacy import FUNCTIONS as TYPED
 from toolkit._tensor.outputs import can_cast_codes
@@ -179,19 +177,6 @@ def set_num_interop_threads(n: int, /) -> None:
         )
 
 
-@contextlib.contextmanager
-def fork_rng(devices: Any = None, enabled: bool = True, **_: Any) -> Iterator[None]:
-    """Random numbers drawn inside leave the default generator as it was."""
-    if not enabled:
-        yield
-        return
-    before = random.get_rng_state()
-    try:
-        yield
-    finally:
-        random.set_rng_state(before)
-
-
 FUNCTIONS: dict[str, Any] = {
     f.__name__: f
     for f in (
@@ -203,4 +188,3 @@ FUNCTIONS: dict[str, Any] = {
         get_num_interop_threads, set_num_interop_threads, printing.set_printoptions,
     )
 }  # fmt: skip
-__all__ = ["FUNCTIONS", "fork_rng"]
