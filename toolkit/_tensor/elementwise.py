@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from toolkit._tensor.base import BOOL, FLOATS, INT64, TensorBase
+from toolkit._tensor.consts import scalar
 from toolkit._tensor.promote import cast, floating, operand, result_code
 from toolkit.errors import InvalidArgumentError
 from toolkit.ops.dispatch import Handle, apply, apply1, handle
@@ -12,7 +13,8 @@ from toolkit.ops.dispatch import Handle, apply, apply1, handle
 if TYPE_CHECKING:
     from toolkit.tensor import Tensor
 
-WHERE = handle("Where")
+WHERE, CLIP = handle("Where"), handle("Clip")
+_NUMBER = frozenset((int, float, type(None)))  # Bounds that need no promotion beside floats.
 
 
 def _float(h: Handle) -> Any:
@@ -129,6 +131,11 @@ class Elementwise(TensorBase):
         Raises:
             InvalidArgumentError: both bounds are None.
         """
+        code = self._value.dtype
+        if code in FLOATS and type(min) in _NUMBER and type(max) in _NUMBER:
+            low = None if min is None else scalar(min, code)
+            if low is not None or max is not None:
+                return apply(CLIP, self, low, None if max is None else scalar(max, code))
         if min is None and max is None:
             raise InvalidArgumentError("clamp: at least one of 'min' or 'max' must not be None.")
         bounds = [b for b in (min, max) if b is not None]
