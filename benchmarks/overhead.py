@@ -1,9 +1,9 @@
-"""What small calls cost: an eager operation beside numpy and torch, a session beside onnxruntime.
+"""What small calls cost: eager operations beside torch, a session beside onnxruntime.
 
-    python benchmarks/overhead.py
+    python benchmarks/overhead.py [part of a row's name ...]
 
-Adds (2, 3) float32 tensors, with and without gradients recorded; runs a network of three layers of
-64 units and a chain of 100 nodes, unfused, that hardly compute. A thousand a turn, one thread.
+Operations on tensors of a few elements, which hardly compute; a network of three layers of 64 units
+and a chain of 100 nodes, unfused, as sessions. A few hundred a turn, one thread.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,11 +26,11 @@ import toolkit as tk
 from benchmarks.harness import compare
 from toolkit.runtime import InferenceSession, SessionOptions
 
-COUNT = 1000
+COUNT = 300
 
 
 def repeat(operation: Callable[[], object]) -> Callable[[], None]:
-    """A thousand calls."""
+    """Several calls."""
 
     def run() -> None:
         for _ in range(COUNT):
@@ -100,28 +101,109 @@ def sessions() -> None:
         print(f"| {name} | {us['ours']:.2f} | {us['onnxruntime']:.2f} | {ratio:.2f} |")
 
 
-def main() -> None:
-    """Prints microseconds an operation and a call."""
-    a = np.random.default_rng(0).standard_normal((2, 3)).astype(np.float32)
-    x, p = tk.tensor(a), torch.tensor(a)
-    gx, gp = tk.tensor(a, requires_grad=True), torch.tensor(a, requires_grad=True)
-    cases = {
-        "x + y": (lambda: x + x, lambda: a + a, lambda: p + p),
-        "x * 2.0": (lambda: x * 2.0, lambda: a * 2.0, lambda: p * 2.0),
-        "x.sum()": (lambda: x.sum(), lambda: a.sum(), lambda: p.sum()),
-        "x @ x.T": (lambda: x @ x.T, lambda: a @ a.T, lambda: p @ p.T),
-        "x + y, recorded": (lambda: gx + gx, lambda: a + a, lambda: gp + gp),
+def pointwise(m: Any, x: Any) -> dict[str, Callable[[], object]]:
+    """Operations on elements, in both libraries' words."""
+    y, mask = x + 1, x > 0
+    return {
+        "x + y": lambda: x + y,
+        "x * 2.0": lambda: x * 2.0,
+        "x / y": lambda: x / y,
+        "m.add(x, y, alpha=2)": lambda: m.add(x, y, alpha=2),
+        "x > y": lambda: x > y,
+        "m.where(mask, x, y)": lambda: m.where(mask, x, y),
+        "m.exp(x)": lambda: m.exp(x),
+        "m.relu(x)": lambda: m.relu(x),
+        "m.clamp(x, -1, 1)": lambda: m.clamp(x, -1, 1),
+        "x.add_(0.0)": lambda: x.add_(0.0),
+        "x.to(float64)": lambda: x.to(m.float64),
     }
-    print("| operation | ours us | numpy us | torch us | ours - numpy us |\n|" + "---|" * 5)
-    for name, (ours, numpy, peer) in cases.items():
-        sides = {"ours": repeat(ours), "numpy": repeat(numpy), "torch": repeat(peer)}
-        medians = compare(name, sides, seconds=2).medians
+
+
+def shapes(m: Any, x: Any) -> dict[str, Callable[[], object]]:
+    """Reductions, indexing and views."""
+    index = m.tensor([1, 0])
+    return {
+        "x.sum()": lambda: x.sum(),
+        "x.mean(1)": lambda: x.mean(1),
+        "x.max(1)": lambda: x.max(1),
+        "x.argmax(1)": lambda: x.argmax(1),
+        "x[1]": lambda: x[1],
+        "x[:, 1:3]": lambda: x[:, 1:3],
+        "x[index]": lambda: x[index],
+        "x.reshape(-1)": lambda: x.reshape(-1),
+        "x.transpose(0, 1)": lambda: x.transpose(0, 1),
+        "x.unsqueeze(0)": lambda: x.unsqueeze(0),
+        "m.cat([x, x])": lambda: m.cat([x, x]),
+        "m.stack([x, x])": lambda: m.stack([x, x]),
+        "m.zeros(2, 3)": lambda: m.zeros(2, 3),
+    }
+
+
+def layers_of(m: Any, x: Any) -> dict[str, Callable[[], object]]:
+    """Products and layers, without and with gradients recorded."""
+    image, kernel = m.ones(1, 3, 8, 8), m.ones(4, 3, 3, 3)
+    weight, bias = m.ones(4, 4), m.ones(4)
+    square = m.ones(4, 4)
+    gx = m.ones(4, 4, requires_grad=True)
+    f = m.nn.functional
+    return {
+        "x @ y": lambda: square @ square,
+        "F.linear(x, w, b)": lambda: f.linear(square, weight, bias),
+        "F.softmax(x, 1)": lambda: f.softmax(square, 1),
+        "F.layer_norm(x)": lambda: f.layer_norm(square, (4,), bias, bias),
+        "F.conv2d(x, w)": lambda: f.conv2d(image, kernel),
+        "F.max_pool2d(x, 2)": lambda: f.max_pool2d(image, 2),
+        "x + y, recorded": lambda: gx + gx,
+        "x @ y, recorded": lambda: gx @ gx,
+    }
+
+
+def steps(m: Any) -> dict[str, Callable[[], object]]:
+    """An MLP of two layers: forward, forward and backward, an optimizer's step."""
+    net = m.nn.Sequential(m.nn.Linear(8, 16), m.nn.ReLU(), m.nn.Linear(16, 4))
+    x = m.ones(4, 8)
+    optimizer = m.optim.SGD(net.parameters(), lr=1e-6, momentum=0.9)
+    adam = m.optim.AdamW(net.parameters(), lr=1e-6)
+
+    def backward() -> None:
+        optimizer.zero_grad()
+        net(x).sum().backward()
+
+    backward()
+    return {
+        "MLP forward": lambda: net(x),
+        "MLP forward, backward": backward,
+        "SGD.step": optimizer.step,
+        "AdamW.step": adam.step,
+    }
+
+
+def operations(m: Any, array: np.ndarray) -> dict[str, Callable[[], object]]:
+    """All rows of the table on one side."""
+    x = m.tensor(array)
+    return {**pointwise(m, x), **shapes(m, x), **layers_of(m, x), **steps(m)}
+
+
+def main() -> None:
+    """Prints microseconds a call; arguments choose rows by parts of their names."""
+    array = np.random.default_rng(0).standard_normal((4, 4)).astype(np.float32)
+    tk.set_num_threads(1)
+    torch.set_num_threads(1)
+    ours, theirs = operations(tk, array), operations(torch, array)
+    wanted = sys.argv[1:]
+    print("| operation | ours us | torch us | ours / torch |\n|" + "---|" * 4)
+    ratios = []
+    for name, operation in ours.items():
+        if wanted and not any(w in name for w in wanted):
+            continue
+        sides = {"ours": repeat(operation), "torch": repeat(theirs[name])}
+        medians = compare(name, sides, seconds=0.5).medians
         us = {side: seconds * 1e6 / COUNT for side, seconds in medians.items()}
-        print(
-            f"| {name} | {us['ours']:.2f} | {us['numpy']:.2f} | {us['torch']:.2f} "
-            f"| {us['ours'] - us['numpy']:.2f} |"
-        )
-    sessions()
+        ratios.append(us["ours"] / us["torch"])
+        print(f"| {name} | {us['ours']:.2f} | {us['torch']:.2f} | {ratios[-1]:.2f} |", flush=True)
+    print(f"\nGeometric mean {np.exp(np.mean(np.log(ratios))):.2f}, largest {max(ratios):.2f}.")
+    if not wanted:
+        sessions()
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ TENSOR = {
     "utils",
     "fft",
     "linalg",
+    "special",
 }
 NN = {"nn", "optim", "data"}
 SHARED = {"errors", "dtypes"}

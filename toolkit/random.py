@@ -7,6 +7,8 @@ the same numbers as eager code does.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -108,6 +110,17 @@ def get_rng_state() -> Tensor:
 def set_rng_state(state: Any) -> None:
     """Sets the default generator's state."""
     default_generator.set_state(state)
+
+
+@contextmanager
+def fork_rng(devices: Any = None, enabled: bool = True, **_: Any) -> Iterator[None]:
+    """Random numbers drawn inside leave the default generator as it was."""
+    before = get_rng_state()
+    try:
+        yield
+    finally:
+        if enabled:
+            set_rng_state(before)
 
 
 def uniform(shape: Any, code: int, generator: Generator | None = None) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 from toolkit import dtypes
 from toolkit._tensor import base, factories
 from toolkit._tensor.arithmetic import Arithmetic
+from toolkit._tensor.attributes import Attributes
 from toolkit._tensor.base import Size, wrap
 from toolkit._tensor.conversion import Conversion
 from toolkit._tensor.draws import (
@@ -45,13 +46,19 @@ from toolkit._tensor.factories import (
     zeros_like,
 )
 from toolkit._tensor.indexing import Indexing
-from toolkit._tensor.inplace import Inplace
+from toolkit._tensor.inplace import Inplace, complete
+from toolkit._tensor.inplace_random import InplaceRandom
+from toolkit._tensor.inplace_shape import InplaceShape
+from toolkit._tensor.pointwise import Pointwise
 from toolkit._tensor.reductions import Reductions
 from toolkit._tensor.shaping import Shaping
 from toolkit.errors import DTypeError
 
 
-class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Inplace, Conversion):
+class Tensor(
+    Arithmetic, Elementwise, Pointwise, Reductions, Shaping, Indexing, Inplace, InplaceRandom,
+    InplaceShape, Attributes, Conversion,
+):  # fmt: skip
     """A dense array with an element type, and optionally a place on the gradient tape.
 
     Make one by `toolkit.tensor(data)` or a factory such as `toolkit.zeros(2, 3)`.
@@ -207,6 +214,7 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Inplace, Co
         return bool(np.allclose(self._array(), other._array(), rtol, atol, equal_nan))
 
 
+complete(Tensor)
 base.tensor_class = Tensor
 
 from toolkit._tensor import products, sets, spectral  # noqa: E402

@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from toolkit.graph import functions
+from toolkit.graph import functions, special_names
 from toolkit.graph.infer import infer_shapes
 from toolkit.graph.io import load_model, to_proto
 
@@ -47,6 +47,15 @@ def arriving(states: int) -> list[np.ndarray]:
 
 
 ROIS = np.float32([[0, 0, 4, 4], [1, 1, 5, 4]])
+P01 = np.float32([[0.1, 0.4], [0.6, 0.9]])
+SPECIAL: list[tuple[str, str, list[Any], dict[str, Any], int]] = [
+    *[("special", name, [P01], {}, 1) for name in sorted(special_names.UNARY)],
+    *[
+        ("special", name, [P01 + 2, P01[0] * 3], {}, 1)
+        for name in sorted(special_names.BINARY - {"Gcd"})
+    ],
+    ("special", "Gcd", [i64(12, -18, 0), i64(8)], {}, 1),
+]
 CASES: list[tuple[str, str, list[Any], dict[str, Any], int]] = [
     ("grad", "SumToShape", [f32(2, 3, 4), i64(3, 1)], {}, 1),
     ("grad", "ConvGradInput", [DY, W, i64(2, 3, 6, 6)], {"kernel_shape": [3, 3]}, 1),
@@ -125,6 +134,7 @@ CASES: list[tuple[str, str, list[Any], dict[str, Any], int]] = [
     ("optim", "ClipGradNorm", [SAME[0], np.float32(3)], {"max_norm": 0.5}, 1),
     ("optim", "ClipGradValue", [SAME[0]], {"clip_value": 0.5}, 1),
     ("optim", "NonFinite", [SAME[0]], {}, 1),
+    *SPECIAL,
 ]
 IDS = [name for _, name, *_ in CASES]
 
@@ -185,4 +195,5 @@ def test_composite_exports(case: tuple[str, str, list[Any], dict[str, Any], int]
 
 
 def test_every_composite_is_tried() -> None:
+    functions.find("", "")  # Loads all families.
     assert {(f"toolkit.{d}", n) for d, n, *_ in CASES} == set(functions.composites())

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from toolkit._tensor import promote
 from toolkit._tensor.base import BOOL, FLOATS, INT64, TensorBase
+from toolkit._tensor.consts import scalar
 from toolkit._tensor.promote import (
     binary,
     cast,
-    floating,
     is_number,
     operand,
     result_code,
@@ -41,11 +42,32 @@ def _either(a: Any, b: Any) -> bool:
         isinstance(b, TensorBase) and b._value.dtype == BOOL))  # fmt: skip
 
 
+def _bools(a: Any, b: Any) -> bool:
+    return a._value.dtype == BOOL and b._value.dtype == BOOL
+
+
 def add(a: Any, b: Any) -> Any:
     """A + b; bools add as "or"."""
     if isinstance(a, TensorBase) and _either(a, b):
         return apply2(OR, a, operand(b, BOOL))
     return binary(ADD, a, b)
+
+
+def _scaled(h: Any, general: Any, a: Any, b: Any, alpha: Any) -> Any:
+    """`a + alpha * b` or `a - alpha * b`.
+
+    Raises:
+        DTypeError: a float alpha beside integers.
+    """
+    code = a._value.dtype
+    if code in FLOATS and isinstance(b, TensorBase) and b._value.dtype == code:
+        return apply2(h, a, apply2(MUL, b, scalar(alpha, code)))
+    if isinstance(alpha, float) and result_code(a, b) not in FLOATS:
+        raise DTypeError(
+            "For integral input tensors, argument alpha must not be a floating point number, got "
+            f"{alpha}."
+        )
+    return general(a, mul(b, alpha))
 
 
 def sub(a: Any, b: Any) -> Any:
@@ -135,22 +157,30 @@ def to_bool(x: Any) -> Any:
     return cast(x, BOOL)
 
 
+def _operator(h: Any, general: Any) -> Callable[[Any, Any], Tensor]:
+    """An operator's method: at once for two tensors of one float type, else by `general`."""
+
+    def method(self: Any, other: Any) -> Any:
+        if isinstance(other, TensorBase):
+            code = self._value.dtype
+            if code in FLOATS and other._value.dtype == code:
+                return apply2(h, self, other)
+        elif not _known(other):
+            return NotImplemented
+        return general(self, other)
+
+    return method
+
+
 class Arithmetic(TensorBase):
     """Python's operators and the methods of the same meaning."""
 
     __array_priority__ = 1000  # numpy leaves `array * tensor` to the tensor.
 
-    def __add__(self, other: Any) -> Tensor:
-        return add(self, other) if _known(other) else NotImplemented
-
-    def __sub__(self, other: Any) -> Tensor:
-        return sub(self, other) if _known(other) else NotImplemented
-
-    def __mul__(self, other: Any) -> Tensor:
-        return mul(self, other) if _known(other) else NotImplemented
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return div(self, other) if _known(other) else NotImplemented
+    __add__ = _operator(ADD, add)
+    __sub__ = _operator(SUB, sub)
+    __mul__ = _operator(MUL, mul)
+    __truediv__ = _operator(DIV, div)
 
     def __floordiv__(self, other: Any) -> Tensor:
         return div(self, other, "floor") if _known(other) else NotImplemented
@@ -247,11 +277,11 @@ class Arithmetic(TensorBase):
 
     def add(self, other: Any, *, alpha: Any = 1) -> Tensor:
         """`self + alpha * other`."""
-        return add(self, other if alpha == 1 else mul(other, alpha))
+        return add(self, other) if alpha == 1 else _scaled(ADD, add, self, other, alpha)
 
     def sub(self, other: Any, *, alpha: Any = 1) -> Tensor:
         """`self - alpha * other`."""
-        return sub(self, other if alpha == 1 else mul(other, alpha))
+        return sub(self, other) if alpha == 1 else _scaled(SUB, sub, self, other, alpha)
 
     subtract = sub
 
@@ -343,20 +373,8 @@ class Arithmetic(TensorBase):
 
     def maximum(self, other: Any) -> Tensor:
         """The larger of two elements."""
-        return binary(MAX, self, other)
+        return apply2(OR, self, other) if _bools(self, other) else binary(MAX, self, other)
 
     def minimum(self, other: Any) -> Tensor:
         """The smaller of two elements."""
-        return binary(MIN, self, other)
-
-    def atan2(self, other: Any) -> Tensor:
-        """The angle of the point (other, self)."""
-        import math
-
-        x, y = floating(other), floating(self)
-        angle = (y / x).atan()
-        up = (y >= 0).to(angle.dtype) * 2 - 1
-        angle = angle.where(x > 0, angle) + (x < 0).to(angle.dtype) * up * math.pi
-        return (up * (math.pi / 2)).where(
-            (x == 0) & (y != 0), angle.masked_fill((x == 0) & (y == 0), 0.0)
-        )
+        return apply2(AND, self, other) if _bools(self, other) else binary(MIN, self, other)

@@ -56,6 +56,7 @@ class TensorBase:
     _seen: int = 0  # The root's version that `_value` belongs to.
     _version: int = 0  # Of a root: how many writes it has taken.
     _shared: bool = False  # Of a root: numpy or DLPack sees the memory, so writes go into it.
+    _generation: int = 0  # How often its shape was changed in place.
     _born: Any = None  # The trace that created it.
     _grad: Any = None
     _initial: Any = None  # How it was filled at first; see `toolkit._tensor.initial`.
@@ -73,12 +74,20 @@ class TensorBase:
         root = self._root()
         # Memory that numpy or a program shares may change unseen.
         if self._seen != root._version or (root._shared and STATE.trace is None):
+            self._same_base()
             self._base._base is not None and self._base._sync()
             fresh = self._view.take(self._base)
             self._value, self._node, self._out = fresh._value, fresh._node, fresh._out
             if isinstance(fresh._node, Record):
                 fresh._node.label = self._view.label
             self._seen = root._version
+
+    def _same_base(self) -> None:
+        if self._view.generation != self._base._generation:
+            raise InvalidArgumentError(
+                "view: a base of the shape that it was taken of is required, got one that an "
+                "in-place method (squeeze_, transpose_, resize_) has changed since."
+            )
 
     def _get(self) -> Any:
         """The up-to-date value."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from toolkit._tensor.base import BOOL, FLOATS, INT64, TensorBase
+from toolkit._tensor.consts import scalar
 from toolkit._tensor.promote import cast, floating, operand, result_code
 from toolkit.errors import InvalidArgumentError
 from toolkit.ops.dispatch import Handle, apply, apply1, handle
@@ -12,7 +13,8 @@ from toolkit.ops.dispatch import Handle, apply, apply1, handle
 if TYPE_CHECKING:
     from toolkit.tensor import Tensor
 
-WHERE = handle("Where")
+WHERE, CLIP = handle("Where"), handle("Clip")
+_NUMBER = frozenset((int, float, type(None)))  # Bounds that need no promotion beside floats.
 
 
 def _float(h: Handle) -> Any:
@@ -73,9 +75,9 @@ class Elementwise(TensorBase):
     sinh = _float(handle("Sinh"))
     cosh = _float(handle("Cosh"))
     tanh = _float(handle("Tanh"))
-    asinh = _float(handle("Asinh"))
-    acosh = _float(handle("Acosh"))
-    atanh = _float(handle("Atanh"))
+    asinh = arcsinh = _float(handle("Asinh"))
+    acosh = arccosh = _float(handle("Acosh"))
+    atanh = arctanh = _float(handle("Atanh"))
     sigmoid = _float(handle("Sigmoid"))
     erf = _float(handle("Erf"))
     reciprocal = _float(handle("Reciprocal"))
@@ -103,17 +105,9 @@ class Elementwise(TensorBase):
         scale = 10.0**decimals
         return apply1(h, self * scale) / scale  # type: ignore[operator]
 
-    def trunc(self) -> Tensor:
-        """The integer part."""
-        if self._value.dtype not in FLOATS:
-            return self.clone()  # type: ignore[attr-defined]
-        return self.sign() * self.abs().floor()
-
-    fix = trunc
-
     def frac(self) -> Tensor:
         """The fractional part."""
-        return self - self.trunc()
+        return self - self.trunc()  # type: ignore[attr-defined]
 
     def square(self) -> Tensor:
         """`self ** 2`."""
@@ -122,41 +116,6 @@ class Elementwise(TensorBase):
     def rsqrt(self) -> Tensor:
         """`1 / sqrt(self)`."""
         return self.sqrt().reciprocal()
-
-    def erfc(self) -> Tensor:
-        """`1 - erf(self)`."""
-        return 1 - self.erf()
-
-    def exp2(self) -> Tensor:
-        """2 to the power of each element."""
-        return 2.0 ** floating(self)
-
-    def log2(self) -> Tensor:
-        """The logarithm of base 2."""
-        return self.log() * 1.4426950408889634
-
-    def log10(self) -> Tensor:
-        """The logarithm of base 10."""
-        return self.log() * 0.4342944819032518
-
-    def log1p(self) -> Tensor:
-        """log(1 + x), exact near 0 by 2 atanh(x / (2 + x))."""
-        x = floating(self)
-        small = x.abs() < 0.5
-        near, far = where(small, x, 0.0), where(small, 0.0, x)
-        return where(small, (near / (near + 2)).atanh() * 2, (far + 1).log())
-
-    def expm1(self) -> Tensor:
-        """exp(x) - 1, exact near 0 by tanh(x / 2) (exp(x) + 1)."""
-        x = floating(self)
-        small = x.abs() < 1
-        near, far = where(small, x, 0.0), where(small, 0.0, x)
-        return where(small, (near * 0.5).tanh() * (near.exp() + 1), far.exp() - 1)
-
-    def logit(self, eps: float | None = None) -> Tensor:
-        """log(x / (1 - x)), with x clamped to [eps, 1 - eps] if given."""
-        x = floating(self) if eps is None else self.clamp(eps, 1 - eps)
-        return (x / (1 - x)).log()
 
     def silu(self) -> Tensor:
         """`x * sigmoid(x)`."""
@@ -172,6 +131,11 @@ class Elementwise(TensorBase):
         Raises:
             InvalidArgumentError: both bounds are None.
         """
+        code = self._value.dtype
+        if code in FLOATS and type(min) in _NUMBER and type(max) in _NUMBER:
+            low = None if min is None else scalar(min, code)
+            if low is not None or max is not None:
+                return apply(CLIP, self, low, None if max is None else scalar(max, code))
         if min is None and max is None:
             raise InvalidArgumentError("clamp: at least one of 'min' or 'max' must not be None.")
         bounds = [b for b in (min, max) if b is not None]
@@ -224,6 +188,8 @@ class Elementwise(TensorBase):
         """Replaces NaN and infinities; None: the type's largest and smallest number."""
         import numpy as np
 
+        if self._value.dtype not in FLOATS:
+            return self.clone()  # type: ignore[attr-defined]
         info = np.finfo(self.dtype.numpy)
         x = where(self.isnan(), nan, self)
         inf = float("inf")

@@ -12,6 +12,7 @@ from toolkit._tensor.base import INT64, TensorBase, wrap
 from toolkit._tensor.consts import core_array, scalar
 from toolkit._tensor.promote import cast, promote_codes
 from toolkit._tensor.shapes import _symbolic, as_shape, normalize_dim, shape_operand
+from toolkit._tensor.state import STATE
 from toolkit.device import device as as_device
 from toolkit.errors import DTypeError, InvalidArgumentError, ShapeError
 from toolkit.ops.dispatch import apply, apply2, handle, quick
@@ -150,30 +151,28 @@ def full(
     return finish(wrap(core_array(array)), requires_grad, device)
 
 
+def _constant(make: Any, value: int, size: Any, dtype: Any, device: Any, grad: bool) -> Any:
+    """Zeros or ones; of a plain shape by numpy at once."""
+    shape, code = as_shape(size), code_of(dtype)
+    kind = dtypes.BY_ONNX[code]
+    if code == 16 or STATE.trace is not None or min(shape, default=0) < 0:
+        return full(shape, value, dtype=kind, device=device, requires_grad=grad)
+    t = wrap(_core.Tensor.from_array(make(shape, kind.numpy), code))
+    return finish(t, grad, device) if grad or device is not None else t
+
+
 def zeros(
     *size: Any, dtype: dtypes.DType | None = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """Zeros."""
-    return full(
-        as_shape(size),
-        0,
-        dtype=dtypes.BY_ONNX[code_of(dtype)],
-        device=device,
-        requires_grad=requires_grad,
-    )
+    return _constant(np.zeros, 0, size, dtype, device, requires_grad)
 
 
 def ones(
     *size: Any, dtype: dtypes.DType | None = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """Ones."""
-    return full(
-        as_shape(size),
-        1,
-        dtype=dtypes.BY_ONNX[code_of(dtype)],
-        device=device,
-        requires_grad=requires_grad,
-    )
+    return _constant(np.ones, 1, size, dtype, device, requires_grad)
 
 
 def empty(
@@ -265,6 +264,20 @@ def eye(
     return finish(wrap(core_array(array)), requires_grad, device)
 
 
+def _alike(parts: list[Any]) -> tuple[int, int] | None:
+    """Element type and rank, if those are equal and nothing is empty or 0-dim; else None."""
+    found = None
+    for t in parts:
+        if not isinstance(t, TensorBase):
+            return None
+        value = t._value
+        key = (value.dtype, value.ndim)
+        if not value.ndim or not value.size or (found is not None and key != found):
+            return None
+        found = key
+    return found
+
+
 def cat(tensors: Any, dim: int = 0) -> Tensor:
     """Joins tensors along a dimension.
 
@@ -272,6 +285,8 @@ def cat(tensors: Any, dim: int = 0) -> Tensor:
         ShapeError: the other dimensions differ.
     """
     parts = list(tensors)
+    if STATE.trace is None and (alike := _alike(parts)):
+        return apply(quick("Concat", "axis", normalize_dim(dim, alike[1])), *parts)
     if not parts:
         raise InvalidArgumentError("cat(): expected a non-empty list of Tensors")
     for t in parts:
@@ -296,6 +311,14 @@ def stack(tensors: Any, dim: int = 0) -> Tensor:
     parts = list(tensors)
     if not parts:
         raise InvalidArgumentError("stack expects a non-empty TensorList")
+    if STATE.trace is None and (alike := _alike(parts)):
+        shape = parts[0]._value.shape
+        if all(t._value.shape == shape and t._node is None for t in parts):
+            d = normalize_dim(dim, alike[1], 1)
+            new = (*shape[:d], 1, *shape[d:])
+            rows = [t._get().reshaped(new) for t in parts]
+            if all(t._node is None for t in parts):  # A view may have been taken anew.
+                return wrap(quick("Concat", "axis", d).op(*rows))
     first = parts[0].shape
     for i, t in enumerate(parts):
         if t.shape != first:

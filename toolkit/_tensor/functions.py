@@ -7,10 +7,11 @@ from typing import Any
 
 from toolkit import dtypes
 from toolkit._tensor import complex as pairs
-from toolkit._tensor import draws, factories, products, promote, sets, spectral, windows
+from toolkit._tensor import draws, extra, factories, products, promote, sets, spectral, windows
 from toolkit._tensor.base import TensorBase
 from toolkit._tensor.elementwise import where
-from toolkit._tensor.promote import result_code
+from toolkit._tensor.outputs import write_out
+from toolkit._tensor.promote import is_number, result_code
 from toolkit.errors import DTypeError
 
 inf, nan, pi, e = math.inf, math.nan, math.pi, math.e
@@ -233,7 +234,7 @@ _METHODS = [
 
 def names() -> list[str]:
     """All names of functions here."""
-    return [*_FACTORIES, *_METHODS, *_OTHERS]
+    return [*_FACTORIES, *_METHODS, *_OTHERS, *extra.METHODS, *extra.FUNCTIONS]
 
 
 def find(name: str) -> Any:
@@ -246,20 +247,25 @@ def find(name: str) -> Any:
         return _OTHERS[name]
     if name in _FACTORIES:
         return getattr(draws if hasattr(draws, name) else factories, name)
-    if name in _METHODS:
+    if name in _METHODS or name in extra.METHODS or name.endswith("_"):
         return _method(name)
+    if name in extra.FUNCTIONS:
+        return extra.FUNCTIONS[name]
     raise AttributeError(f"module 'toolkit' has no attribute {name!r}")
 
 
 def _method(name: str) -> Any:
     from toolkit.tensor import Tensor
 
-    method = getattr(Tensor, name)
+    method = getattr(Tensor, name, None)
+    if method is None or name.startswith("_"):
+        raise AttributeError(f"module 'toolkit' has no attribute {name!r}")
 
-    def function(input: Any, *args: Any, **kwargs: Any) -> Any:
+    def function(input: Any, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         if not isinstance(input, TensorBase):
-            input = _first(name, input, args)
-        return method(input, *args, **kwargs)
+            input = _first(name, input, (*args, *kwargs.values()))
+        result = method(input, *args, **kwargs)
+        return result if out is None else write_out(result, out, name)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = method.__doc__
@@ -268,8 +274,9 @@ def _method(name: str) -> Any:
 
 def _first(name: str, input: Any, args: Any) -> Any:
     """A number in the first place of an operation with a tensor is a 0-dim tensor."""
-    if isinstance(input, (bool, int, float)) and args and isinstance(args[0], TensorBase):
-        return factories.tensor(input)
+    if is_number(input) and any(isinstance(a, TensorBase) for a in args):
+        tensors = [a for a in args if isinstance(a, TensorBase)]
+        return factories.tensor(input, dtype=dtypes.BY_ONNX[result_code(input, *tensors)])
     raise TypeError(
         f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
     )

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit._tensor.base import BOOL, TensorBase
+from toolkit._tensor.base import BOOL, INT64, TensorBase
 from toolkit._tensor.index_parse import Plan, index_tensor, parse
 from toolkit._tensor.promote import operand
 from toolkit._tensor.shapes import dims, shape_operand
+from toolkit._tensor.state import STATE
 from toolkit._tensor.views import Selected, Sliced, Squeezed, Unsqueezed, make_view
 from toolkit.errors import OutOfBoundsError, ShapeError
-from toolkit.ops.dispatch import apply, apply1, apply2, handle
+from toolkit.ops.dispatch import apply, apply1, apply2, handle, quick
 
 if TYPE_CHECKING:
     from toolkit.tensor import Tensor
@@ -42,16 +43,45 @@ def _same_shape(a: Any, b: Any) -> bool:
     )
 
 
+def _slices(x: Any, items: tuple[Any, ...]) -> Any:
+    """A view by slices alone, without a plan; None for any other index."""
+    shape = x._value.shape
+    if len(items) > len(shape):
+        return None
+    axes, starts, ends, steps = [], [], [], []
+    for axis, item in enumerate(items):
+        if type(item) is not slice or (type(item.step) is int and item.step <= 0):
+            return None
+        start, end, step = bounds = item.indices(shape[axis])
+        if bounds != (0, shape[axis], 1):
+            axes.append(axis)
+            starts.append(start)
+            ends.append(end if end > start else start)
+            steps.append(step)
+    if not axes:
+        return None
+    return make_view(x, Sliced("Slice", tuple(axes), tuple(starts), tuple(ends), tuple(steps)))
+
+
 def get_item(x: Any, index: Any) -> Any:
     """`x[index]`."""
-    if type(index) is int and x._value.shape:
-        n = dims(x)[0]
+    if type(index) is int and (shape := dims(x)):
+        n = shape[0]
         if type(n) is int:
+            if 0 <= index < n:
+                return make_view(x, Selected(0, index))
             if not -n <= index < n:
                 raise OutOfBoundsError(
                     f"index {index} is out of bounds for dimension 0 with size {n}"
                 )
-            return make_view(x, Selected(0, index + n if index < 0 else index))
+            return make_view(x, Selected(0, index + n))
+    if STATE.trace is None:
+        if type(index) is tuple or type(index) is slice:
+            found = _slices(x, (index,) if type(index) is slice else index)
+            if found is not None:
+                return found
+        elif isinstance(index, TensorBase) and index._value.dtype == INT64 and x._value.shape:
+            return apply2(quick("Gather", "axis", 0), x, index)
     plan = parse(x, index)
     changed = plan.axes or plan.inserted
     picked = basic(x, plan) if changed or not plan.advanced else x

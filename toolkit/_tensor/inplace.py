@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from toolkit import random
 from toolkit._tensor.base import BOOL, FLOATS, INTS, TensorBase
 from toolkit._tensor.indexing import broadcast
 from toolkit._tensor.promote import cast, operand
@@ -36,7 +35,8 @@ def _overwrite(t: Any, value: Any) -> Any:
     return old.reshaped(list(old.shape))
 
 
-def _refuse_leaf(t: Any) -> None:
+def refuse_leaf(t: Any) -> None:
+    """Raises where a write would change a leaf that requires a gradient."""
     if not STATE.grad or STATE.trace is not None:
         return
     root = t._root()
@@ -77,7 +77,7 @@ def _note_write(t: Any) -> None:
 
 def assign(t: Any, new: Any) -> None:
     """Gives `t` the value of `new` (equal shape and type); bases and other views follow."""
-    _refuse_leaf(t)
+    refuse_leaf(t)
     if STATE.journal is not None:
         _note_write(t)
     if STATE.trace is not None:
@@ -102,6 +102,7 @@ def _put(t: Any, new: Any, grad: bool) -> None:
         t._version += 1
         return
     base = t._base
+    t._same_base()
     base._base is not None and base._sync()
     alias = isinstance(t._view, Alias)
     before = STATE.grad
@@ -149,7 +150,7 @@ def _result(t: Any, new: Any) -> Any:
 
 def _inplace(name: str) -> Any:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        _refuse_leaf(self)
+        refuse_leaf(self)
         assign(self, _result(self, getattr(self, name)(*args, **kwargs)))
         return self
 
@@ -163,12 +164,155 @@ def _operator(name: str) -> Any:
         new = getattr(self, name)(other)
         if new is NotImplemented:
             return NotImplemented
-        _refuse_leaf(self)
+        refuse_leaf(self)
         assign(self, _result(self, new))
         return self
 
     method.__name__ = method.__qualname__ = "__i" + name[2:]
     return method
+
+
+# Methods of which `name_` writes the result of `name` into the tensor.
+NAMES = [
+    "abs",
+    "absolute",
+    "acos",
+    "acosh",
+    "add",
+    "addbmm",
+    "addcdiv",
+    "addcmul",
+    "addmm",
+    "addmv",
+    "addr",
+    "arccos",
+    "arccosh",
+    "arcsin",
+    "arcsinh",
+    "arctan",
+    "arctan2",
+    "arctanh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "baddbmm",
+    "bitwise_and",
+    "bitwise_left_shift",
+    "bitwise_not",
+    "bitwise_or",
+    "bitwise_right_shift",
+    "bitwise_xor",
+    "ceil",
+    "clamp",
+    "clamp_max",
+    "clamp_min",
+    "clip",
+    "conj_physical",
+    "copysign",
+    "cos",
+    "cosh",
+    "cumprod",
+    "cumsum",
+    "deg2rad",
+    "digamma",
+    "div",
+    "divide",
+    "eq",
+    "erf",
+    "erfc",
+    "erfinv",
+    "exp",
+    "exp2",
+    "expm1",
+    "fix",
+    "float_power",
+    "floor",
+    "floor_divide",
+    "fmod",
+    "frac",
+    "gcd",
+    "ge",
+    "greater",
+    "greater_equal",
+    "gt",
+    "heaviside",
+    "hypot",
+    "i0",
+    "igamma",
+    "igammac",
+    "index_add",
+    "index_copy",
+    "index_fill",
+    "index_put",
+    "index_reduce",
+    "lcm",
+    "ldexp",
+    "le",
+    "lerp",
+    "less",
+    "less_equal",
+    "lgamma",
+    "log",
+    "log10",
+    "log1p",
+    "log2",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "logit",
+    "lt",
+    "masked_fill",
+    "masked_scatter",
+    "mul",
+    "multiply",
+    "mvlgamma",
+    "nan_to_num",
+    "ne",
+    "neg",
+    "negative",
+    "nextafter",
+    "not_equal",
+    "polygamma",
+    "pow",
+    "put",
+    "rad2deg",
+    "reciprocal",
+    "relu",
+    "remainder",
+    "renorm",
+    "round",
+    "rsqrt",
+    "scatter",
+    "scatter_add",
+    "scatter_reduce",
+    "sgn",
+    "sigmoid",
+    "sign",
+    "sin",
+    "sinc",
+    "sinh",
+    "sqrt",
+    "square",
+    "sub",
+    "subtract",
+    "tan",
+    "tanh",
+    "tril",
+    "triu",
+    "true_divide",
+    "trunc",
+    "xlogy",
+]
+
+
+def complete(cls: Any) -> None:
+    """Gives a class the in-place forms of the methods that it has."""
+    for name in NAMES:
+        if hasattr(cls, name) and not hasattr(cls, name + "_"):
+            setattr(cls, name + "_", _inplace(name))
 
 
 class Inplace(TensorBase):
@@ -178,50 +322,7 @@ class Inplace(TensorBase):
     __itruediv__, __ifloordiv__ = _operator("__truediv__"), _operator("__floordiv__")
     __imod__, __ipow__ = _operator("__mod__"), _operator("__pow__")
     __iand__, __ior__, __ixor__ = _operator("__and__"), _operator("__or__"), _operator("__xor__")
-
-    add_, sub_, mul_, div_ = _inplace("add"), _inplace("sub"), _inplace("mul"), _inplace("div")
-    pow_, remainder_, floor_divide_ = (
-        _inplace("pow"),
-        _inplace("remainder"),
-        _inplace("floor_divide"),
-    )
-    neg_, abs_, sign_, reciprocal_ = (
-        _inplace("neg"),
-        _inplace("abs"),
-        _inplace("sign"),
-        _inplace("reciprocal"),
-    )
-    exp_, log_, sqrt_, rsqrt_ = (
-        _inplace("exp"),
-        _inplace("log"),
-        _inplace("sqrt"),
-        _inplace("rsqrt"),
-    )
-    sin_, cos_, tanh_, sigmoid_ = (
-        _inplace("sin"),
-        _inplace("cos"),
-        _inplace("tanh"),
-        _inplace("sigmoid"),
-    )
-    relu_, clamp_, clip_ = _inplace("relu"), _inplace("clamp"), _inplace("clip")
-    clamp_min_, clamp_max_ = _inplace("clamp_min"), _inplace("clamp_max")
-    floor_, ceil_, round_, trunc_ = (
-        _inplace("floor"),
-        _inplace("ceil"),
-        _inplace("round"),
-        _inplace("trunc"),
-    )
-    square_, erf_, masked_fill_ = _inplace("square"), _inplace("erf"), _inplace("masked_fill")
-    lerp_, addcmul_, addcdiv_ = _inplace("lerp"), _inplace("addcmul"), _inplace("addcdiv")
-    tril_, triu_, index_put_ = _inplace("tril"), _inplace("triu"), _inplace("index_put")
-    logical_not_, bitwise_not_ = _inplace("logical_not"), _inplace("bitwise_not")
-    scatter_, scatter_add_ = _inplace("scatter"), _inplace("scatter_add")
-    index_add_, index_copy_, index_fill_ = (
-        _inplace("index_add"),
-        _inplace("index_copy"),
-        _inplace("index_fill"),
-    )
-    cumsum_ = _inplace("cumsum")
+    __ilshift__, __irshift__ = _operator("__lshift__"), _operator("__rshift__")
 
     def _assign(self, new: Any) -> None:
         assign(self, new)
@@ -247,33 +348,6 @@ class Inplace(TensorBase):
     def zero_(self) -> Tensor:
         """Zeros."""
         return self.fill_(0)
-
-    def uniform_(self, a: float = 0.0, b: float = 1.0, *, generator: Any = None) -> Tensor:
-        """Uniform numbers in [a, b)."""
-        u: Any = random.uniform(self.shape, self._value.dtype, generator)
-        assign(self, u if (a, b) == (0.0, 1.0) else u * (b - a) + a)
-        return self  # type: ignore[return-value]
-
-    def normal_(self, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Tensor:
-        """Normal numbers."""
-        z: Any = random.normal(self.shape, self._value.dtype, generator)
-        assign(self, z if (mean, std) == (0.0, 1.0) else z * std + mean)
-        return self  # type: ignore[return-value]
-
-    def bernoulli_(self, p: float = 0.5, *, generator: Any = None) -> Tensor:
-        """1 with probability p, else 0."""
-        u: Any = random.uniform(self.shape, 1, generator)
-        assign(self, cast(u < p, self._value.dtype))
-        return self  # type: ignore[return-value]
-
-    def random_(self, low: int = 0, high: int | None = None) -> Tensor:
-        """Integers in [low, high)."""
-        from toolkit._tensor.draws import randint
-
-        if high is None:
-            low, high = (0, low) if low else (0, 2**24)
-        assign(self, randint(low, high, tuple(self.shape), dtype=self.dtype))
-        return self  # type: ignore[return-value]
 
     def _scatter(self, dim: int, index: Any, source: Any, reduction: str | None) -> Tensor:
         h = handle("ScatterElements", axis=normalize_dim(dim, self.dim()), reduction=reduction)

@@ -1,13 +1,62 @@
-"""`repr` of a tensor, character for character as PyTorch prints it (default print options)."""
+"""`repr` of a tensor, character for character as PyTorch prints it."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-PRECISION, THRESHOLD, EDGE_ITEMS, LINE_WIDTH = 4, 1000, 3, 80
+from toolkit.errors import InvalidArgumentError
+
+
+@dataclass
+class Options:
+    """What `set_printoptions` sets."""
+
+    precision: int = 4
+    threshold: float = 1000
+    edgeitems: int = 3
+    linewidth: int = 80
+    sci_mode: bool | None = None
+
+
+OPTIONS = Options()
+_PROFILES: dict[str, dict[str, Any]] = {
+    "default": {"precision": 4, "threshold": 1000, "edgeitems": 3, "linewidth": 80},
+    "short": {"precision": 2, "threshold": 1000, "edgeitems": 2, "linewidth": 80},
+    "full": {"precision": 4, "threshold": math.inf, "edgeitems": 3, "linewidth": 80},
+}
+
+
+def set_printoptions(
+    precision: int | None = None, threshold: float | None = None, edgeitems: int | None = None,
+    linewidth: int | None = None, profile: str | None = None, sci_mode: bool | None = None,
+) -> None:  # fmt: skip
+    """How tensors are printed.
+
+    Args:
+        precision: digits behind the point.
+        threshold: elements above which a summary is printed.
+        edgeitems: elements at each end of a summary.
+        linewidth: characters of a line.
+        profile: "default", "short" or "full", before the others.
+        sci_mode: scientific notation or not; None chooses by the numbers.
+    """
+    if profile is not None:
+        if profile not in _PROFILES:
+            raise InvalidArgumentError(
+                f"set_printoptions: profile must be one of {', '.join(_PROFILES)}, got {profile!r}."
+            )
+        for name, value in _PROFILES[profile].items():
+            setattr(OPTIONS, name, value)
+    given = {"precision": precision, "threshold": threshold, "edgeitems": edgeitems,
+             "linewidth": linewidth}  # fmt: skip
+    for name, value in given.items():
+        if value is not None:
+            setattr(OPTIONS, name, value)
+    OPTIONS.sci_mode = sci_mode
 
 
 class _Formatter:
@@ -29,14 +78,16 @@ class _Formatter:
         low, high = float(size.min()), float(size.max())
         self.whole = bool(np.all(np.ceil(finite) == finite))
         self.scientific = high / low > 1000.0 or high > 1e8 or low < 1e-4
+        if OPTIONS.sci_mode is not None:
+            self.scientific = OPTIONS.sci_mode
         self.width = max(len(self._number(float(v))) for v in finite)
 
     def _number(self, v: float) -> str:
         if self.scientific:
-            return f"{v:.{PRECISION}e}"
+            return f"{v:.{OPTIONS.precision}e}"
         if self.whole:
             return f"{v:.0f}" + ("." if math.isfinite(v) else "")
-        return f"{v:.{PRECISION}f}"
+        return f"{v:.{OPTIONS.precision}f}"
 
     def __call__(self, v: Any) -> str:
         text = self._number(float(v)) if self.floating else _plain(v)
@@ -51,11 +102,15 @@ def _plain(v: Any) -> str:
 
 def _vector(a: Any, indent: int, fmt: _Formatter, summarize: bool) -> str:
     width = fmt.width + 2
-    per_line = max(1, math.floor((LINE_WIDTH - indent) / width))
-    if summarize and not EDGE_ITEMS:
+    per_line = max(1, math.floor((OPTIONS.linewidth - indent) / width))
+    if summarize and not OPTIONS.edgeitems:
         data = ["..."]
-    elif summarize and len(a) > 2 * EDGE_ITEMS:
-        data = [fmt(v) for v in a[:EDGE_ITEMS]] + [" ..."] + [fmt(v) for v in a[-EDGE_ITEMS:]]
+    elif summarize and len(a) > 2 * OPTIONS.edgeitems:
+        data = (
+            [fmt(v) for v in a[: OPTIONS.edgeitems]]
+            + [" ..."]
+            + [fmt(v) for v in a[-OPTIONS.edgeitems :]]
+        )
     else:
         data = [fmt(v) for v in a]
     lines = [data[i : i + per_line] for i in range(0, len(data), per_line)]
@@ -67,10 +122,10 @@ def _nested(a: Any, indent: int, fmt: _Formatter, summarize: bool) -> str:
         return fmt(a[()])
     if a.ndim == 1:
         return _vector(a, indent, fmt, summarize)
-    if summarize and len(a) > 2 * EDGE_ITEMS:
-        rows = [_nested(r, indent + 1, fmt, summarize) for r in a[:EDGE_ITEMS]]
+    if summarize and len(a) > 2 * OPTIONS.edgeitems:
+        rows = [_nested(r, indent + 1, fmt, summarize) for r in a[: OPTIONS.edgeitems]]
         rows.append("...")
-        rows += [_nested(r, indent + 1, fmt, summarize) for r in a[-EDGE_ITEMS:]]
+        rows += [_nested(r, indent + 1, fmt, summarize) for r in a[-OPTIONS.edgeitems :]]
     else:
         rows = [_nested(r, indent + 1, fmt, summarize) for r in a]
     return "[" + ("," + "\n" * (a.ndim - 1) + " " * (indent + 1)).join(rows) + "]"
@@ -81,10 +136,14 @@ def _shown(a: Any) -> Any:
     if a.ndim == 0:
         return a
     if a.ndim == 1:
-        if len(a) > 2 * EDGE_ITEMS:
-            return np.concatenate([a[:EDGE_ITEMS], a[-EDGE_ITEMS:]])
+        if len(a) > 2 * OPTIONS.edgeitems:
+            return np.concatenate([a[: OPTIONS.edgeitems], a[-OPTIONS.edgeitems :]])
         return a
-    rows = [*a[:EDGE_ITEMS], *a[-EDGE_ITEMS:]] if len(a) > 2 * EDGE_ITEMS else list(a)
+    rows = (
+        [*a[: OPTIONS.edgeitems], *a[-OPTIONS.edgeitems :]]
+        if len(a) > 2 * OPTIONS.edgeitems
+        else list(a)
+    )
     return np.stack([_shown(r) for r in rows])
 
 
@@ -92,7 +151,7 @@ def _with_suffixes(text: str, suffixes: list[str], indent: int) -> str:
     out = [text]
     length = len(text) - text.rfind("\n") + 1
     for suffix in suffixes:
-        if length + len(suffix) + 2 > LINE_WIDTH:
+        if length + len(suffix) + 2 > OPTIONS.linewidth:
             out.append(",\n" + " " * indent + suffix)
             length = indent + len(suffix)
         else:
@@ -122,7 +181,7 @@ def to_string(tensor: Any, prefix: str = "tensor(") -> str:
         if name not in ("float32", "int64", "bool"):
             suffixes.append(f"dtype={tensor.dtype}")
         wide = array.astype(np.float32) if name in ("float16", "bfloat16") else array
-        summarize = array.size > THRESHOLD
+        summarize = array.size > OPTIONS.threshold
         fmt = _Formatter(_shown(wide) if summarize else wide)
         text = _nested(wide, len(prefix), fmt, summarize)
     if tensor.grad_fn is not None:

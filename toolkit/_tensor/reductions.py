@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from toolkit import dtypes
@@ -91,6 +92,12 @@ def _summable(x: Any, dtype: Any) -> Any:
     return x if x._value.dtype in FLOATS else cast(x, INT64)
 
 
+@lru_cache(maxsize=256)
+def arg_handle(op_type: str, axis: int, keepdims: int) -> Any:
+    """ArgMax or ArgMin; the first of equal elements."""
+    return handle(op_type, axis=axis, keepdims=keepdims, select_last_index=0)
+
+
 class Reductions(TensorBase):
     """Reductions by PyTorch's names; `dim` is an int, a tuple, or None for all."""
 
@@ -143,7 +150,7 @@ class Reductions(TensorBase):
             return reduce(op_type, self, None, False, label + "1")
         d = normalize_dim(dim, self.dim())
         x: Any = self if self.dim() else self.reshape(1)  # type: ignore[attr-defined]
-        where = apply1(handle("Arg" + label, axis=d, keepdims=1, select_last_index=0), x)
+        where = apply1(arg_handle("Arg" + label, d, 1), x)
         values = apply2(quick("GatherElements", "axis", d), x, where)
         if not keepdim or not self.dim():
             axes = vector((d,))
@@ -166,7 +173,7 @@ class Reductions(TensorBase):
             x, dim = self.reshape(-1), 0  # type: ignore[attr-defined]
             keepdim = False
         d = normalize_dim(dim, x.dim())
-        return apply1(handle(op_type, axis=d, keepdims=int(keepdim), select_last_index=0), x)
+        return apply1(arg_handle(op_type, d, int(keepdim)), x)
 
     def argmax(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
         """The index of the (first) maximum, int64."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
 from typing import Any
 
 from toolkit._tensor.consts import vector
@@ -87,6 +89,17 @@ def view_strides(shape: Any, strides: Any, new: Any) -> tuple[int, ...] | None:
     return tuple(out)
 
 
+def resolve_known(shape: tuple[Any, ...], old: Any) -> tuple[Any, ...] | None:
+    """`resolve_shape` of numbers alone; None where that has to say what is wrong."""
+    n, known = math.prod(old), math.prod(shape)
+    if known == n and (n or min(shape, default=0) >= 0) and -1 not in shape:
+        return shape
+    if known < 0 and n % known == 0 and min(shape) == -1 and shape.count(-1) == 1:
+        at = shape.index(-1)
+        return (*shape[:at], -(n // known), *shape[at + 1 :])
+    return None
+
+
 def resolve_shape(shape: tuple[Any, ...], old: Any) -> tuple[Any, ...]:
     """Fills in -1 and checks the number of elements.
 
@@ -135,3 +148,12 @@ def simplify(target: tuple[Any, ...], old: Any) -> tuple[Any, ...]:
         i = unknown[0]
         return (*target[:i], -1, *target[i + 1 :])
     return target
+
+
+@lru_cache(maxsize=1024)
+def swapped(rank: int, dim0: int, dim1: int) -> tuple[int, ...]:
+    """The order of axes with two of them swapped."""
+    perm = list(range(max(rank, 1)))
+    a, b = normalize_dim(dim0, rank), normalize_dim(dim1, rank)
+    perm[a], perm[b] = perm[b], perm[a]
+    return tuple(perm[:rank])

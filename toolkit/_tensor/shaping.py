@@ -6,7 +6,14 @@ import operator
 from typing import TYPE_CHECKING, Any
 
 from toolkit._tensor.base import TensorBase
-from toolkit._tensor.shapes import _symbolic, as_shape, normalize_dim, row_major, shape_operand
+from toolkit._tensor.shapes import (
+    _symbolic,
+    as_shape,
+    normalize_dim,
+    row_major,
+    shape_operand,
+    swapped,
+)
 from toolkit._tensor.views import (
     Expanded,
     Permuted,
@@ -149,11 +156,7 @@ class Shaping(TensorBase):
 
     def transpose(self, dim0: int, dim1: int) -> Tensor:
         """Swaps two dimensions."""
-        rank = self.dim()
-        perm = list(range(max(rank, 1)))
-        a, b = normalize_dim(dim0, rank), normalize_dim(dim1, rank)
-        perm[a], perm[b] = perm[b], perm[a]
-        return make_view(self, Permuted("Transpose", tuple(perm[:rank])))
+        return make_view(self, Permuted("Transpose", swapped(self.dim(), dim0, dim1)))
 
     swapaxes = swapdims = transpose
 

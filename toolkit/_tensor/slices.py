@@ -6,7 +6,7 @@ from typing import Any
 
 from toolkit._tensor.consts import vector
 from toolkit.errors import InvalidArgumentError
-from toolkit.ops.dispatch import apply, apply1, apply2, handle
+from toolkit.ops.dispatch import apply, apply1, apply2, apply_constants, handle
 
 SLICE, WHERE, RESHAPE = handle("Slice"), handle("Where"), handle("Reshape")
 FAR = 2**62  # Past every end, where a size is not known.
@@ -14,11 +14,10 @@ FAR = 2**62  # Past every end, where a size is not known.
 
 def slice_of(x: Any, axes: Any, starts: Any, ends: Any, steps: Any) -> Any:
     """ONNX Slice with constant bounds."""
-    plain = all(s == 1 for s in steps)
-    return apply(
-        SLICE, x, vector(starts, keyed=False), vector(ends, keyed=False), vector(tuple(axes)),
-        *(() if plain else (vector(tuple(steps)),)),
-    )  # fmt: skip
+    starts, ends, along = vector(starts, keyed=False), vector(ends, keyed=False), vector(axes)
+    if max(steps, default=1) == 1:
+        return apply_constants(SLICE, x, starts, ends, along)
+    return apply_constants(SLICE, x, starts, ends, along, vector(steps))
 
 
 def put_slices(base: Any, value: Any, axes: Any, starts: Any, ends: Any, steps: Any) -> Any:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from toolkit.graph import special_names
+
 Dim = int | ir.SymbolicDim
 Dims = tuple[Dim, ...]
 Array = np.ndarray[Any, Any]
@@ -53,14 +55,18 @@ _SECOND_OUTPUT = {
     "Dropout": ir.DataType.BOOL,
 }
 
-BROADCASTING = _names(
-    """
+BROADCASTING = (
+    _names(
+        """
     Add Sub Mul Div Mod Pow Min Max Sum Mean Where And Or Xor Equal Less LessOrEqual
     Greater GreaterOrEqual BitwiseAnd BitwiseOr BitwiseXor BitShift
     """
+    )
+    | special_names.BINARY
 )
-_SAME_SHAPE = _names(
-    """
+_SAME_SHAPE = (
+    _names(
+        """
     Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast CastLike Ceil Celu Clip Cos Cosh
     CumSum Dropout Elu Erf Exp Floor Gelu HardSigmoid HardSwish Hardmax Identity IsInf
     IsNaN LayerNormalization LeakyRelu Log LogSoftmax LpNormalization LRN
@@ -70,6 +76,8 @@ _SAME_SHAPE = _names(
     GroupNormalization InstanceNormalization SoftmaxGrad LogSoftmaxGrad MaxPoolGrad
     SoftmaxCrossEntropyLossGrad
     """
+    )
+    | special_names.UNARY
 )
 
 

@@ -156,6 +156,22 @@ def apply2(h: Handle, a: Any, b: Any) -> Tensor:
     return r
 
 
+def apply_constants(h: Handle, x: Any, *consts: Const) -> Tensor:
+    """One tensor and constants, one output."""
+    if STATE.trace is not None:
+        return STATE.trace.apply(h, (x, *consts), 1)[0]
+    if x._base is not None:
+        x._sync()
+    r = _new(base.tensor_class)
+    try:
+        r._value = value = h.op(x._value, *[c._value for c in consts])
+    except DTypeError as error:
+        return _widened(h, (x, *consts), 1, error)[0]
+    if x._node is not None and STATE.grad and value.dtype in FLOATS:
+        r._node = record(h, (x, *consts), (value,))
+    return r
+
+
 def _gather(inputs: tuple[Any, ...]) -> tuple[list[Any], bool]:
     values: list[Any] = []
     grad = False

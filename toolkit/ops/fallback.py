@@ -1,6 +1,7 @@
 """Operators without a kernel, run by the functions that define them.
 
-The function is inlined and lowered once for each signature of inputs.
+The function is inlined and lowered once for each signature of inputs; the elementwise ones of
+toolkit.special once for each rank.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ class FallbackOp:
     def __init__(self, domain: str, op_type: str, attributes: dict[str, Any]) -> None:
         self.domain, self.op_type, self.attributes = domain, op_type, attributes
         self._programs: dict[Any, Any] = {}
+        self._elementwise = domain == "toolkit.special"
 
     def __call__(self, *inputs: Any) -> Any:
         """The first output."""
@@ -27,7 +29,8 @@ class FallbackOp:
         Raises:
             UnsupportedOperatorError: no function defines the operator.
         """
-        key = (num_outputs, *(None if t is None else (t.dtype, t.shape) for t in inputs))
+        sizes = "ndim" if self._elementwise else "shape"
+        key = (num_outputs, *(t if t is None else (t.dtype, getattr(t, sizes)) for t in inputs))
         program = self._programs.get(key)
         if program is None:
             if len(self._programs) >= _MAX_PROGRAMS:
@@ -40,9 +43,9 @@ class FallbackOp:
         from toolkit.runtime.lowering import lower
 
         recorder = Recorder(self.op_type)
-        values = [
-            None if t is None else recorder.input(f"x{i}", t.dtype, t.shape)
-            for i, t in enumerate(inputs)
-        ]
+        values = []
+        for i, t in enumerate(inputs):
+            shape = None if t is None else [None] * t.ndim if self._elementwise else t.shape
+            values.append(None if t is None else recorder.input(f"x{i}", t.dtype, shape))
         outputs = recorder.add(self.op_type, self.domain, values, self.attributes, num_outputs)
         return lower(inputs=[v for v in values if v is not None], outputs=list(outputs))

@@ -1,4 +1,4 @@
-"""Scan with a body written by a function; no composite is here."""
+"""Scan and Loop with bodies written by functions; no composite is here."""
 
 from __future__ import annotations
 
@@ -64,10 +64,48 @@ def scan(
     return values
 
 
-def _rename(graph: ir.Graph, index: int) -> None:
+def loop(
+    b: Builder, states: Sequence[V], limit: int, step: Callable[..., tuple[V, Sequence[V]]]
+) -> list[V]:
+    """A Loop of at most `limit` rounds.
+
+    Args:
+        b: writes the node.
+        states: their first values.
+        limit: the most rounds.
+        step: `(body builder, round, states) -> (whether to go on, states)`.
+
+    Returns:
+        The last states.
+    """
+    formal = [_scalar(ir.DataType.INT64), _scalar(ir.DataType.BOOL)]
+    formal += [ir.Value(type=v.type, shape=v.shape) for v in states]
+    graph = ir.Graph(formal, [], nodes=[], opset_imports={"": 28}, name="round")
+    body = Builder(graph)
+    with arithmetic(body):
+        again, new = step(body, formal[0], formal[2:])
+        results = [again, *new]
+        for i, v in enumerate(results):
+            if v.producer() is None or v.producer().graph is not graph or v in results[:i]:
+                results[i] = body.Identity(v)
+    graph.outputs.extend(results)
+    _rename(graph, sum(node.op_type == "Loop" for node in b.graph), "loop")
+    inputs = [b.const(limit), b.const(True), *states]
+    node = ir.Node("", "Loop", inputs, [ir.AttrGraph("body", graph)], num_outputs=len(states))
+    b.append(node)
+    for value, first in zip(node.outputs, states, strict=True):
+        value.type, value.shape = first.type, first.shape
+    return list(node.outputs)
+
+
+def _scalar(dtype: ir.DataType) -> ir.Value:
+    return ir.Value(type=ir.TensorType(dtype), shape=ir.Shape([]))
+
+
+def _rename(graph: ir.Graph, index: int, stem: str = "scan") -> None:
     """Names that no value of the outer graph has."""
     values = [*graph.inputs, *(v for node in graph for v in node.outputs)]
     for i, value in enumerate(values):
-        value.name = f"scan{index}_{i}"
+        value.name = f"{stem}{index}_{i}"
     for i, node in enumerate(graph):
-        node.name = f"scan{index}_node_{i}"
+        node.name = f"{stem}{index}_node_{i}"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
+from toolkit.graph import special_names
 from toolkit.graph.shapes.registry import (
     NodeCall,
     ShapeFunction,
@@ -14,6 +15,7 @@ from toolkit.graph.shapes.registry import (
     shape_text,
     tensor_info,
 )
+from toolkit.graph.shapes.rules import broadcast
 
 
 def _same_as(*indices: int) -> ShapeFunction:
@@ -72,6 +74,11 @@ def _recurrent_grad(*indices: int) -> ShapeFunction:
 
 shape_function("toolkit.grad", "RNNGrad", "GRUGrad")(_recurrent_grad(0, 1, 2, 3, 5))
 shape_function("toolkit.grad", "LSTMGrad")(_recurrent_grad(0, 1, 2, 3, 5, 6, 7))
+
+
+@shape_function("toolkit.special", *special_names.UNARY, *special_names.BINARY)
+def _elementwise(call: NodeCall) -> Sequence[TypeInfo]:
+    return [tensor_info(call.input(0).dtype, broadcast(call))]
 
 
 @shape_function("toolkit.nn", "Im2Col")
