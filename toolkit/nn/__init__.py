@@ -32,7 +32,7 @@ from toolkit.nn.activation import (
     Threshold,
 )
 from toolkit.nn.attention import MultiheadAttention
-from toolkit.nn.containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
+from toolkit.nn.containers import ModuleDict, ModuleList, Sequential
 from toolkit.nn.conv import (
     Conv1d,
     Conv2d,
@@ -52,6 +52,21 @@ from toolkit.nn.dropout import (
 from toolkit.nn.embedding import (
     Embedding,
     EmbeddingBag,
+)
+from toolkit.nn.lazy import (
+    LazyBatchNorm1d,
+    LazyBatchNorm2d,
+    LazyBatchNorm3d,
+    LazyConv1d,
+    LazyConv2d,
+    LazyConv3d,
+    LazyConvTranspose1d,
+    LazyConvTranspose2d,
+    LazyConvTranspose3d,
+    LazyInstanceNorm1d,
+    LazyInstanceNorm2d,
+    LazyInstanceNorm3d,
+    LazyLinear,
 )
 from toolkit.nn.linear import Bilinear, Flatten, Identity, Linear, Unflatten
 from toolkit.nn.loss import (
@@ -99,7 +114,16 @@ from toolkit.nn.padding import (
     ZeroPad2d,
     ZeroPad3d,
 )
-from toolkit.nn.parameter import Buffer, Parameter
+from toolkit.nn.parameter import (
+    Buffer,
+    Parameter,
+    UninitializedBuffer,
+    UninitializedParameter,
+)
+from toolkit.nn.parameter_containers import (
+    ParameterDict,
+    ParameterList,
+)
 from toolkit.nn.pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -213,6 +237,19 @@ __all__ = [
     "LPPool3d",
     "LSTMCell",
     "LayerNorm",
+    "LazyBatchNorm1d",
+    "LazyBatchNorm2d",
+    "LazyBatchNorm3d",
+    "LazyConv1d",
+    "LazyConv2d",
+    "LazyConv3d",
+    "LazyConvTranspose1d",
+    "LazyConvTranspose2d",
+    "LazyConvTranspose3d",
+    "LazyInstanceNorm1d",
+    "LazyInstanceNorm2d",
+    "LazyInstanceNorm3d",
+    "LazyLinear",
     "LeakyReLU",
     "Linear",
     "LocalResponseNorm",
@@ -271,6 +308,8 @@ __all__ = [
     "TransformerEncoderLayer",
     "Unflatten",
     "Unfold",
+    "UninitializedBuffer",
+    "UninitializedParameter",
     "Upsample",
     "UpsamplingBilinear2d",
     "UpsamplingNearest2d",

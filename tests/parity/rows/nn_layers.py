@@ -328,4 +328,18 @@ _LINEAR = [
     layer("Bilinear", 3, 4, 5, on=[d(6, 4), d(6, 4)], error=True),
 ]  # fmt: skip
 
-ROWS = [*_CONVOLUTIONS, *_NORMS, *_POOLS, *_PADS, *_ACTIVATIONS, *_SHAPES, *_LINEAR]
+_LAZY = [
+    layer("LazyLinear", 3, on=A, dtypes=FLOATS),
+    layer("LazyLinear", 3, bias=False, on=(2, 3, 5)),
+    *(
+        layer(f"Lazy{kind}{n}d", 6, 2, groups=2, on=on)
+        for kind in ("Conv", "ConvTranspose") for n, on in ((1, B), (2, C), (3, (4, 6, 5, 4)))
+    ),
+    layer("LazyConv2d", 6, 2, bias=False, padding="same", on=C),
+    layer("LazyConv2d", 6, 2, groups=3, on=C, error=True),
+    *(layer(f"LazyBatchNorm{n}d", on=on) for n, on in ((1, B), (2, C), (3, D))),
+    *(layer(f"LazyInstanceNorm{n}d", on=on) for n, on in ((1, B), (2, C), (3, D))),
+    layer("LazyBatchNorm2d", affine=False, track_running_stats=False, on=C),
+]  # fmt: skip
+
+ROWS = [*_LAZY, *_CONVOLUTIONS, *_NORMS, *_POOLS, *_PADS, *_ACTIVATIONS, *_SHAPES, *_LINEAR]
