@@ -120,10 +120,11 @@ class Loader:
         module._load_from_state_dict(
             state, prefix, metadata, True, self.missing, self.unexpected, self.errors
         )
+        own = {prefix + name for name, _ in module._own_state()}  # Names of a file have dots.
         for name, child in module._modules.items():
             if child is not None:
                 inner = f"{prefix}{name}."
-                part = {k: v for k, v in state.items() if k.startswith(inner)}
+                part = {k: v for k, v in state.items() if k.startswith(inner) and k not in own}
                 self._walk(child, part, inner)
         keys = IncompatibleKeys(self.missing, self.unexpected)
         for hook in list(module._hooks_of("load_state_dict_post").hooks.values()):
@@ -165,8 +166,9 @@ def load_own(
         unexpected.append(extra)
     for key in state:
         if key.startswith(prefix) and key != extra:
-            name, *below = key[len(prefix) :].split(".", 1)
-            if name not in (module._modules if below else mine):
+            path = key[len(prefix) :]
+            name, dot, _ = path.partition(".")
+            if path not in mine and not (dot and name in module._modules):
                 unexpected.append(key)
 
 
