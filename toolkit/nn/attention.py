@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from toolkit._tensor.elementwise import where
-from toolkit.errors import InvalidArgumentError, ShapeError
-from toolkit.nn import functional as F
+from toolkit.errors import InvalidArgumentError
 from toolkit.nn import init
-from toolkit.nn.functional.attention import (
-    attention_weights,
-    join_heads,
-    packed_attention,
-    split_heads,
-)
+from toolkit.nn.functional.multihead import attend, batch_first, check_widths, outputs, project
 from toolkit.nn.linear import Linear
 from toolkit.nn.module import Module
 from toolkit.nn.parameter import Parameter
-from toolkit.ops.dispatch import call
-from toolkit.tensor import Tensor, cat, empty, ones, zeros
+from toolkit.tensor import Tensor, empty
 
 
 class NonDynamicallyQuantizableLinear(Linear):
@@ -133,110 +124,18 @@ class MultiheadAttention(Module):
         Returns:
             The result in query's layout, and the weights (N, L, S), (N, heads, L, S) or None.
         """
-        if is_causal and attn_mask is None:
-            raise InvalidArgumentError(
-                "MultiheadAttention: attn_mask is required with the hint is_causal, got none."
-            )
-        batched = query.dim() == 3
-        if not batched:
-            if query.dim() != 2 or key.dim() != 2 or value.dim() != 2:
-                raise ShapeError(
-                    "MultiheadAttention: query, key and value of 2 or of 3 dimensions are "
-                    f"required, got {query.dim()}, {key.dim()} and {value.dim()}."
-                )
-            query, key, value = query.unsqueeze(0), key.unsqueeze(0), value.unsqueeze(0)
-            if key_padding_mask is not None:
-                key_padding_mask = key_padding_mask.unsqueeze(0)
-        elif not self.batch_first:
-            same = key is query, value is key
-            query = query.transpose(0, 1)
-            key = query if same[0] else key.transpose(0, 1)
-            value = key if same[1] else value.transpose(0, 1)
-        q, k, v = self._project(query, key, value)
-        causal = is_causal and key_padding_mask is None and not need_weights
-        causal = causal and self.bias_k is None and not self.add_zero_attn
-        k, v, extra = self._with_extra_keys(k, v)
-        mask = None if causal else self._mask(attn_mask, key_padding_mask, q, extra)
-        y, weights = self._attend(q, k, v, mask, causal, need_weights)
-        y = self.out_proj(y)
-        if weights is not None and average_attn_weights:
-            weights = weights.mean(1)
-        if not batched:
-            return y.squeeze(0), None if weights is None else weights.squeeze(0)
-        return y if self.batch_first else y.transpose(0, 1), weights
+        check_widths(query, self.embed_dim, self.num_heads)
+        q, k, v, padding, batched = batch_first(
+            query, key, value, key_padding_mask, self.batch_first
+        )
+        q, k, v = self._project(q, k, v)
+        y, p = attend(
+            q, k, v, self.num_heads, attn_mask, padding,
+            (self.bias_k, self.bias_v, self.add_zero_attn),
+            self.dropout if self.training else 0.0, need_weights, is_causal,
+        )  # fmt: skip
+        return outputs(self.out_proj(y), p, batched, self.batch_first, average_attn_weights)
 
     def _project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
-        d, bias = self.embed_dim, self.in_proj_bias
-        if self.in_proj_weight is None:
-            weights = self.q_proj_weight, self.k_proj_weight, self.v_proj_weight
-        elif key is query and value is key:
-            joined = F.linear(query, self.in_proj_weight, bias)
-            return tuple(call("Split", (joined,), {"axis": -1, "num_outputs": 3}, 3))
-        else:
-            weights = tuple(self.in_proj_weight.split(d, 0))
-        biases = (None, None, None) if bias is None else tuple(bias.split(d, 0))
-        return tuple(
-            F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True)
-        )
-
-    def _with_extra_keys(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, int]:
-        """The learned and the zero key behind the others, and how many they are."""
-        extra = 0
-        batch = k.shape[0]
-        if self.bias_k is not None:
-            k = cat([k, self.bias_k.expand(batch, 1, self.embed_dim)], 1)
-            v = cat([v, self.bias_v.expand(batch, 1, self.embed_dim)], 1)
-            extra += 1
-        if self.add_zero_attn:
-            nothing = zeros(batch, 1, self.embed_dim, dtype=k.dtype)
-            k, v = cat([k, nothing], 1), cat([v, nothing], 1)
-            extra += 1
-        return k, v, extra
-
-    def _mask(
-        self, attn_mask: Tensor | None, padding: Tensor | None, q: Tensor, extra: int
-    ) -> Tensor | None:
-        """Both masks as one that F.scaled_dot_product_attention takes, (…, L, S)."""
-        parts = []
-        if attn_mask is not None:
-            if attn_mask.dim() == 3:
-                attn_mask = attn_mask.reshape(-1, self.num_heads, *attn_mask.shape[1:])
-            elif attn_mask.dim() != 2:
-                raise ShapeError(
-                    "MultiheadAttention: attn_mask of 2 or 3 dimensions is required, "
-                    f"got {attn_mask.dim()}."
-                )
-            parts.append(attn_mask)
-        if padding is not None:
-            parts.append(padding.unsqueeze(1).unsqueeze(1))
-        if not parts:
-            return None
-        if all(p.dtype.name == "bool" for p in parts):
-            parts = [~p for p in parts]
-            mask = parts[0] if len(parts) == 1 else parts[0] & parts[1]
-        else:
-            parts = [_additive(p, q) for p in parts]
-            mask = parts[0] if len(parts) == 1 else parts[0] + parts[1]
-        if extra:
-            open_ = ones if mask.dtype.name == "bool" else zeros
-            more = open_(*mask.shape[:-1], extra, dtype=mask.dtype)
-            mask = cat([mask, more], -1)
-        return mask
-
-    def _attend(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, weights: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        dropout = self.dropout if self.training else 0.0
-        if not weights:
-            return packed_attention(q, k, v, self.num_heads, mask, dropout, causal), None
-        q, k, v = (split_heads(x, self.num_heads) for x in (q, k, v))
-        p = attention_weights(q, k, mask, causal)
-        if dropout > 0.0:
-            p = F.dropout(p, dropout)
-        return join_heads(p @ v), p
-
-
-def _additive(mask: Tensor, like: Tensor) -> Tensor:
-    if mask.dtype.name == "bool":
-        return where(mask, -math.inf, zeros(1, dtype=like.dtype))  # type: ignore[no-any-return]
-    return mask
+        weights = self.q_proj_weight, self.k_proj_weight, self.v_proj_weight
+        return project(query, key, value, self.in_proj_weight, weights, self.in_proj_bias)

@@ -1,4 +1,4 @@
-"""Containers: `Sequential`, `ModuleList`, `ModuleDict`, `ParameterList`, `ParameterDict`."""
+"""Containers of modules: `Sequential`, `ModuleList`, `ModuleDict`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from itertools import chain
 from typing import Any, TypeVar, overload
 
 from toolkit.nn.module import Module
-from toolkit.nn.parameter import Parameter
-from toolkit.tensor import Tensor
 
 S = TypeVar("S", bound="Sequential")
 L = TypeVar("L", bound="ModuleList")
@@ -85,6 +83,29 @@ class Sequential(_Numbered):
                 f"but {type(other).__name__} is given."
             )
         return Sequential(*self, *other)
+
+    def __iadd__(self: S, other: Any) -> S:
+        if not isinstance(other, Sequential):
+            raise ValueError(
+                "add operator supports only objects of Sequential class, "
+                f"but {type(other).__name__} is given."
+            )
+        return self.extend(list(other))
+
+    def _times(self, count: Any) -> list[Module]:
+        if not isinstance(count, int):
+            raise TypeError(f"unsupported operand type(s) for *: {type(self)} and {type(count)}")
+        if count <= 0:
+            raise ValueError(f"Non-positive multiplication factor {count} for {type(self)}")
+        return list(self) * count
+
+    def __mul__(self, count: int) -> Sequential:
+        return Sequential(*self._times(count))
+
+    __rmul__ = __mul__
+
+    def __imul__(self: S, count: int) -> S:
+        return self.extend(self._times(count)[len(self) :])
 
     def append(self: S, module: Module) -> S:
         """Adds a module at the end."""
@@ -235,103 +256,3 @@ class ModuleDict(Module):
         items = modules.items() if isinstance(modules, (Mapping, ModuleDict)) else modules
         for key, module in items:
             self[key] = module
-
-
-class ParameterList(Module):
-    """A list of parameters; plain tensors that are put in become parameters."""
-
-    def __init__(self, values: Iterable[Any] | None = None) -> None:
-        super().__init__()
-        self._size = 0
-        self.extend(values or ())
-
-    def __len__(self) -> int:
-        return self._size
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return type(self)(list(self)[index])
-        return getattr(self, str(_position(index, self._size)))
-
-    def __setitem__(self, index: int, param: Any) -> None:
-        self._put(str(_position(index, self._size)), param)
-
-    def _put(self, name: str, value: Any) -> None:
-        if isinstance(value, Tensor) and not isinstance(value, Parameter):
-            value = Parameter(value)
-        setattr(self, name, value)
-
-    def __iter__(self) -> Iterator[Any]:
-        return (self[i] for i in range(self._size))
-
-    def __iadd__(self, values: Iterable[Any]) -> ParameterList:
-        return self.extend(values)
-
-    def append(self, value: Any) -> ParameterList:
-        """Adds a parameter at the end."""
-        self._size += 1
-        self[self._size - 1] = value
-        return self
-
-    def extend(self, values: Iterable[Any]) -> ParameterList:
-        """Adds parameters at the end."""
-        for value in list(values):
-            self.append(value)
-        return self
-
-    def __repr__(self) -> str:
-        lines = [_describe(str(i), p) for i, p in enumerate(self)]
-        return self._get_name() + ("(\n    " + "\n    ".join(lines) + "\n)" if lines else "()")
-
-
-class ParameterDict(Module):
-    """A dictionary of parameters; plain tensors that are put in become parameters."""
-
-    def __init__(self, parameters: Any = None) -> None:
-        super().__init__()
-        items = parameters.items() if isinstance(parameters, Mapping) else parameters or ()
-        for key, value in items:
-            self[key] = value
-
-    def __getitem__(self, key: str) -> Any:
-        return self._parameters[key]
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        if isinstance(value, Tensor) and not isinstance(value, Parameter):
-            value = Parameter(value)
-        self.register_parameter(key, value)
-
-    def __delitem__(self, key: str) -> None:
-        del self._parameters[key]
-
-    def __len__(self) -> int:
-        return len(self._parameters)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._parameters)
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._parameters
-
-    def keys(self) -> Iterable[str]:
-        """The names."""
-        return self._parameters.keys()
-
-    def items(self) -> Iterable[tuple[str, Any]]:
-        """Names and parameters."""
-        return self._parameters.items()
-
-    def values(self) -> Iterable[Any]:
-        """The parameters."""
-        return self._parameters.values()
-
-    def __repr__(self) -> str:
-        lines = [_describe(key, p) for key, p in self.items()]
-        return self._get_name() + ("(\n    " + "\n    ".join(lines) + "\n)" if lines else "()")
-
-
-def _describe(name: str, value: Any) -> str:
-    if not isinstance(value, Tensor):
-        return f"({name}): Object of type: {type(value).__name__}"
-    size = "x".join(str(d) for d in value.shape)
-    return f"({name}): Parameter containing: [{value.dtype} of size {size}]"

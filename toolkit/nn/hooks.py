@@ -1,4 +1,4 @@
-"""Forward hooks of modules and the handles that remove them."""
+"""Hooks of modules, those of all modules, and the handles that remove them."""
 
 from __future__ import annotations
 
@@ -55,6 +55,11 @@ class HookTable:
     def __bool__(self) -> bool:
         return bool(self.hooks)
 
+    def call(self, *args: Any) -> None:
+        """Calls every hook with these arguments; results are ignored."""
+        for hook in list(self.hooks.values()):
+            hook(*args)
+
     def before(self, module: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
         """Runs pre-hooks: each may replace the arguments."""
         for key, hook in list(self.hooks.items()):
@@ -83,3 +88,67 @@ class HookTable:
             if result is not None:
                 output = result
         return output
+
+
+class _Global:
+    """The hooks of every module, by kind."""
+
+    def __init__(self) -> None:
+        self.forward_pre, self.forward = HookTable(), HookTable()
+        self.backward_pre, self.backward = HookTable(), HookTable()
+        self.parameter, self.buffer, self.module = HookTable(), HookTable(), HookTable()
+
+    @property
+    def running(self) -> bool:
+        """Whether a call of a module has to ask for any."""
+        return bool(
+            self.forward_pre.hooks or self.forward.hooks
+            or self.backward_pre.hooks or self.backward.hooks
+        )  # fmt: skip
+
+    def registered(self, kind: str, module: Any, name: str, value: Any) -> Any:
+        """What takes the place of a member that is put into a module."""
+        for hook in list(getattr(self, kind).hooks.values()):
+            result = hook(module, name, value)
+            value = value if result is None else result
+        return value
+
+
+GLOBAL = _Global()
+
+
+def register_module_forward_pre_hook(hook: Any) -> RemovableHandle:
+    """Calls `hook(module, args)` before the `forward` of every module."""
+    return GLOBAL.forward_pre.add(hook)
+
+
+def register_module_forward_hook(
+    hook: Any, *, with_kwargs: bool = False, always_call: bool = False
+) -> RemovableHandle:
+    """Calls `hook(module, args, output)` after the `forward` of every module."""
+    return GLOBAL.forward.add(hook, False, with_kwargs, always_call)
+
+
+def register_module_full_backward_pre_hook(hook: Any) -> RemovableHandle:
+    """Calls `hook(module, grad_output)` before the gradients of every module are computed."""
+    return GLOBAL.backward_pre.add(hook)
+
+
+def register_module_full_backward_hook(hook: Any) -> RemovableHandle:
+    """Calls `hook(module, grad_input, grad_output)` when those of every module are."""
+    return GLOBAL.backward.add(hook)
+
+
+def register_module_parameter_registration_hook(hook: Any) -> RemovableHandle:
+    """Calls `hook(module, name, parameter)` when one is put into a module; a result replaces it."""
+    return GLOBAL.parameter.add(hook)
+
+
+def register_module_buffer_registration_hook(hook: Any) -> RemovableHandle:
+    """Calls `hook(module, name, buffer)` when one is put into a module; a result replaces it."""
+    return GLOBAL.buffer.add(hook)
+
+
+def register_module_module_registration_hook(hook: Any) -> RemovableHandle:
+    """Calls `hook(module, name, submodule)` when one is put into a module; a result replaces it."""
+    return GLOBAL.module.add(hook)

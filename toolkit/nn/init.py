@@ -7,6 +7,7 @@ PyTorch: a weight (out, in, *receptive field).
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -230,3 +231,26 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any =
     zeroed = np.argsort(keys, axis=0)[: math.ceil(sparsity * rows)]
     np.put_along_axis(values, zeroed, 0.0, axis=0)
     return _fill(tensor, values)
+
+
+def _old(name: str) -> Any:
+    """The name without underscore, which warns."""
+    fill = globals()[f"{name}_"]
+
+    def function(*args: Any, **kwargs: Any) -> Tensor:
+        warnings.warn(
+            f"`nn.init.{name}` is now deprecated in favor of `nn.init.{name}_`.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        return fill(*args, **kwargs)  # type: ignore[no-any-return]
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"The old name of `{name}_`."
+    return function
+
+
+uniform, normal, constant, eye, dirac = map(_old, ("uniform", "normal", "constant", "eye", "dirac"))
+xavier_uniform, xavier_normal = _old("xavier_uniform"), _old("xavier_normal")
+kaiming_uniform, kaiming_normal = _old("kaiming_uniform"), _old("kaiming_normal")
+orthogonal, sparse = _old("orthogonal"), _old("sparse")

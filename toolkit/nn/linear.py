@@ -1,14 +1,10 @@
-"""Linear layers, embeddings, and layers that only change the shape."""
+"""Linear layers, and layers that only change the shape."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
-from toolkit._tensor.initial import initial_of, note
-from toolkit.autograd import no_grad
-from toolkit.errors import InvalidArgumentError
 from toolkit.nn import functional as F
 from toolkit.nn import init
 from toolkit.nn.module import Module
@@ -104,82 +100,6 @@ class Bilinear(Module):
         )
 
 
-class Embedding(Module):
-    """Rows of a trained table (num_embeddings, embedding_dim), N(0, 1) at first.
-
-    `padding_idx`: a row that is zero at first and gets no gradient.
-    """
-
-    def __init__(
-        self,
-        num_embeddings: int,
-        embedding_dim: int,
-        padding_idx: int | None = None,
-        max_norm: float | None = None,
-        norm_type: float = 2.0,
-        scale_grad_by_freq: bool = False,
-        sparse: bool = False,
-        _weight: Tensor | None = None,
-        _freeze: bool = False,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__()
-        if max_norm is not None or scale_grad_by_freq or sparse:
-            raise InvalidArgumentError(
-                "Embedding: max_norm, scale_grad_by_freq and sparse are not available."
-            )
-        if padding_idx is not None:
-            if not -num_embeddings <= padding_idx < num_embeddings:
-                raise InvalidArgumentError(
-                    f"Embedding: padding_idx within {num_embeddings} rows is required, "
-                    f"got {padding_idx}."
-                )
-            padding_idx %= num_embeddings
-        self.num_embeddings = num_embeddings
-        self.embedding_dim = embedding_dim
-        self.padding_idx = padding_idx
-        if _weight is None:
-            table = empty(num_embeddings, embedding_dim, device=device, dtype=dtype)
-            self.weight = Parameter(table, requires_grad=not _freeze)
-            self.reset_parameters()
-        else:
-            if tuple(_weight.shape) != (num_embeddings, embedding_dim):
-                raise InvalidArgumentError(
-                    f"Embedding: a weight {[num_embeddings, embedding_dim]} is required, "
-                    f"got {list(_weight.shape)}."
-                )
-            self.weight = Parameter(_weight, requires_grad=not _freeze)
-
-    def reset_parameters(self) -> None:
-        """N(0, 1), the padding row zero."""
-        init.normal_(self.weight)
-        if self.padding_idx is not None:
-            initial = initial_of(self.weight)
-            with no_grad():
-                self.weight[self.padding_idx] = 0.0
-            note(self.weight, initial and replace(initial, zero_row=self.padding_idx))
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.embedding(input, self.weight, self.padding_idx)
-
-    def extra_repr(self) -> str:
-        text = f"{self.num_embeddings}, {self.embedding_dim}"
-        return text if self.padding_idx is None else f"{text}, padding_idx={self.padding_idx}"
-
-    @classmethod
-    def from_pretrained(
-        cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None
-    ) -> Embedding:
-        """An embedding over a given table (rows, columns)."""
-        if embeddings.dim() != 2:
-            raise InvalidArgumentError(
-                f"Embedding: a table of 2 dimensions is required, got {embeddings.dim()}."
-            )
-        rows, columns = embeddings.shape
-        return cls(rows, columns, padding_idx, _weight=embeddings, _freeze=freeze)
-
-
 class Flatten(Module):
     """Makes dimensions start_dim..end_dim one."""
 
@@ -200,8 +120,11 @@ class Unflatten(Module):
 
     def __init__(self, dim: int, unflattened_size: Any) -> None:
         super().__init__()
+        sizes = unflattened_size
+        if not isinstance(sizes, (tuple, list)) or not all(isinstance(n, int) for n in sizes):
+            raise TypeError(f"unflattened_size must be a tuple of ints, but found {sizes!r}")
         self.dim = dim
-        self.unflattened_size = tuple(unflattened_size)
+        self.unflattened_size = sizes
 
     def forward(self, input: Tensor) -> Tensor:
         return input.unflatten(self.dim, self.unflattened_size)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from toolkit.nn.parameter import Buffer, Parameter
+from toolkit.nn.hooks import GLOBAL
+from toolkit.nn.parameter import Buffer, Parameter, UninitializedBuffer, is_lazy
 from toolkit.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Members:
                 f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be "
                 "created explicitly."
             )
+        if param is not None:
+            param = GLOBAL.registered("parameter", self, name, param)
         self._parameters[name] = param
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
@@ -52,9 +55,9 @@ class Members:
                 f"cannot assign '{type(tensor).__name__}' object to buffer '{name}' "
                 "(Tensor or None required)"
             )
-        if tensor is not None:
+        if tensor is not None and not is_lazy(tensor):
             tensor._root()._shared = True  # Programs that update it hold its memory.
-        self._buffers[name] = tensor
+        self._buffers[name] = GLOBAL.registered("buffer", self, name, tensor)
         (self._non_persistent_buffers_set.discard if persistent
          else self._non_persistent_buffers_set.add)(name)  # fmt: skip
 
@@ -63,7 +66,7 @@ class Members:
         if module is not None and not isinstance(module, Members):
             raise TypeError(f"{type(module).__name__} is not a Module subclass")
         self._check_name("module", name, self._modules)
-        self._modules[name] = module
+        self._modules[name] = GLOBAL.registered("module", self, name, module)
 
     register_module = add_module
 
@@ -96,7 +99,7 @@ class Members:
         elif isinstance(value, Members):
             self._require_init(params, "module")
             self._forget(name, own, "_parameters", "_buffers")
-            self._modules[name] = cast("Module", value)
+            self._modules[name] = GLOBAL.registered("module", self, name, value)
         elif params is not None and name in self._modules:
             if value is not None:
                 raise TypeError(
@@ -104,7 +107,9 @@ class Members:
                     "(nn.Module or None expected)"
                 )
             self._modules[name] = value
-        elif isinstance(value, Buffer) or (params is not None and name in self._buffers):
+        elif isinstance(value, (Buffer, UninitializedBuffer)) or (
+            params is not None and name in self._buffers
+        ):
             self._require_init(params, "buffers")
             if name not in self._buffers:
                 self._forget(name, own, "_parameters", "_modules")
@@ -229,6 +234,20 @@ class Members:
             if not isinstance(module, Members):
                 raise AttributeError(f"`{name}` is not an nn.Module")
         return module
+
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Puts a module at a path; `strict`: in the place of one that is there."""
+        if target == "":
+            raise ValueError("Cannot set the submodule without a target name!")
+        if not isinstance(module, Members):
+            raise ValueError(f"`module` is not an nn.Module, found {type(module)}")
+        path, _, name = target.rpartition(".")
+        parent = self.get_submodule(path)
+        if strict and not hasattr(parent, name):
+            raise AttributeError(f"{parent._get_name()} has no attribute `{name}`")
+        if hasattr(parent, name) and not isinstance(getattr(parent, name), Members):
+            raise AttributeError(f"`{name}` is not an nn.Module")
+        setattr(parent, name, module)
 
     def _get_member(self, target: str, table: str, kind: str) -> Any:
         path, _, name = target.rpartition(".")

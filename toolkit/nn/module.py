@@ -7,17 +7,18 @@ run `forward` on symbolic tensors from outside.
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from toolkit._tensor import checkpoint
 from toolkit._tensor.initial import initial_of, note
 from toolkit._tensor.state import STATE
-from toolkit.nn import state
-from toolkit.nn.hooks import HookTable, RemovableHandle
-from toolkit.nn.members import Members
+from toolkit.errors import UnsupportedOperatorError
+from toolkit.nn.backward_hooks import BackwardHooks
+from toolkit.nn.hooks import GLOBAL, HookTable, RemovableHandle
+from toolkit.nn.parameter import UninitializedTensorMixin
 from toolkit.nn.scope import scoped_call
+from toolkit.nn.stateful import Stateful
 from toolkit.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound="Module")
 
 
-class Module(Members):
+class Module(Stateful):
     """A part of a model: parameters, buffers, submodules and `forward`.
 
     Assigning a `Parameter`, `Buffer` or `Module` to an attribute registers it under that name.
@@ -36,6 +37,8 @@ class Module(Members):
     _forward_pre_hooks: HookTable
     _forward_hooks: HookTable
     _checkpointed: bool = False
+    _backward_hooks: HookTable | None = None  # Both are there from the first hook on.
+    _backward_pre_hooks: HookTable | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if args or kwargs:
@@ -62,18 +65,34 @@ class Module(Members):
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._checkpointed:
             return checkpoint.run(self._hooked, args, kwargs, True)
-        if not self._forward_pre_hooks and not self._forward_hooks:
-            return self.forward(*args, **kwargs)
-        return self._hooked(*args, **kwargs)
+        if (
+            self._forward_pre_hooks.hooks or self._forward_hooks.hooks or GLOBAL.running
+            or self._backward_hooks is not None
+        ):  # fmt: skip
+            return self._hooked(*args, **kwargs)
+        return self.forward(*args, **kwargs)
 
     def _hooked(self, *args: Any, **kwargs: Any) -> Any:
+        args, kwargs = GLOBAL.forward_pre.before(self, args, kwargs)
         args, kwargs = self._forward_pre_hooks.before(self, args, kwargs)
+        watch = self._watch()
         try:
-            output = self.forward(*args, **kwargs)
+            output = self.forward(*(args if watch is None else watch.inputs(args)), **kwargs)
         except Exception:
+            GLOBAL.forward.after(self, args, kwargs, None, failed=True)
             self._forward_hooks.after(self, args, kwargs, None, failed=True)
             raise
-        return self._forward_hooks.after(self, args, kwargs, output)
+        output = GLOBAL.forward.after(self, args, kwargs, output)
+        output = self._forward_hooks.after(self, args, kwargs, output)
+        return output if watch is None else watch.outputs(output)
+
+    def _watch(self) -> BackwardHooks | None:
+        """What calls the backward hooks of this call; a graph that is traced has none."""
+        pre = [*GLOBAL.backward_pre.hooks.values(), *_values(self._backward_pre_hooks)]
+        full = [*GLOBAL.backward.hooks.values(), *_values(self._backward_hooks)]
+        if (not pre and not full) or STATE.trace is not None:
+            return None
+        return BackwardHooks(self, full, pre)
 
     def register_forward_pre_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
@@ -92,48 +111,25 @@ class Module(Members):
         """Calls `hook(module, args, output)` after `forward`; a result replaces the output."""
         return self._forward_hooks.add(hook, prepend, with_kwargs, always_call)
 
-    # -- state ---------------------------------------------------------------------------------
+    def register_full_backward_pre_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> RemovableHandle:
+        """Calls `hook(module, grad_output)` before the gradients of the inputs are computed."""
+        self._backward_hooks = self._backward_hooks or HookTable()
+        self._backward_pre_hooks = self._backward_pre_hooks or HookTable()
+        return self._backward_pre_hooks.add(hook, prepend)
 
-    def _own_state(self) -> list[tuple[str, Any]]:
-        buffers = self._buffers.items()
-        hidden = self._non_persistent_buffers_set
-        members = [*self._parameters.items(), *(b for b in buffers if b[0] not in hidden)]
-        return [(name, value) for name, value in members if value is not None]
+    def register_full_backward_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> RemovableHandle:
+        """Calls `hook(module, grad_input, grad_output)` when those of the inputs are known."""
+        if self._backward_hooks is None:
+            self._backward_hooks = HookTable()
+        return self._backward_hooks.add(hook, prepend)
 
-    def state_dict(
-        self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False
-    ) -> OrderedDict[str, Any]:
-        """The parameters and persistent buffers by path; they share the module's memory."""
-        destination = OrderedDict() if destination is None else destination
-        state.collect(self, destination, prefix, keep_vars)
-        return destination  # type: ignore[no-any-return]
+    register_backward_hook = register_full_backward_hook
 
-    def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
-    ) -> state.IncompatibleKeys:
-        """Copies tensors (or arrays) into the parameters and buffers.
-
-        Args:
-            state_dict: by path, as `state_dict()` gives it.
-            strict: refuse missing and unexpected keys.
-            assign: put the given tensors in place of the module's, keeping their element types.
-
-        Returns:
-            The keys that are missing and those that were not expected.
-
-        Raises:
-            InvalidArgumentError: keys do not match.
-            ShapeError: a shape differs.
-        """
-        return state.Loader(state_dict, strict, assign).load(self)
-
-    def get_extra_state(self) -> Any:
-        """More state for `state_dict`; a subclass that has some defines it."""
-        raise RuntimeError("get_extra_state: a subclass that defines it is required.")
-
-    def set_extra_state(self, state: Any) -> None:
-        """Takes what `get_extra_state` gave."""
-        raise RuntimeError("set_extra_state: a subclass that defines it is required.")
+    # -- export --------------------------------------------------------------------------------
 
     def save(
         self,
@@ -191,11 +187,14 @@ class Module(Members):
         fn(self)
         return self
 
-    def _apply(self: M, fn: Callable[[Tensor], Tensor]) -> M:
+    def _apply(self: M, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> M:
         """Replaces the values (and gradients) of all parameters and buffers; they keep identity."""
-        for module in self.modules():
+        for module in self.modules() if recurse else (self,):
             for tensor in (*module._parameters.values(), *module._buffers.values()):
                 if tensor is None:
+                    continue
+                if isinstance(tensor, UninitializedTensorMixin):
+                    tensor.convert(fn)
                     continue
                 grad, initial = tensor.grad, initial_of(tensor)
                 tensor.grad = None
@@ -228,6 +227,27 @@ class Module(Members):
             return t.to(dtype) if dtype is not None and t.dtype.is_floating_point else t
 
         return self._apply(convert)
+
+    def to_empty(self: M, *, device: Any = None, recurse: bool = True) -> M:
+        """Gives all members undefined content on a device."""
+        from toolkit.tensor import empty_like
+
+        return self._apply(lambda t: empty_like(t, device=device), recurse)
+
+    def share_memory(self: M) -> M:
+        """Refused: the memory of tensors belongs to one process.
+
+        Raises:
+            UnsupportedOperatorError: always.
+        """
+        raise UnsupportedOperatorError(
+            "share_memory: one process is required, as tensors are not in shared memory. Use "
+            "threads, which run programs side by side, or pass a file by `save`."
+        )
+
+    def cuda(self: M, device: Any = None) -> M:
+        """Refused as `to("cuda")` is: tensors live on the CPU."""
+        return self.to("cuda")
 
     def type(self: M, dst_type: DType) -> M:
         """Casts all parameters and buffers."""
@@ -279,6 +299,10 @@ class Module(Members):
         if not lines and not children:
             return f"{self._get_name()}()"
         return self._get_name() + "(\n  " + "\n  ".join(lines + children) + "\n)"
+
+
+def _values(table: HookTable | None) -> Iterable[Any]:
+    return () if table is None else table.hooks.values()
 
 
 def indent(text: str, spaces: int = 2) -> str:

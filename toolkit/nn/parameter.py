@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from toolkit._tensor.initial import initial_of, note
+from toolkit.errors import InvalidArgumentError
 from toolkit.tensor import Tensor
 
 
@@ -87,3 +88,106 @@ def _rebuild_buffer(cls: type[Buffer], array: Any, persistent: bool) -> Buffer:
     from toolkit.tensor import tensor
 
     return cls(tensor(array), persistent=persistent)
+
+
+class UninitializedTensorMixin:
+    """A member without a shape yet: `materialize` gives it one, and makes it an ordinary one."""
+
+    cls_to_become: Any
+    _held: Any  # The element type.
+
+    def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
+        """Gives it undefined content of a shape."""
+        from toolkit.tensor import empty
+
+        made = empty(*shape, device=device, dtype=dtype or self._held)
+        this: Any = self
+        this.__class__ = self.cls_to_become
+        this._value, this._shared = made._concrete("materialize"), True
+
+    def convert(self, fn: Any) -> None:
+        """Takes the element type that `fn` gives a tensor of this one's."""
+        from toolkit.tensor import empty
+
+        self._held = fn(empty(0, dtype=self._held)).dtype
+
+    @property
+    def _value(self) -> Any:
+        raise InvalidArgumentError(
+            f"Attempted to use an uninitialized {type(self).__name__[13:].lower()}. When using "
+            "LazyModules call `forward` with a dummy batch to initialize the parameters before "
+            "calling functions on them."
+        )
+
+    @property
+    def dtype(self) -> Any:
+        """The element type that it will have."""
+        return self._held
+
+    @property
+    def shape(self) -> Any:
+        """Not known yet."""
+        raise InvalidArgumentError(
+            "Can't access the shape of an uninitialized parameter or buffer. This error usually "
+            "happens in `load_state_dict` when trying to load an uninitialized parameter into an "
+            "initialized one. Call `forward` to initialize the parameters before accessing their "
+            "attributes."
+        )
+
+    def is_floating_point(self) -> bool:
+        """Whether its elements will be floats."""
+        return self._held.is_floating_point  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+def _uninitialized(cls: Any, dtype: Any, requires_grad: bool) -> Any:
+    from toolkit._tensor.tape import Leaf
+    from toolkit.tensor import empty
+
+    made = object.__new__(cls)
+    made._held = empty(0, dtype=dtype).dtype
+    if requires_grad:
+        made._node = Leaf(made)
+    return made
+
+
+class UninitializedParameter(UninitializedTensorMixin, Parameter):  # type: ignore[misc]
+    """A parameter whose shape is not known yet."""
+
+    cls_to_become = Parameter
+
+    def __new__(cls, requires_grad: bool = True, device: Any = None, dtype: Any = None) -> Any:
+        return _uninitialized(cls, dtype, requires_grad)
+
+    def __init__(self, requires_grad: bool = True, device: Any = None, dtype: Any = None) -> None:
+        pass
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return memo.setdefault(id(self), type(self)(self.requires_grad, dtype=self._held))
+
+
+class UninitializedBuffer(UninitializedTensorMixin, Tensor):
+    """A buffer whose shape is not known yet."""
+
+    cls_to_become = Tensor
+
+    def __new__(
+        cls, requires_grad: bool = False, device: Any = None, dtype: Any = None,
+        persistent: bool = True,
+    ) -> Any:  # fmt: skip
+        made = _uninitialized(cls, dtype, requires_grad)
+        made.persistent = persistent
+        return made
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return memo.setdefault(id(self), type(self)(self.requires_grad, dtype=self._held))
+
+
+def is_lazy(value: Any) -> bool:
+    """Whether it is a member without a shape yet."""
+    return isinstance(value, UninitializedTensorMixin)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from toolkit import random
 from toolkit._tensor.elementwise import where
-from toolkit.errors import InvalidArgumentError
+from toolkit._tensor.shapes import normalize_dim
+from toolkit.errors import InvalidArgumentError, ShapeError
 from toolkit.ops.dispatch import apply, apply1, apply2, as_operands, handle
 from toolkit.tensor import Tensor
 
@@ -83,12 +87,12 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 
 def sigmoid(input: Tensor) -> Tensor:
     """1 / (1 + exp(-x))."""
-    return apply1(_SIGMOID, input)
+    return input.sigmoid()  # type: ignore[no-any-return]
 
 
 def tanh(input: Tensor) -> Tensor:
     """The hyperbolic tangent."""
-    return apply1(_TANH, input)
+    return input.tanh()  # type: ignore[no-any-return]
 
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
@@ -151,27 +155,100 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
                 f"prelu: an input with {n} channels is required, got shape {tuple(input.shape)}."
             )
         weight = weight.reshape(n, *[1] * (input.dim() - 2))
+    elif not input.dim():
+        weight = weight.reshape(())
     return apply2(_PRELU, input, weight)
 
 
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """The first half along `dim` times the sigmoid of the second."""
+    size = input.shape[normalize_dim(dim, input.dim())] if input.dim() else 1
+    if isinstance(size, int) and size % 2:
+        raise ShapeError(f"Halving dimension must be even, but dimension {dim} is size {size}")
     a, b = input.chunk(2, dim)
     return a * apply1(_SIGMOID, b)
 
 
-def softmax(input: Tensor, dim: int = -1, dtype: object = None) -> Tensor:
+def softmax(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+) -> Tensor:
     """exp(x) / sum of exp(x) along `dim`."""
-    x = input if dtype is None else input.to(dtype)
-    return apply1(handle("Softmax", axis=int(dim)), x)
+    return _along("Softmax", input, dim, dtype)
 
 
-def log_softmax(input: Tensor, dim: int = -1, dtype: object = None) -> Tensor:
+def log_softmax(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+) -> Tensor:
     """log(softmax(x)) along `dim`, computed without overflow."""
-    x = input if dtype is None else input.to(dtype)
-    return apply1(handle("LogSoftmax", axis=int(dim)), x)
+    return _along("LogSoftmax", input, dim, dtype)
 
 
-def softmin(input: Tensor, dim: int = -1) -> Tensor:
+def softmin(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+) -> Tensor:
     """softmax(-x) along `dim`."""
-    return softmax(-input, dim)
+    return _along("Softmax", -input, dim, dtype)
+
+
+def _along(op_type: str, input: Tensor, dim: int | None, dtype: Any) -> Tensor:
+    """One of the softmaxes; without `dim`, PyTorch's (deprecated) choice of it."""
+    rank = input.dim()
+    if dim is None:
+        dim = 0 if rank in (0, 1, 3) else 1
+    x = input if dtype is None else input.to(dtype)
+    axis = normalize_dim(dim, rank)
+    if not rank:
+        return apply1(handle(op_type, axis=0), x.reshape(1)).reshape(())
+    return apply1(handle(op_type, axis=axis), x)
+
+
+def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """X where |x| > lambd, else 0."""
+    return apply1(handle("Shrink", lambd=float(lambd), bias=0.0), input)
+
+
+def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """X moved towards 0 by lambd, 0 within [-lambd, lambd]."""
+    if lambd < 0:
+        raise InvalidArgumentError(
+            f"lambda must be greater or equal to 0, but found to be {lambd}."
+        )
+    return apply1(handle("Shrink", lambd=float(lambd), bias=float(lambd)), input)
+
+
+def rrelu(
+    input: Tensor,
+    lower: float = 1.0 / 8,
+    upper: float = 1.0 / 3,
+    training: bool = False,
+    inplace: bool = False,
+) -> Tensor:
+    """X where x > 0, else a x: a drawn from U(lower, upper) in training, their mean otherwise."""
+    if lower > upper:
+        raise InvalidArgumentError(f"rrelu: lower <= upper is required, got {lower} and {upper}.")
+    if not training:
+        return leaky_relu(input, (lower + upper) / 2, inplace)
+    slope = random.uniform(input.shape, input.dtype.onnx) * (upper - lower) + lower
+    return _done(input, apply2(_PRELU, input, slope), inplace)
+
+
+def gumbel_softmax(
+    logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1
+) -> Tensor:
+    """Softmax of (logits + Gumbel noise) / tau (Jang et al., 2017).
+
+    `hard`: 1 at the largest and 0 elsewhere, with the gradient of the soft result.
+    """
+    u: Any = random.uniform(logits.shape, logits.dtype.onnx)
+    # Away from 0 and 1, where the noise is infinite.
+    noise = -((-(u.clamp(1e-30, 1 - 2**-24).log())).log())
+    soft = softmax((logits + noise) / tau, dim)
+    if not hard:
+        return soft
+    one = soft.detach().argmax(dim, keepdim=True)
+    shape = [1] * logits.dim()
+    shape[dim] = -1
+    from toolkit.tensor import arange
+
+    places = arange(soft.shape[dim]).reshape(shape)
+    return (places == one).to(soft.dtype) - soft.detach() + soft

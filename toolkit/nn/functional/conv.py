@@ -212,3 +212,14 @@ def conv_transpose3d(
     return _conv_transpose(
         3, input, weight, bias, stride, padding, output_padding, groups, dilation
     )
+
+
+def conv_tbc(input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tensor:
+    """Convolution over time of (T, N, C) with a weight (K, C, O) and a bias (O,): (T', N, O)."""
+    if input.dim() != 3 or weight.dim() != 3 or bias.dim() != 1:
+        raise ShapeError(
+            "conv_tbc: input (T, N, C), weight (K, C, O) and bias (O,) are required, got "
+            f"{list(input.shape)}, {list(weight.shape)} and {list(bias.shape)}."
+        )
+    y = conv1d(input.permute(1, 2, 0), weight.permute(2, 1, 0), bias, padding=pad)
+    return y.permute(2, 0, 1)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from toolkit._tensor.elementwise import where
-from toolkit.errors import InvalidArgumentError
+from toolkit._tensor.state import STATE
+from toolkit.dtypes import int32, int64
+from toolkit.errors import DTypeError, InvalidArgumentError
 from toolkit.ops.dispatch import apply, apply1, apply2, handle
 from toolkit.tensor import Tensor
 
@@ -13,7 +15,6 @@ _GEMM = handle("Gemm", transB=1)
 _MATMUL = handle("MatMul")
 _ADD = handle("Add")
 _TRANSPOSE = handle("Transpose", perm=[1, 0])
-_GATHER = handle("Gather", axis=0)
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -42,55 +43,49 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     return y if bias is None else y + bias
 
 
-def embedding(
-    input: Tensor,
-    weight: Tensor,
-    padding_idx: int | None = None,
-    max_norm: float | None = None,
-    norm_type: float = 2.0,
-    scale_grad_by_freq: bool = False,
-    sparse: bool = False,
-) -> Tensor:
-    """Rows of `weight` (V, D) by integer indices (...): (..., D).
-
-    The row `padding_idx` gets no gradient.
-
-    Raises:
-        InvalidArgumentError: `max_norm`, `scale_grad_by_freq` or `sparse` is asked for.
-    """
-    if max_norm is not None or scale_grad_by_freq or sparse:
-        raise InvalidArgumentError(
-            "embedding: max_norm, scale_grad_by_freq and sparse are not available."
-        )
-    if padding_idx is None or not weight.requires_grad:
-        return apply2(_GATHER, weight, input)
-    rows = apply2(_GATHER, weight, input)
-    kept = (input != padding_idx % weight.shape[0]).unsqueeze(-1)
-    return where(kept, rows, rows.detach())  # type: ignore[no-any-return]
-
-
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """int64 (..., num_classes): 1 at each index, 0 elsewhere; num_classes -1: the largest + 1."""
+    if tensor.dtype not in (int32, int64):
+        raise DTypeError(
+            f"one_hot is only applicable to index tensor of type LongTensor, got {tensor.dtype}."
+        )
     if num_classes == -1:
         num_classes = int(tensor.max().item()) + 1
     if num_classes <= 0:
         raise InvalidArgumentError(f"one_hot: num_classes > 0 is required, got {num_classes}.")
+    if STATE.trace is None and tensor.numel():
+        low, high = int(tensor.min().item()), int(tensor.max().item())
+        if low < 0 or high >= num_classes:
+            raise InvalidArgumentError(
+                f"Class values must be smaller than num_classes, {num_classes}, and non-negative, "
+                f"got {low} to {high}."
+            )
     from toolkit.tensor import arange
 
     return (tensor.unsqueeze(-1) == arange(num_classes)).to(tensor.dtype)
 
 
-def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
-    """`x / max(norm_p(x), eps)` along `dim`."""
+def vector_norm(x: Any, p: float, dim: Any) -> Any:
+    """norm_p along `dim`, which stays as 1."""
     if p == 2:
-        norm = input.square().sum(dim, keepdim=True).sqrt()
-    elif p == 1:
-        norm = input.abs().sum(dim, keepdim=True)
-    elif p == math.inf:
-        norm = input.abs().amax(dim, keepdim=True)
-    else:
-        norm = input.abs().pow(p).sum(dim, keepdim=True).pow(1.0 / p)
-    return input / norm.clamp(min=eps)  # type: ignore[no-any-return]
+        return x.square().sum(dim, keepdim=True).sqrt()
+    if p == 1:
+        return x.abs().sum(dim, keepdim=True)
+    if p == math.inf:
+        return x.abs().amax(dim, keepdim=True)
+    if p == -math.inf:
+        return x.abs().amin(dim, keepdim=True)
+    if p == 0:
+        return (x != 0).to(x.dtype).sum(dim, keepdim=True)
+    return x.abs().pow(p).sum(dim, keepdim=True).pow(1.0 / p)
+
+
+def normalize(
+    input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None
+) -> Tensor:
+    """`x / max(norm_p(x), eps)` along `dim`."""
+    y = input / vector_norm(input, p, dim).clamp(min=eps)
+    return y if out is None else out.copy_(y)  # type: ignore[no-any-return]
 
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:

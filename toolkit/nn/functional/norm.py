@@ -7,7 +7,9 @@ from typing import Any
 
 from toolkit.autograd import no_grad
 from toolkit.errors import InvalidArgumentError, ShapeError
-from toolkit.ops.dispatch import apply, apply_many, handle
+from toolkit.nn.functional.pooling import avg_pool2d
+from toolkit.nn.functional.shape import pad
+from toolkit.ops.dispatch import apply, apply1, apply_many, handle
 from toolkit.tensor import Tensor, ones, zeros
 
 
@@ -160,3 +162,23 @@ def _update_instance_stats(input: Tensor, mean: Tensor, var: Tensor, momentum: f
         batch_mean, batch_var = x.mean(dims).mean(0), x.var(dims).mean(0)
         mean.copy_(mean * (1 - momentum) + batch_mean * momentum)
         var.copy_(var * (1 - momentum) + batch_var * momentum)
+
+
+def local_response_norm(
+    input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Tensor:
+    """`x / (k + alpha mean(x^2 over size channels))^beta` (Krizhevsky et al., 2012)."""
+    if input.dim() < 3:
+        raise ShapeError(
+            f"Expected 3D or higher dimensionality input (got {input.dim()} dimensions)"
+        )
+    x: Any = input if input.dim() == 4 else input.flatten(2).unsqueeze(3)
+    if size % 2:
+        h = handle("LRN", size=int(size), alpha=float(alpha), beta=float(beta), bias=float(k))
+        y: Any = apply1(h, x)
+    else:  # LRN has the odd neighbour behind, this one before.
+        plane = (x * x).flatten(2).unsqueeze(1)
+        plane = pad(plane, (0, 0, size // 2, (size - 1) // 2))
+        mean: Any = avg_pool2d(plane, (size, 1), 1).squeeze(1).reshape(x.shape)
+        y = x / (mean * alpha + k).pow(beta)
+    return y if input.dim() == 4 else y.reshape(input.shape)  # type: ignore[no-any-return]

@@ -7,6 +7,7 @@ from typing import Any
 
 from toolkit.errors import InvalidArgumentError
 from toolkit.nn.functional.conv import Ints, _batched, ntuple
+from toolkit.nn.functional.shape import pad
 from toolkit.ops.dispatch import apply1, apply_many, handle
 from toolkit.tensor import Tensor
 
@@ -105,14 +106,16 @@ def _avg_pool(
     kernel = ntuple(kernel_size, n, f"{where}: kernel_size")
     pads = ntuple(padding, n, f"{where}: padding")
     _check_padding(where, kernel, pads)
-    if divisor_override is not None and (divisor_override == 0 or ceil_mode):
-        raise InvalidArgumentError(
-            f"{where}: a divisor_override other than 0, and no ceil_mode with it, are required."
-        )
+    strides = kernel if stride in (None, ()) else ntuple(stride, n, f"{where}: stride")
+    if divisor_override is not None:
+        if divisor_override == 0:
+            raise InvalidArgumentError(f"{where}: divisor must be not zero")
+        x, pads = _whole_windows(x, kernel, strides, pads, ceil_mode), (0,) * n
+        ceil_mode = False
     h = handle(
         "AveragePool",
         kernel_shape=kernel,
-        strides=kernel if stride in (None, ()) else ntuple(stride, n, f"{where}: stride"),
+        strides=strides,
         pads=pads * 2,
         ceil_mode=int(ceil_mode),
         count_include_pad=int(count_include_pad or divisor_override is not None),
@@ -121,6 +124,20 @@ def _avg_pool(
     if divisor_override is not None:
         y = y * (math.prod(kernel) / divisor_override)
     return y.squeeze(0) if single else y
+
+
+def _whole_windows(x: Tensor, kernel: Any, strides: Any, pads: Any, ceil_mode: bool) -> Tensor:
+    """The input with zeros around it, also where the last windows reach beyond the padding."""
+    widths = []
+    for size, k, s, p in zip(x.shape[2:], kernel, strides, pads, strict=True):
+        more: Any = 0
+        if ceil_mode:
+            more = s - 1 - (size + 2 * p - k + s - 1) % s
+            last = size + 2 * p + more - k  # Where the last window begins; not in the padding.
+            more = more if not isinstance(last, int) or last < size + p else 0
+        widths.append((p, p + more))
+    flat = [w for pair in reversed(widths) for w in pair]
+    return pad(x, flat) if any(not isinstance(w, int) or w for w in flat) else x
 
 
 def avg_pool1d(
@@ -165,61 +182,71 @@ def avg_pool3d(
     )
 
 
-def _adaptive(n: int, kind: str, input: Tensor, output_size: Any) -> Tensor:
-    """Windows that divide the input evenly; an output size of 1 takes any input size."""
-    where = f"adaptive_{kind}_pool{n}d"
-    x, single = _batched(where, n, input)
-    if output_size is None or isinstance(output_size, int):
-        output_size = (output_size,) * n
-    if len(output_size) != n:
-        raise InvalidArgumentError(f"{where}: {n} sizes are required, got {output_size}.")
-    sizes = x.shape[2:]
-    wanted = [s if o is None else o for s, o in zip(sizes, output_size, strict=True)]
-    if all(o == 1 for o in wanted):
-        dims = tuple(range(2, n + 2))
-        y = x.mean(dims, keepdim=True) if kind == "avg" else apply1(handle("GlobalMaxPool"), x)
-        return y.squeeze(0) if single else y
-    fits = all(
-        isinstance(s, int) and o > 0 and s % o == 0 for s, o in zip(sizes, wanted, strict=True)
-    )
-    if not fits:
-        raise InvalidArgumentError(
-            f"{where}: output sizes that divide the input's, or 1, are required, got {wanted} "
-            f"for {list(sizes)}."
-        )
-    kernel = tuple(s // o for s, o in zip(sizes, wanted, strict=True))
-    if kind == "avg":
-        y = _avg_pool(n, x, kernel, None, 0, False, True)
-    else:
-        y = _max_pool(n, x, kernel, None, 0, 1, False, False)
-    return y.squeeze(0) if single else y
+def _with_indices(n: int) -> Any:
+    pool = (max_pool1d, max_pool2d, max_pool3d)[n - 1]
+
+    def function(
+        input: Tensor,
+        kernel_size: Ints,
+        stride: Ints | None = None,
+        padding: Ints = 0,
+        dilation: Ints = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> Any:
+        return pool(input, kernel_size, stride, padding, dilation, ceil_mode, True)
+
+    function.__name__ = function.__qualname__ = f"max_pool{n}d_with_indices"
+    function.__doc__ = "The largest value of each window, and where it is in its plane."
+    return function
 
 
-def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
-    """Means of as many equal windows as `output_size` says."""
-    return _adaptive(1, "avg", input, output_size)
+max_pool1d_with_indices = _with_indices(1)
+max_pool2d_with_indices = _with_indices(2)
+max_pool3d_with_indices = _with_indices(3)
 
 
-def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
-    """Means of as many equal windows as `output_size` says."""
-    return _adaptive(2, "avg", input, output_size)
+def _lp_pool(
+    n: int, x: Tensor, norm_type: float, kernel_size: Ints, stride: Ints | None, ceil_mode: bool
+) -> Tensor:
+    """The norm of each window: (sum of x^p)^(1/p), where the sum is above zero."""
+    if abs(norm_type) == math.inf:
+        size = -x.abs() if norm_type < 0 else x.abs()
+        largest: Any = _max_pool(n, size, kernel_size, stride, 0, 1, ceil_mode, False)
+        return -largest if norm_type < 0 else largest  # type: ignore[no-any-return]
+    kernel = ntuple(kernel_size, n, f"lp_pool{n}d: kernel_size")
+    y: Any = _avg_pool(n, x.pow(norm_type), kernel_size, stride, 0, ceil_mode, True)
+    return (y.sign() * y.abs().relu() * math.prod(kernel)).pow(1.0 / norm_type)  # type: ignore[no-any-return]
 
 
-def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
-    """Means of as many equal windows as `output_size` says."""
-    return _adaptive(3, "avg", input, output_size)
+def lp_pool1d(
+    input: Tensor,
+    norm_type: float,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """The p-norm of each window of (N, C, L)."""
+    return _lp_pool(1, input, norm_type, kernel_size, stride, ceil_mode)
 
 
-def adaptive_max_pool1d(input: Tensor, output_size: Any) -> Tensor:
-    """Maxima of as many equal windows as `output_size` says."""
-    return _adaptive(1, "max", input, output_size)
+def lp_pool2d(
+    input: Tensor,
+    norm_type: float,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """The p-norm of each window of (N, C, H, W)."""
+    return _lp_pool(2, input, norm_type, kernel_size, stride, ceil_mode)
 
 
-def adaptive_max_pool2d(input: Tensor, output_size: Any) -> Tensor:
-    """Maxima of as many equal windows as `output_size` says."""
-    return _adaptive(2, "max", input, output_size)
-
-
-def adaptive_max_pool3d(input: Tensor, output_size: Any) -> Tensor:
-    """Maxima of as many equal windows as `output_size` says."""
-    return _adaptive(3, "max", input, output_size)
+def lp_pool3d(
+    input: Tensor,
+    norm_type: float,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """The p-norm of each window of (N, C, D, H, W)."""
+    return _lp_pool(3, input, norm_type, kernel_size, stride, ceil_mode)

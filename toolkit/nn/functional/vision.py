@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,12 +11,12 @@ import numpy as np
 
 from toolkit._tensor.factories import as_tensor
 from toolkit.errors import InvalidArgumentError, ShapeError
-from toolkit.nn.functional.conv import Ints, _batched, ntuple
-from toolkit.nn.functional.pooling import (
+from toolkit.nn.functional.adaptive import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
     adaptive_avg_pool3d,
 )
+from toolkit.nn.functional.conv import Ints, _batched, ntuple
 from toolkit.ops.dispatch import apply, as_operands, handle
 from toolkit.tensor import Tensor
 
@@ -59,6 +60,8 @@ def interpolate(
             )
         scales = [float(f) for f in factors]
         sizes = _sizes(input, scales, bool(align_corners or recompute_scale_factor))
+        if mode == "area":
+            sizes = [_scaled(d, s) for d, s in zip(input.shape[2:], scales, strict=True)]
     if mode == "area":
         pools = (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)
         return pools[n - 1](input, sizes)
@@ -66,6 +69,37 @@ def interpolate(
     if sizes is not None:
         return apply(h, *as_operands("interpolate", (input, None, None, [int(s) for s in sizes])))
     return apply(h, *as_operands("interpolate", (input, None, np.array(scales, np.float32))))
+
+
+def upsample(
+    input: Tensor,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+) -> Tensor:
+    """The old name of `interpolate`."""
+    _old("upsample")
+    return interpolate(input, size, scale_factor, mode, align_corners)
+
+
+def upsample_nearest(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
+    """The old name of `interpolate` by the nearest element."""
+    _old("upsample_nearest")
+    return interpolate(input, size, scale_factor, "nearest")
+
+
+def upsample_bilinear(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
+    """The old name of bilinear `interpolate` with aligned corners."""
+    _old("upsample_bilinear")
+    return interpolate(input, size, scale_factor, "bilinear", True)
+
+
+def _old(name: str) -> None:
+    warnings.warn(
+        f"`nn.functional.{name}` is deprecated. Use `nn.functional.interpolate` instead.",
+        stacklevel=3,
+    )
 
 
 def _check_interpolate(
@@ -108,6 +142,20 @@ def _sizes(input: Tensor, scales: list[float], recompute: bool) -> list[int] | N
     # Resize holds scales in float32.
     narrow = [math.floor(np.float32(d) * np.float32(s)) for d, s in zip(dims, scales, strict=True)]
     return sizes if recompute or exact or narrow != sizes else None
+
+
+def _scaled(size: Any, scale: float) -> Any:
+    """floor(size * scale)."""
+    if isinstance(size, int):
+        return math.floor(size * scale)
+    if scale == int(scale):
+        return size * int(scale)
+    if scale and 1 / scale == int(1 / scale):
+        return size // int(1 / scale)
+    raise InvalidArgumentError(
+        f"interpolate: a scale that is an integer, or 1 over one, is required by mode 'area' and "
+        f"the dynamic dimension '{size}', got {scale}."
+    )
 
 
 def _how(mode: str, align_corners: bool | None, antialias: bool) -> dict[str, Any]:
@@ -246,7 +294,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
             f"pixel_shuffle: channels divisible by {r * r} are required, got {channels}."
         )
     lead = input.shape[:-3]
-    x = input if input.dim() == 4 else input.reshape(-1, channels, height, width)
+    x = input if input.dim() == 4 else _planes(input, channels, height, width)
     y = apply(handle("DepthToSpace", blocksize=r, mode="CRD"), x)
     return y if input.dim() == 4 else y.reshape(*lead, channels // (r * r), height * r, width * r)
 
@@ -261,8 +309,15 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
             f"{list(input.shape)}."
         )
     lead = input.shape[:-3]
-    y = input.reshape(-1, channels, height // r, r, width // r, r).permute(0, 1, 3, 5, 2, 4)
+    y = _planes(input, channels, height // r, r, width // r, r).permute(0, 1, 3, 5, 2, 4)
     return y.reshape(*lead, channels * r * r, height // r, width // r)
+
+
+def _planes(input: Tensor, *sizes: Any) -> Tensor:
+    """All leading dimensions as one, and `sizes` behind it."""
+    lead = input.shape[:-3]
+    known = all(isinstance(d, int) for d in lead)
+    return input.reshape(lead.numel() if known else -1, *sizes)
 
 
 def _factor(where: str, input: Tensor, factor: int) -> int:
