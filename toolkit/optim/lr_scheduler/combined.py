@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from toolkit.errors import InvalidArgumentError
-from toolkit.optim.lr_scheduler.base import LRScheduler, State, per_group
+from toolkit.optim.lr_scheduler.base import LRScheduler, State, per_group, set_rate
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -47,7 +47,7 @@ class SequentialLR(LRScheduler):
 
     def _reset_rates(self) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = group["initial_lr"]
+            set_rate(group, group["initial_lr"])
 
     def step(self) -> None:
         """Steps the scheduler whose turn it is."""
@@ -176,6 +176,7 @@ class ReduceLROnPlateau(LRScheduler):
 
     def _reduce(self) -> None:
         for group, low in zip(self.optimizer.param_groups, self.min_lrs, strict=True):
-            lr = max(group["lr"] * self.factor, low)
-            if group["lr"] - lr > self.eps:
-                group["lr"] = lr
+            before = float(group["lr"])
+            lr = max(before * self.factor, low)
+            if before - lr > self.eps:
+                set_rate(group, lr)
