@@ -194,6 +194,20 @@ def test_copied_values_are_not_written():
     assert plain.tolist() == [0, 0, 0] and source.tolist() == [1, 1, 1]
 
 
+def test_a_copy_of_a_parameter_stays():
+    p, snapshot = nn.Parameter(tk.zeros(3)), tk.ones(3)
+    p.detach().numpy()
+    p.grad = tk.ones(3)
+    optimizer = optim.SGD([p], lr=1.0)
+    optimizer.step()
+    for source in (p, p.detach(), p.data):
+        with tk.no_grad():
+            snapshot.copy_(source)
+        before = snapshot.tolist()
+        optimizer.step()
+        assert snapshot.tolist() == before != p.tolist()
+
+
 def test_new_value_between_steps():
     p = nn.Parameter(tk.zeros(3))
     optimizer = optim.SGD([p], lr=1.0, momentum=0.5)
