@@ -1,6 +1,6 @@
 """Optimizers and learning-rate schedules, as in `torch.optim`."""
 
-from toolkit.optim import lr_scheduler
+from toolkit.optim import lr_scheduler, swa_utils
 from toolkit.optim.adam import Adam, AdamW
 from toolkit.optim.adam_variants import Adamax, NAdam, RAdam
 from toolkit.optim.adaptive import Adadelta, Adagrad, RMSprop
@@ -32,4 +32,5 @@ __all__ = [
     "Rprop",
     "SparseAdam",
     "lr_scheduler",
+    "swa_utils",
 ]

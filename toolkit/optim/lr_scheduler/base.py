@@ -41,7 +41,9 @@ class LRScheduler:
 
     def _start(self) -> None:
         self._step_count = 0
+        self._is_initial = True
         self.step()
+        self._is_initial = False
 
     @property
     def is_closed_form(self) -> bool:
