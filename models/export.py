@@ -53,11 +53,11 @@ def run_export(
             is written too, the file that `import_state` takes.
         folder: where to.
         loss: a key of `toolkit.models.recipe.LOSSES`; None: what suits the model, else "ce".
-        optim: "sgd", "adam" or "adamw".
+        optim: a key of `toolkit.models.recipe.OPTIMIZERS`.
         layout: as in `export_training`.
         target: as in `export_training`.
         state: as in `export_training`.
-        lr: the rate to note in the table, where it is an input; None: 1e-2 for sgd, 1e-3 else.
+        lr: the rate to note in the table, where it is an input; None: as `make_optimizer` has it.
         momentum: of sgd.
         weight_decay: None: the optimizer's default.
         train: globs of the parameters that train; all if there are none.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -24,6 +25,16 @@ LOSSES: dict[str, Callable[..., Any]] = {
     "bce": nn.BCEWithLogitsLoss,
     "token_ce": lambda: token_cross_entropy,
 }
+# By the names of `--optim`. Muon takes matrices only, LBFGS a closure.
+OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
+    kind.__name__.lower(): kind
+    for kind in (
+        optim.SGD, optim.Adam, optim.AdamW, optim.NAdam, optim.RAdam, optim.Adamax, optim.Adagrad,
+        optim.Adadelta, optim.RMSprop, optim.Rprop, optim.ASGD, optim.Adafactor, optim.Lion,
+        optim.LAMB, optim.Muon,
+    )
+}  # fmt: skip
+_RATES = {"sgd": 1e-2, "adam": 1e-3, "adamw": 1e-3}
 _WEIGHTED = {"ce": "weight", "nll": "weight", "bce": "pos_weight"}
 
 
@@ -115,9 +126,9 @@ def make_optimizer(
     """An optimizer by name over what trains.
 
     Args:
-        name: "sgd", "adam" or "adamw".
+        name: a key of `OPTIMIZERS`.
         net: the model.
-        lr: the rate; None: 1e-2 for sgd, 1e-3 else.
+        lr: the rate; None: 1e-2 for sgd, 1e-3 for adam and adamw, else the optimizer's default.
         momentum: of sgd.
         weight_decay: None: the optimizer's default.
         groups: options of parameters by glob: "backbone.*:lr=1e-4,weight_decay=0".
@@ -125,18 +136,22 @@ def make_optimizer(
     Raises:
         InvalidArgumentError: an unknown name, or a group that takes no parameter.
     """
-    extra: dict[str, Any] = {} if weight_decay is None else {"weight_decay": weight_decay}
-    if lr is None:
-        lr = 1e-2 if name == "sgd" else 1e-3
+    if name not in OPTIMIZERS:
+        raise InvalidArgumentError(
+            f"--optim: one of {', '.join(OPTIMIZERS)} is required, got '{name}'."
+        )
+    kind = OPTIMIZERS[name]
+    given: dict[str, Any] = {"lr": _RATES.get(name) if lr is None else lr}
+    given |= {"weight_decay": weight_decay, "momentum": momentum if name == "sgd" else None}
+    given = {option: value for option, value in given.items() if value is not None}
     if not any(p.requires_grad for p in net.parameters()):
         raise InvalidArgumentError("train: a parameter that trains is required, got none.")
-    parameters = param_groups(net, dict(map(_group, groups)))
-    if name == "sgd":
-        return optim.SGD(parameters, lr=lr, momentum=momentum, **extra)
-    if name in ("adam", "adamw"):
-        kind = optim.Adam if name == "adam" else optim.AdamW
-        return kind(parameters, lr=lr, **extra)
-    raise InvalidArgumentError(f"--optim: sgd, adam or adamw is required, got '{name}'.")
+    unknown = given.keys() - inspect.signature(kind).parameters.keys()
+    if unknown:
+        raise InvalidArgumentError(
+            f"--weight-decay: an optimizer that has it is required, got '{name}'."
+        )
+    return kind(param_groups(net, dict(map(_group, groups))), **given)
 
 
 def _group(text: str) -> tuple[str, dict[str, float]]:

@@ -34,8 +34,8 @@ class Settings:
         class_weights: "balanced", or a number for each class with commas between.
         label_smoothing: of the cross entropy.
         metrics: names; none: what suits the data.
-        optim: "sgd", "adam" or "adamw".
-        lr: the learning rate; None: 1e-2 for sgd, 1e-3 else.
+        optim: a key of `toolkit.models.recipe.OPTIMIZERS`.
+        lr: the learning rate; None: as `make_optimizer` has it.
         momentum: of sgd.
         weight_decay: None: the optimizer's default.
         group: options of parameters by glob, "GLOB:lr=1e-4,weight_decay=0".

@@ -13,7 +13,12 @@ from toolkit.cli.inputs import shapes_of, sizes_of
 @command()
 @click.argument("model")
 @click.option("--loss", help="ce, nll, mse, l1, huber, bce; by the model if absent.")
-@click.option("--optim", default="adamw", show_default=True, help="sgd, adam or adamw.")
+@click.option(
+    "--optim",
+    default="adamw",
+    show_default=True,
+    help="sgd, adam, adamw, nadam, rmsprop, lion, ...",
+)
 @click.option("--layout", type=click.Choice(["step", "artifacts", "training-info"]),
               default="step", show_default=True,
               help="One graph, one for each task, or the one file.")  # fmt: skip

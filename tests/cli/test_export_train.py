@@ -130,7 +130,7 @@ def test_other_losses_and_the_one_file(net, tmp_path):
     ("options", "match"),
     [
         (["--loss", "huge"], "--loss: one of"),
-        (["--optim", "lion"], "--optim: sgd, adam or adamw is required, got 'lion'"),
+        (["--optim", "lamp"], "muon is required, got 'lamp'"),
         (["--train", "x.*"], "--train: a pattern that matches parameters is required, got 'x.*'"),
         (["--freeze", "*"], "a parameter that trains is required, got none"),
         (["--dim", "height=3"], "--dim: a dimension among"),

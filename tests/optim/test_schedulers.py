@@ -28,6 +28,20 @@ def nested(s, o):
     return s.SequentialLR(o, [inner, s.StepLR(o, 3)], [12])
 
 
+def chained(s, o):
+    return s.ChainedScheduler([s.ConstantLR(o, 0.1, 9), s.ExponentialLR(o, 0.97)])
+
+
+def restarts(s, o):
+    parts = [s.LinearLR(o, 0.1, 1.0, 5), s.CosineAnnealingWarmRestarts(o, 4, 2)]
+    parts.append(s.MultiplicativeLR(o, lambda e: 0.9))
+    return s.SequentialLR(o, parts, [5, 40])
+
+
+def swa(s):
+    return torch.optim.swa_utils if s is theirs else optim.swa_utils
+
+
 CASES = {
     "StepLR": lambda s, o: s.StepLR(o, 7, 0.3),
     "MultiStepLR": lambda s, o: s.MultiStepLR(o, [3, 20, 20, 50], 0.5),
@@ -41,6 +55,26 @@ CASES = {
         o, [1.0, 0.5], epochs=12, steps_per_epoch=10, anneal_strategy="linear", three_phase=True
     ),
     "OneCycleLR plain": lambda s, o: s.OneCycleLR(o, 1.0, total_steps=101, cycle_momentum=False),
+    "MultiplicativeLR": lambda s, o: s.MultiplicativeLR(o, [lambda e: 0.95, lambda e: 1 - 0.1 / e]),
+    "PolynomialLR": lambda s, o: s.PolynomialLR(o, 30, 2.0),
+    "PolynomialLR line": lambda s, o: s.PolynomialLR(o),
+    "WarmRestarts": lambda s, o: s.CosineAnnealingWarmRestarts(o, 7, eta_min=1e-3),
+    "WarmRestarts longer": lambda s, o: s.CosineAnnealingWarmRestarts(o, 3, 2),
+    "CyclicLR": lambda s, o: s.CyclicLR(o, 0.01, [0.1, 0.2], 7),
+    "CyclicLR 2": lambda s, o: s.CyclicLR(
+        o, [0.01, 0.02], 0.1, 5, 9, "triangular2", base_momentum=0.5, max_momentum=[0.6, 0.7]
+    ),
+    "CyclicLR range": lambda s, o: s.CyclicLR(
+        o, 0.01, 0.1, 5, mode="exp_range", gamma=0.97, cycle_momentum=False
+    ),
+    "CyclicLR own": lambda s, o: s.CyclicLR(
+        o, 0.01, 0.1, 5, scale_fn=lambda t: 1 / (1 + t), scale_mode="iterations"
+    ),
+    "ChainedScheduler": chained,
+    "SequentialLR restarts": restarts,
+    "SWALR": lambda s, o: swa(s).SWALR(o, [0.05, 0.02]),
+    "SWALR line": lambda s, o: swa(s).SWALR(o, 0.05, 20, "linear"),
+    "SWALR at once": lambda s, o: swa(s).SWALR(o, 0.05, 0),
     "SequentialLR warmup": warmup,
     "SequentialLR three": three,
     "SequentialLR nested": nested,
@@ -103,7 +137,11 @@ def test_state_dict_goes_on(name, through_json):
         assert rates(mine) == rates(again)
 
 
-@pytest.mark.parametrize("name", ["StepLR", "ExponentialLR", "CosineAnnealingLR", "LinearLR"])
+TAKEN = ["StepLR", "ExponentialLR", "CosineAnnealingLR", "LinearLR", "PolynomialLR", "SWALR",
+         "WarmRestarts longer", "CyclicLR 2", "ChainedScheduler", "MultiplicativeLR"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TAKEN)
 def test_state_of_torch_is_taken(name):
     mine, other = optimizers()
     a, b = CASES[name](ours, mine), CASES[name](theirs, other)
@@ -181,3 +219,40 @@ def test_too_many_steps_of_one_cycle():
         schedule.step()
     with pytest.raises(InvalidArgumentError, match="at most 3 steps"):
         schedule.step()
+
+
+def test_a_fraction_of_an_epoch():
+    mine, other = optimizers()
+    a = ours.CosineAnnealingWarmRestarts(mine, 5, 3)
+    b = theirs.CosineAnnealingWarmRestarts(other, 5, 3)
+    for epoch in (0.25, 3.5, 5.0, 7.3, 19.9, 26.0, None, None, 2.5, None, 200.0):
+        a.step(epoch)
+        b.step(epoch)
+        np.testing.assert_allclose(a.get_last_lr(), b.get_last_lr(), 1e-12)
+        assert (a.T_i, a.last_epoch) == (b.T_i, b.last_epoch)
+    with pytest.raises(InvalidArgumentError, match="non-negative epoch"):
+        a.step(-1)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda s, o: s.CosineAnnealingWarmRestarts(o, 0), "positive integer T_0"),
+        (lambda s, o: s.CosineAnnealingWarmRestarts(o, 3, 0), "T_mult >= 1"),
+        (lambda s, o: s.CyclicLR(o, 0.1, 0.2, mode="square"), "mode is invalid"),
+        (lambda s, o: s.CyclicLR(o, [0.1], 0.2), "CyclicLR: base_lr: 2 values"),
+        (lambda s, o: s.ChainedScheduler([]), "at least one scheduler"),
+        (lambda s, o: s.ChainedScheduler([s.ReduceLROnPlateau(o)]), "ReduceLROnPlateau"),
+        (lambda s, o: optim.swa_utils.SWALR(o, 0.1, anneal_strategy="step"), "anneal_strategy"),
+        (lambda s, o: optim.swa_utils.SWALR(o, 0.1, anneal_epochs=-1), "anneal_epochs"),
+    ],
+)
+def test_options_of_the_newer_ones(build, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        build(ours, optimizers()[0])
+
+
+def test_momentum_is_required():
+    mine = optim.Adagrad([nn.Parameter(tk.ones(2))])
+    with pytest.raises(InvalidArgumentError, match="CyclicLR: an optimizer with momentum"):
+        ours.CyclicLR(mine, 0.1, 0.2)

@@ -35,11 +35,31 @@ CLOSED = {
     "OneCycleLR linear": lambda o: s.OneCycleLR(
         o, 0.5, total_steps=20, anneal_strategy="linear", three_phase=True, cycle_momentum=False
     ),
+    "PolynomialLR": lambda o: s.PolynomialLR(o, 9, 2.0),
+    "WarmRestarts": lambda o: s.CosineAnnealingWarmRestarts(o, 3),
+    "WarmRestarts longer": lambda o: s.CosineAnnealingWarmRestarts(o, 2, 3, 1e-3),
+    "CyclicLR": lambda o: s.CyclicLR(o, 0.01, 0.1, 3, 4, cycle_momentum=False),
+    "CyclicLR 2": lambda o: s.CyclicLR(o, 0.01, 0.1, 2, mode="triangular2", cycle_momentum=False),
+    "CyclicLR range": lambda o: s.CyclicLR(
+        o, 0.01, 0.1, 3, mode="exp_range", gamma=0.9, cycle_momentum=False
+    ),
     "SequentialLR": lambda o: s.SequentialLR(
         o, [s.LinearLR(o, 0.1, 1.0, 5), s.CosineAnnealingLR(o, 12)], [5]
     ),
 }
-DRIVEN = {"LambdaLR": lambda o: s.LambdaLR(o, lambda e: 1 / (1 + e)), "nested": nested}
+OF_FILES = {
+    "nested": nested,
+    "chained": lambda o: s.ChainedScheduler([s.ConstantLR(o, 0.5, 4), s.ExponentialLR(o, 0.9)]),
+    "SWALR": lambda o: optim.swa_utils.SWALR(o, 0.01, 6),
+}
+DRIVEN = {
+    "LambdaLR": lambda o: s.LambdaLR(o, lambda e: 1 / (1 + e)),
+    "MultiplicativeLR": lambda o: s.MultiplicativeLR(o, lambda e: 0.9),
+    "CyclicLR own": lambda o: s.CyclicLR(
+        o, 0.01, 0.1, 3, cycle_momentum=False, scale_fn=lambda t: 1 / t
+    ),
+    **OF_FILES,
+}
 
 
 def make(schedule, every: int = 1, groups: bool = False, **options) -> TrainStep:
@@ -84,7 +104,7 @@ def test_rates_and_weights_are_those_of_the_python_loop(name, every):
 
 
 @pytest.mark.parametrize("every", [1, 3])
-@pytest.mark.parametrize("name", [*CLOSED, "nested"])
+@pytest.mark.parametrize("name", [*CLOSED, *OF_FILES])
 def test_goes_on_bit_for_bit_from_a_file(tmp_path, name, every):
     schedule = {**CLOSED, **DRIVEN}[name]
     whole, first = make(schedule, every, True), make(schedule, every, True)
@@ -127,15 +147,16 @@ def test_the_schedule_runs_in_onnxruntime(tmp_path, name):
     np.testing.assert_allclose(feed["weight"], step.state_dict()["weight"], 1e-5, 1e-6)
 
 
-def test_a_function_of_the_caller_is_asked_for(tmp_path):
-    schedule = DRIVEN["LambdaLR"]
+@pytest.mark.parametrize("name", ["LambdaLR", "MultiplicativeLR", "CyclicLR own"])
+def test_a_function_of_the_caller_is_asked_for(tmp_path, name):
+    schedule = DRIVEN[name]
     whole, first = make(schedule, 2), make(schedule, 2)
     for _ in range(5):
         whole(X, Y)
         first(X, Y)
     first.save(tmp_path / "m.onnx")
     second = tk.load_training(tmp_path / "m.onnx")
-    with pytest.raises(errors.InvalidArgumentError, match=r"step\.scheduler = LambdaLR"):
+    with pytest.raises(errors.InvalidArgumentError, match=rf"step\.scheduler = {name.split()[0]}"):
         second(X, Y)
     second.save(tmp_path / "again.onnx")
     second = tk.load_training(tmp_path / "again.onnx")
@@ -149,7 +170,7 @@ def test_a_function_of_the_caller_is_asked_for(tmp_path):
     same(states(whole), states(third))
     wrong = tk.load_training(tmp_path / "m.onnx")
     wrong.scheduler = s.StepLR(wrong.optimizer, 2)
-    with pytest.raises(errors.InvalidArgumentError, match="a LambdaLR is required"):
+    with pytest.raises(errors.InvalidArgumentError, match=f"a {name.split()[0]} is required"):
         wrong(X, Y)
 
 

@@ -88,8 +88,11 @@ def assign(t: Any, new: Any) -> None:
 def _put(t: Any, new: Any, grad: bool) -> None:
     if t._base is None:
         value = new._get()
-        if t._shared and type(value) is _core.Tensor and type(t._value) is _core.Tensor:
-            value = _overwrite(t, value)
+        if type(value) is _core.Tensor and type(t._value) is _core.Tensor:
+            if t._shared:
+                value = _overwrite(t, value)
+            elif (new if new._base is None else new._root())._shared:  # It will be written over.
+                value = value.clone()
         t._value = value
         if grad:
             if not isinstance(t._node, Leaf) or new._node is not None:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from toolkit.errors import InvalidArgumentError
-from toolkit.optim.optimizer import Group, Optimizer, check_range
+from toolkit.optim.optimizer import Group, Optimizer, check_adam
+from toolkit.tensor import Tensor
 
 
 class Adam(Optimizer):
@@ -25,7 +26,7 @@ class Adam(Optimizer):
     def __init__(
         self,
         params: Iterable[Any],
-        lr: float = 1e-3,
+        lr: float | Tensor = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0,
@@ -38,11 +39,7 @@ class Adam(Optimizer):
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
     ) -> None:
-        check_range("learning rate", lr, 0.0)
-        check_range("epsilon value", eps, 0.0)
-        check_range("beta parameter at index 0", betas[0], 0.0, 1.0)
-        check_range("beta parameter at index 1", betas[1], 0.0, 1.0)
-        check_range("weight_decay value", weight_decay, 0.0)
+        check_adam(lr, betas, eps, weight_decay)
         if decoupled_weight_decay and self.op_type == "Adam":
             raise InvalidArgumentError(
                 "Adam: decoupled_weight_decay=False is required, got True. Use AdamW."
@@ -69,13 +66,7 @@ class Adam(Optimizer):
 
     def attributes(self, group: Group) -> dict[str, Any]:
         """The operator's attributes."""
-        return {
-            "beta1": float(group["betas"][0]),
-            "beta2": float(group["betas"][1]),
-            "epsilon": float(group["eps"]),
-            "weight_decay": float(group["weight_decay"]),
-            "amsgrad": int(group["amsgrad"]),
-        }
+        return {**adam_attributes(group), "amsgrad": int(group["amsgrad"])}
 
     def arrange(self, param: Any, grad: Any, state: Mapping[str, Any], lr: Any, step: Any) -> Any:
         """(p, g, m, v, lr, step, vmax?)."""
@@ -92,7 +83,7 @@ class AdamW(Adam):
     def __init__(
         self,
         params: Iterable[Any],
-        lr: float = 1e-3,
+        lr: float | Tensor = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
@@ -118,3 +109,13 @@ class AdamW(Adam):
             fused=fused,
             decoupled_weight_decay=True,
         )
+
+
+def adam_attributes(group: Group) -> dict[str, Any]:
+    """The attributes that Adam and its relatives share."""
+    return {
+        "beta1": float(group["betas"][0]),
+        "beta2": float(group["betas"][1]),
+        "epsilon": float(group["eps"]),
+        "weight_decay": float(group["weight_decay"]),
+    }

@@ -6,15 +6,22 @@ training graph `emit` appends the same operators.
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit.autograd import enable_grad
+from toolkit.autograd import enable_grad, no_grad
+from toolkit.dtypes import DType, float32
 from toolkit.errors import InvalidArgumentError
+from toolkit.optim.hooks import (
+    HookedOptimizer,
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 from toolkit.optim.program import StepProgram, own_memory
 from toolkit.tensor import Tensor, as_tensor, from_numpy
 
@@ -23,11 +30,20 @@ if TYPE_CHECKING:
 
     from toolkit.graph.build import Builder
 
+__all__ = [
+    "Optimizer",
+    "register_optimizer_step_post_hook",
+    "register_optimizer_step_pre_hook",
+]
+
 Group = dict[str, Any]
+Array = np.ndarray[Any, Any]
 
 
-class Optimizer:
+class Optimizer(HookedOptimizer):
     """The base of optimizers: a subclass names its operator, its attributes and its states.
+
+    Or it defines `step` alone; then it can be used eagerly only.
 
     Args:
         params: parameters, (name, parameter) pairs, or dictionaries with "params" and options of
@@ -40,6 +56,7 @@ class Optimizer:
     """
 
     op_type: str
+    scalars: tuple[str, ...] = ()  # States that are numbers, in float32.
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
@@ -51,6 +68,9 @@ class Optimizer:
             raise InvalidArgumentError(
                 f"{type(self).__name__}: differentiable=False is required, got True."
             )
+        if defaults.get("fused") and defaults.get("foreach"):
+            raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+        super().__init__()
         self.defaults = defaults
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[Group] = []
@@ -71,11 +91,26 @@ class Optimizer:
 
     def attributes(self, group: Group) -> dict[str, Any]:
         """The operator's attributes."""
-        raise NotImplementedError
+        raise InvalidArgumentError(
+            f"{type(self).__name__}: an optimizer with an operator is required in a compiled step, "
+            "got one that steps eagerly only. Call its step()."
+        )
+
+    def names_for(self, group: Group, param: Tensor) -> tuple[str, ...]:
+        """Those of `state_names` that one parameter has."""
+        return self.state_names(group)
+
+    def attributes_for(self, group: Group, shape: Sequence[int]) -> dict[str, Any]:
+        """`attributes` for a parameter of this shape."""
+        return self.attributes(group)
+
+    def first_state(self, name: str, param: Tensor, group: Group) -> Array:
+        """A state before the first step: zeros of the parameter's shape and type."""
+        return np.zeros(tuple(param.shape), param.dtype.numpy)
 
     def arrange(self, param: Any, grad: Any, state: Mapping[str, Any], lr: Any, step: Any) -> Any:
         """The operator's inputs in order, None for one that is absent."""
-        raise NotImplementedError
+        return [param, grad, lr, step, *state.values()]
 
     # -- groups --------------------------------------------------------------------------------
 
@@ -121,8 +156,13 @@ class Optimizer:
         """Drops (or zeroes) the gradients of all parameters."""
         for group in self.param_groups:
             for p in group["params"]:
-                if p.grad is not None:
-                    p.grad = None if set_to_none else p.grad.detach() * 0
+                if p.grad is None:
+                    continue
+                if set_to_none:
+                    p.grad = None
+                    continue
+                with no_grad():
+                    p.grad.zero_()
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Updates every parameter that has a gradient, in place.
@@ -146,37 +186,46 @@ class Optimizer:
     def _by_step(self, group: Group, params: list[Tensor]) -> list[tuple[Tensor, list[Tensor]]]:
         """The parameters by the tensor that counts their steps; new ones share a new count."""
         self._begin(group, params)
+        if len(params) < len(group["params"]):
+            self._part_counts(group, params)
         buckets: dict[int, tuple[Tensor, list[Tensor]]] = {}
         for p in params:
             step = self.state[p]["step"]
             buckets.setdefault(id(step), (step, []))[1].append(p)
         return list(buckets.values())
 
+    def _part_counts(self, group: Group, params: list[Tensor]) -> None:
+        """Those that step leave the counts that they share with parameters that do not."""
+        stepping = {id(p) for p in params}
+        idle = {id(self.state[p].get("step")) for p in group["params"] if id(p) not in stepping
+                and p in self.state}  # fmt: skip
+        own: dict[int, Tensor] = {}
+        for p in params:
+            step = self.state[p]["step"]
+            if id(step) in idle:
+                self.state[p]["step"] = own.setdefault(id(step), step.detach().clone())
+
     def _begin(self, group: Group, params: Iterable[Tensor]) -> None:
         """Makes the states that parameters lack: all, or those that a changed option asks for."""
         fresh: Tensor | None = None
-        names = self.state_names(group)
         for p in params:
             state = self.state[p]
             if "step" not in state:
                 fresh = from_numpy(np.zeros((), np.float32)) if fresh is None else fresh
                 state["step"] = fresh
-            elif all(state.get(name) is not None for name in names):
+            elif all(state.get(name) is not None for name in self.names_for(group, p)):
                 continue
             for name, array in self.init_state(p, group).items():
                 if state.get(name) is None:
                     state[name] = from_numpy(array)
 
     def _run(self, i: int, number: int, group: Group, step: Tensor, params: list[Tensor]) -> None:
-        names = self.state_names(group)
-        states = [{name: self.state[p][name] for name in names} for p in params]
-        attributes = self.attributes(group)
+        states = [{name: self.state[p][name] for name in self.names_for(group, p)} for p in params]
         program = self._programs.get((i, number))
-        if program is None or not program.fits(params, states, attributes, group["maximize"]):
+        if program is None or not program.fits(self, group, params, states):
             for tensor in chain(params, *(s.values() for s in states)):
                 own_memory(tensor)
-            program = StepProgram(self, params, states, attributes, group["maximize"])
-            self._programs[i, number] = program
+            program = self._programs[i, number] = StepProgram(self, group, params, states)
         count = step._get().numpy()
         count += 1
         program.run([p.grad for p in params], float(group["lr"]), int(count))
@@ -193,13 +242,11 @@ class Optimizer:
         for step in {id(s["step"]): s["step"] for s in self.state.values()}.values():
             step._get().numpy()[...] = count
 
-    def init_state(
-        self, param: Tensor, group: Group | None = None
-    ) -> dict[str, np.ndarray[Any, Any]]:
-        """A parameter's states before the first step: zeros of its shape and type."""
+    def init_state(self, param: Tensor, group: Group | None = None) -> dict[str, Array]:
+        """A parameter's states before the first step."""
         group = self._group_of(param) if group is None else group
-        shape, dtype = tuple(param.shape), param.dtype.numpy
-        return {name: np.zeros(shape, dtype) for name in self.state_names(group)}
+        names = self.names_for(group, param)
+        return {name: self.first_state(name, param, group) for name in names}
 
     def emit(
         self,
@@ -217,7 +264,7 @@ class Optimizer:
             builder: appends the nodes.
             param: the parameter.
             grad: its gradient, of the same shape and type.
-            state: by the names of `init_state`.
+            state: by the names of `init_state`, in their order.
             lr: float32 scalar.
             step: int64 scalar, 1 at the first step.
             group: the parameter's group; all options but "lr" become attributes.
@@ -225,19 +272,19 @@ class Optimizer:
         Returns:
             The parameter's next value, and the states' next values by name.
         """
-        names = self.state_names(group)
-        if group["maximize"]:
+        if group.get("maximize", False):
             grad = builder.Neg(grad)
+        shape = [] if param.shape is None else [int(d) for d in param.shape]  # type: ignore[arg-type]
         results = builder.call(
             "toolkit.optim",
             self.op_type,
             self.arrange(param, grad, state, lr, step),
-            self.attributes(group),
-            1 + len(names),
+            self.attributes_for(group, shape),
+            1 + len(state),
         )
-        if not names:
+        if not state:
             return results, {}
-        return results[0], dict(zip(names, results[1:], strict=True))
+        return results[0], dict(zip(state, results[1:], strict=True))
 
     # -- state ---------------------------------------------------------------------------------
 
@@ -251,6 +298,8 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """State and groups in torch's layout: parameters are numbers in the groups' order."""
+        for hook in list(self._state_dict_pre_hooks.values()):
+            hook(self)
         numbers: dict[int, int] = {}
         groups = []
         for group in self.param_groups:
@@ -260,7 +309,9 @@ class Optimizer:
             packed["params"] = [numbers[id(p)] for p in group["params"]]
             groups.append(packed)
         state = {numbers[id(p)]: self._exported(s) for p, s in self.state.items()}
-        return {"state": {i: s for i, s in state.items() if s}, "param_groups": groups}
+        found = {"state": {i: s for i, s in state.items() if s}, "param_groups": groups}
+        changed: dict[str, Any] = self._changed(self._state_dict_post_hooks, found)
+        return changed
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Takes state and options from `state_dict()`; tensors are copied.
@@ -268,6 +319,7 @@ class Optimizer:
         Raises:
             InvalidArgumentError: the groups are not the same in number or size.
         """
+        state_dict = self._changed(self._load_pre_hooks, dict(state_dict))
         saved = state_dict["param_groups"]
         if len(saved) != len(self.param_groups):
             raise InvalidArgumentError(
@@ -281,16 +333,43 @@ class Optimizer:
                 "loaded state dict contains a parameter group that doesn't match the size of "
                 "optimizer's group"
             )
-        by_number: dict[Any, Tensor] = {}
-        for theirs, group in zip(saved, self.param_groups, strict=True):
-            by_number.update(zip(theirs["params"], group["params"], strict=True))
-            group.update({k: v for k, v in theirs.items() if k != "params"})
+        by_number: dict[Any, tuple[Tensor, int]] = {}
+        for i, (theirs, group) in enumerate(zip(saved, self.param_groups, strict=True)):
+            pairs = zip(theirs["params"], group["params"], strict=True)
+            by_number.update({number: (p, i) for number, p in pairs})
+            group.update({k: copy.copy(v) for k, v in theirs.items() if k != "params"})
         self.state.clear()
         self._programs.clear()
-        counts: dict[float, Tensor] = {}
+        counts: list[dict[float, Tensor]] = [{} for _ in saved]
         for number, state in state_dict["state"].items():
-            param = by_number[number] if number in by_number else by_number[int(number)]
-            self.state[param] = self._imported(_copied(state, param, counts))
+            param, i = by_number[number] if number in by_number else by_number[int(number)]
+            self.state[param] = self._imported(self._copied(state, param, counts[i]))
+        for hook in list(self._load_post_hooks.values()):
+            hook(self)
+
+    def _copied(
+        self, state: Mapping[str, Any], param: Tensor, counts: dict[float, Tensor]
+    ) -> dict[str, Any]:
+        """A parameter's saved state as tensors of its type; equal counts become one tensor."""
+        copied: dict[str, Any] = {}
+        for name, value in state.items():
+            if name == "step":
+                step = float(value)
+                if step not in counts:
+                    counts[step] = from_numpy(np.array(step, np.float32))
+                copied[name] = counts[step]
+            else:
+                copied[name] = _cast(value, float32 if name in self.scalars else param.dtype)
+        return copied
+
+    def __getstate__(self) -> dict[str, Any]:
+        names = ("defaults", "state", "param_groups")
+        return {name: self.__dict__[name] for name in names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._make_hooks()
+        self.__dict__.update(state)
+        self._programs = {}
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
@@ -300,25 +379,28 @@ class Optimizer:
         return "\n".join([*lines, ")"])
 
 
-def _copied(state: Mapping[str, Any], param: Tensor, counts: dict[float, Tensor]) -> dict[str, Any]:
-    """A parameter's saved state as tensors of its type; equal step counts become one tensor."""
-    copied: dict[str, Any] = {}
-    for name, value in state.items():
-        if name == "step":
-            step = float(value)
-            if step not in counts:
-                counts[step] = from_numpy(np.array(step, np.float32))
-            copied[name] = counts[step]
-        elif value is None or isinstance(value, (bool, int, float, str)):
-            copied[name] = value
-        else:
-            tensor = as_tensor(value).detach()
-            tensor = tensor.to(param.dtype) if tensor.is_floating_point() else tensor
-            copied[name] = from_numpy(tensor.numpy().copy())
-    return copied
+def _cast(value: Any, dtype: DType) -> Any:
+    """A copy; tensors become ours, those of floats of this type."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(_cast(v, dtype) for v in value)
+    if not isinstance(value, Tensor) and not hasattr(value, "__array__"):
+        return copy.copy(value)
+    tensor = as_tensor(value).detach()
+    return from_numpy((tensor.to(dtype) if tensor.is_floating_point() else tensor).numpy().copy())
 
 
-def check_range(name: str, value: float, low: float, high: float | None = None) -> None:
+def check_range(name: str, value: Any, low: float, high: float | None = None) -> None:
     """Refuses an option outside [low, high), as torch does."""
+    if isinstance(value, Tensor) and value.numel() != 1:
+        raise InvalidArgumentError(f"Tensor {'lr' if 'rate' in name else name} must be 1-element")
     if not (low <= value and (high is None or value < high)):
         raise InvalidArgumentError(f"Invalid {name}: {value}")
+
+
+def check_adam(lr: Any, betas: tuple[float, float], eps: float, weight_decay: float) -> None:
+    """Refuses options of Adam and its relatives that are out of range."""
+    check_range("learning rate", lr, 0.0)
+    check_range("epsilon value", eps, 0.0)
+    check_range("beta parameter at index 0", betas[0], 0.0, 1.0)
+    check_range("beta parameter at index 1", betas[1], 0.0, 1.0)
+    check_range("weight_decay value", weight_decay, 0.0)

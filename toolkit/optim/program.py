@@ -35,61 +35,39 @@ class StepProgram:
 
     Args:
         optimizer: says which operator, and how its inputs are ordered.
+        group: its options.
         params: the parameters.
         states: each parameter's states by name.
-        attributes: the operator's attributes.
-        maximize: go up the gradient.
     """
 
     def __init__(
         self,
         optimizer: Optimizer,
+        group: dict[str, Any],
         params: Sequence[Tensor],
         states: Sequence[dict[str, Tensor]],
-        attributes: dict[str, Any],
-        maximize: bool,
     ) -> None:
         self._params = list(params)
         self._states = list(states)
-        self._settings = attributes, maximize
+        self._settings = _settings(optimizer, group)
         self._addresses = _addresses(params, states)
         self._lr, self._step = np.zeros((), np.float64), np.zeros((), np.int64)
         self._scalars = [_core.Tensor.from_array(self._lr), _core.Tensor.from_array(self._step)]
-        self._program = program = _core.Program()
-        lr, step = program.add_input("lr"), program.add_input("step")
-        for i, (p, state) in enumerate(zip(params, states, strict=True)):
-            grad = program.add_input(f"grad.{i}")
-            if maximize:
-                descent = program.add_slot()
-                program.add_node("", "Neg", f"neg.{i}", {}, [grad], [descent])
-                grad = descent
-            param = program.add_state(p._value)
-            slots = {name: program.add_state(t._value) for name, t in state.items()}
-            inputs = optimizer.arrange(param, grad, slots, lr, step)
-            outputs = [program.add_slot() for _ in range(1 + len(slots))]
-            program.add_node(
-                "toolkit.optim",
-                optimizer.op_type,
-                f"step.{i}",
-                attributes,
-                [_ABSENT if s is None else s for s in inputs],
-                outputs,
-            )
-            for state_slot, value in zip([param, *slots.values()], outputs, strict=True):
-                program.add_update(state_slot, value)
-        program.finalize()
+        kernel = _core.has_kernel("toolkit.optim", optimizer.op_type)
+        build = _of_kernels if kernel else _of_bodies
+        self._program = build(optimizer, group, self._params, self._states)
 
     def fits(
         self,
+        optimizer: Optimizer,
+        group: dict[str, Any],
         params: Sequence[Tensor],
         states: Sequence[dict[str, Tensor]],
-        attributes: dict[str, Any],
-        maximize: bool,
     ) -> bool:
         """Whether it was built for just these, and their memory is where it was."""
         return (
             len(params) == len(self._params)
-            and (attributes, maximize) == self._settings
+            and _settings(optimizer, group) == self._settings
             and _addresses(params, states) == self._addresses
         )
 
@@ -100,6 +78,74 @@ class StepProgram:
         self._program.run([*self._scalars, *(g._get() for g in grads)])
         for tensor in self._params:
             _note_write(tensor)
+
+
+def _settings(optimizer: Optimizer, group: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    return optimizer.attributes(group), bool(group.get("maximize", False))
+
+
+def _of_kernels(
+    optimizer: Optimizer,
+    group: dict[str, Any],
+    params: Sequence[Tensor],
+    states: Sequence[dict[str, Tensor]],
+) -> _core.Program:
+    """The kernels one after the other, without a graph."""
+    program = _core.Program()
+    lr, step = program.add_input("lr"), program.add_input("step")
+    for i, (p, state) in enumerate(zip(params, states, strict=True)):
+        grad = program.add_input(f"grad.{i}")
+        if group.get("maximize", False):
+            descent = program.add_slot()
+            program.add_node("", "Neg", f"neg.{i}", {}, [grad], [descent])
+            grad = descent
+        param = program.add_state(p._value)
+        slots = {name: program.add_state(t._value) for name, t in state.items()}
+        inputs = optimizer.arrange(param, grad, slots, lr, step)
+        outputs = [program.add_slot() for _ in range(1 + len(slots))]
+        program.add_node(
+            "toolkit.optim",
+            optimizer.op_type,
+            f"step.{i}",
+            optimizer.attributes_for(group, p.shape),
+            [_ABSENT if s is None else s for s in inputs],
+            outputs,
+        )
+        for state_slot, value in zip([param, *slots.values()], outputs, strict=True):
+            program.add_update(state_slot, value)
+    program.finalize()
+    return program
+
+
+def _of_bodies(
+    optimizer: Optimizer,
+    group: dict[str, Any],
+    params: Sequence[Tensor],
+    states: Sequence[dict[str, Tensor]],
+) -> _core.Program:
+    """The graph that a training step would hold, compiled: of operators without a kernel."""
+    import onnx_ir as ir
+
+    from toolkit.graph.build import Builder
+    from toolkit.runtime.lowering import lower
+
+    def value(name: str, native: _core.Tensor) -> ir.Value:
+        kind = ir.TensorType(ir.DataType(native.dtype))
+        return ir.Value(name=name, type=kind, shape=ir.Shape(native.shape))
+
+    b = Builder(ir.Graph([], [], nodes=[], opset_imports={"": 28}))
+    lr = ir.Value(name="lr", type=ir.TensorType(ir.DataType.DOUBLE), shape=ir.Shape([]))
+    step = ir.Value(name="step", type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape([]))
+    grads, memory, updates = [], {}, {}
+    for i, (p, state) in enumerate(zip(params, states, strict=True)):
+        param, grad = (value(f"{name}.{i}", p._value) for name in ("param", "grad"))
+        own = {name: value(f"{name}.{i}", t._value) for name, t in state.items()}
+        grads.append(grad)
+        memory[param] = p._value
+        memory.update({own[name]: t._value for name, t in state.items()})
+        updates[param], new = optimizer.emit(b, param, grad, own, lr, step, group)
+        updates.update({own[name]: v for name, v in new.items()})
+    return lower([lr, step, *grads], [], states=memory, updates=updates).program
 
 
 def _addresses(params: Sequence[Tensor], states: Sequence[dict[str, Tensor]]) -> list[int]:

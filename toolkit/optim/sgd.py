@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from toolkit.errors import InvalidArgumentError
 from toolkit.optim.optimizer import Group, Optimizer, check_range
-from toolkit.tensor import from_numpy
+from toolkit.tensor import Tensor, from_numpy
 
 
 class SGD(Optimizer):
@@ -25,7 +27,7 @@ class SGD(Optimizer):
     def __init__(
         self,
         params: Iterable[Any],
-        lr: float = 1e-3,
+        lr: float | Tensor = 1e-3,
         momentum: float = 0,
         dampening: float = 0,
         weight_decay: float = 0,
@@ -76,8 +78,6 @@ class SGD(Optimizer):
         return {key: value for key, value in state.items() if key != "step"}
 
     def _imported(self, state: dict[str, Any]) -> dict[str, Any]:
-        import numpy as np
-
         if state.get("momentum_buffer") is None:
             return {}
         return {"step": from_numpy(np.ones((), np.float32)), **state}

@@ -19,15 +19,34 @@ import onnx_ir as ir
 from toolkit.errors import InvalidArgumentError, InvalidModelError, ToolkitError
 from toolkit.graph.build import Builder
 from toolkit.optim import lr_scheduler
-from toolkit.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau, SequentialLR
+from toolkit.optim.lr_scheduler import (
+    ChainedScheduler,
+    LRScheduler,
+    ReduceLROnPlateau,
+    SequentialLR,
+)
+from toolkit.optim.swa_utils import SWALR
 
 if TYPE_CHECKING:
     from toolkit.train.step import TrainStep
     from toolkit.train.training_graph import Schedule
 
 COUNT = "schedule.step"  # The state that counts steps.
-RATES = ("lr", "initial_lr", "max_lr", "min_lr")  # What schedules keep in a parameter group.
+RATES = (
+    "lr",
+    "initial_lr",
+    "max_lr",
+    "min_lr",
+    "swa_lr",
+)  # What schedules keep in a parameter group.
 _DOUBLE = ir.DataType.DOUBLE
+_NESTED = (SequentialLR, ChainedScheduler)
+# Those that a file can make again: all but the ones with a function of the caller.
+_KINDS = {
+    **{name: getattr(lr_scheduler, name) for name in lr_scheduler.__all__},
+    "SWALR": SWALR,
+}
+_OF_THE_CALLER = ("LRScheduler", "LambdaLR", "MultiplicativeLR")
 
 
 def check(scheduler: Any, every: int, optimizer: Any) -> None:
@@ -47,7 +66,7 @@ def check(scheduler: Any, every: int, optimizer: Any) -> None:
             "TrainStep: a toolkit.optim.lr_scheduler on the step's own optimizer is required, got "
             f"{type(scheduler).__name__}."
         )
-    if getattr(scheduler, "cycle_momentum", False):
+    if any(getattr(s, "cycle_momentum", False) for s in _all(scheduler)):
         raise InvalidArgumentError(
             "TrainStep: cycle_momentum=False is required of a scheduler, got True: momenta are "
             "fixed in the graph."
@@ -57,6 +76,13 @@ def check(scheduler: Any, every: int, optimizer: Any) -> None:
             "TrainStep: schedule_every=0 is required by ReduceLROnPlateau, got "
             f"{every}. Call scheduler.step(metric) yourself."
         )
+
+
+def _all(scheduler: LRScheduler) -> list[LRScheduler]:
+    """It, and those inside of it."""
+    if not isinstance(scheduler, _NESTED):
+        return [scheduler]
+    return [scheduler, *(found for s in scheduler._schedulers for found in _all(s))]
 
 
 def emit(b: Builder, scheduler: LRScheduler, every: int, count: ir.Value) -> list[ir.Value]:
@@ -90,7 +116,7 @@ def describe(scheduler: LRScheduler) -> dict[str, Any]:
     """A scheduler's type and state."""
     state = copy.deepcopy(scheduler.state_dict())
     found: dict[str, Any] = {"type": type(scheduler).__name__}
-    if isinstance(scheduler, SequentialLR):
+    if isinstance(scheduler, _NESTED):
         state.pop("_schedulers")
         found["schedulers"] = [describe(s) for s in scheduler._schedulers]
     found["state"] = state
@@ -109,7 +135,7 @@ def put_back(scheduler: LRScheduler, description: Mapping[str, Any]) -> None:
             f"schedule: a {description['type']} is required by the file, got {kind}."
         )
     state = dict(description["state"])
-    if isinstance(scheduler, SequentialLR):
+    if isinstance(scheduler, _NESTED):
         pairs = zip(scheduler._schedulers, description["schedulers"], strict=True)
         for inner, part in pairs:
             put_back(inner, part)
@@ -139,15 +165,17 @@ def _made(description: Mapping[str, Any], optimizer: Any) -> LRScheduler | None:
     kind = str(description["type"])
     if not kind.isidentifier():
         raise ValueError(f"{kind!r} is no type")
-    if kind not in lr_scheduler.__all__ or kind in ("LRScheduler", "LambdaLR"):
+    if kind not in _KINDS or kind in _OF_THE_CALLER:
         return None
-    cls = getattr(lr_scheduler, kind)
+    if kind == "CyclicLR" and description["state"].get("_custom_scale"):
+        return None
+    cls = _KINDS[kind]
     clash = [name for name in description["state"] if hasattr(cls, name)]
     if clash:
         raise ValueError(f"'{clash[0]}' is no state of {kind}")
     made: LRScheduler = cls.__new__(cls)
     made.optimizer = optimizer
-    if isinstance(made, SequentialLR):
+    if isinstance(made, _NESTED):
         parts = [_made(part, optimizer) for part in description["schedulers"]]
         if any(part is None for part in parts):
             return None

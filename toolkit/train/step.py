@@ -448,7 +448,7 @@ def _settings_of(optimizer: Optimizer) -> list[Any]:
     return [
         (
             optimizer.attributes(group),
-            group["maximize"],
+            group.get("maximize", False),
             optimizer.state_names(group),
             [id(p) for p in group["params"] if p.requires_grad],
         )

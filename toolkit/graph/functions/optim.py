@@ -117,7 +117,7 @@ def adamw_optimizer(
 def grad_norm_power(b: Builder, a: Attributes, g: V) -> V:
     """The sum of |g|^p, in float32 at least; the largest |g| for p = infinity."""
     order = a.get("norm_type", 2.0)
-    g = b.cast(g, _wide(g))
+    g = b.cast(g, wide(g))
     if order == 2.0:
         return b.ReduceSumSquare(g, keepdims=0)
     if np.isinf(order):
@@ -154,5 +154,6 @@ def _largest(g: V) -> float:
     return float(ml_dtypes.finfo(g.dtype.numpy()).max)  # type: ignore[no-untyped-call]
 
 
-def _wide(g: V) -> ir.DataType:
+def wide(g: V) -> ir.DataType:
+    """The type that sums of `g` are taken in: float32 at least."""
     return ir.DataType.DOUBLE if g.dtype == ir.DataType.DOUBLE else ir.DataType.FLOAT

@@ -123,6 +123,9 @@ def _optimizer(*outputs: int) -> Callable[[NodeCall], Sequence[TypeInfo]]:
 
 shape_function("toolkit.optim", "SGD")(_optimizer(0, 2))
 shape_function("toolkit.optim", "Adam", "AdamW", "AdamWOptimizer")(_optimizer(0, 2, 3, 6))
+for _name in ("NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "Rprop", "ASGD", "Lion",
+              "LAMB", "Adafactor", "Muon"):  # fmt: skip
+    shape_function("toolkit.optim", _name)(_optimizer(0, 4, 5, 6))
 
 
 @shape_function("toolkit.optim", "GradNormPower", "NonFinite")

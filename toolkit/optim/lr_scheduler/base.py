@@ -28,7 +28,7 @@ class LRScheduler:
         self.optimizer = optimizer
         for i, group in enumerate(optimizer.param_groups):
             if last_epoch == -1:
-                group.setdefault("initial_lr", group["lr"])
+                group.setdefault("initial_lr", float(group["lr"]))
             elif "initial_lr" not in group:
                 raise InvalidArgumentError(
                     f"{type(self).__name__}: 'initial_lr' is required in param_groups[{i}] to go "
@@ -41,7 +41,9 @@ class LRScheduler:
 
     def _start(self) -> None:
         self._step_count = 0
+        self._is_initial = True
         self.step()
+        self._is_initial = False
 
     @property
     def is_closed_form(self) -> bool:
@@ -74,11 +76,11 @@ class LRScheduler:
 
     def _set(self, rates: Sequence[float]) -> None:
         for group, lr in zip(self.optimizer.param_groups, rates, strict=True):
-            group["lr"] = lr
-        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+            set_rate(group, lr)
+        self._last_lr = self._rates()
 
     def _rates(self) -> list[float]:
-        return [group["lr"] for group in self.optimizer.param_groups]
+        return [float(group["lr"]) for group in self.optimizer.param_groups]
 
     def state_dict(self) -> State:
         """Everything but the optimizer."""
@@ -87,6 +89,14 @@ class LRScheduler:
     def load_state_dict(self, state_dict: State) -> None:
         """Takes the state of `state_dict()`."""
         self.__dict__.update(state_dict)
+
+
+def set_rate(group: dict[str, Any], lr: float) -> None:
+    """Sets a group's learning rate; a tensor is written into."""
+    if hasattr(group["lr"], "fill_"):
+        group["lr"].fill_(lr)
+    else:
+        group["lr"] = lr
 
 
 def per_group(name: str, value: Any, optimizer: Optimizer) -> list[Any]:

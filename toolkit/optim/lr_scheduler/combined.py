@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import bisect
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from toolkit.errors import InvalidArgumentError
-from toolkit.optim.lr_scheduler.base import LRScheduler, State, per_group
+from toolkit.optim.lr_scheduler.base import LRScheduler, State, per_group, set_rate
+from toolkit.optim.lr_scheduler.decay import MultiplicativeLR
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -47,7 +49,7 @@ class SequentialLR(LRScheduler):
 
     def _reset_rates(self) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = group["initial_lr"]
+            set_rate(group, group["initial_lr"])
 
     def step(self) -> None:
         """Steps the scheduler whose turn it is."""
@@ -55,7 +57,8 @@ class SequentialLR(LRScheduler):
         i = bisect.bisect_right(self._milestones, self.last_epoch)
         scheduler = self._schedulers[i]
         if i > 0 and self._milestones[i - 1] == self.last_epoch:
-            self._reset_rates()
+            if not isinstance(scheduler, MultiplicativeLR):  # It goes on from the rate there is.
+                self._reset_rates()
             scheduler._go_to(0)
         else:
             scheduler.step()
@@ -79,20 +82,80 @@ class SequentialLR(LRScheduler):
 
     def state_dict(self) -> State:
         """The state, with those of the schedulers inside."""
-        state = {k: v for k, v in self.__dict__.items() if k not in ("optimizer", "_schedulers")}
-        state["_schedulers"] = [s.state_dict() for s in self._schedulers]
-        return state
+        return _nested_state(self)
 
     def load_state_dict(self, state_dict: State) -> None:
         """Takes the state of `state_dict()`."""
-        self.__dict__.update({k: v for k, v in state_dict.items() if k != "_schedulers"})
-        for scheduler, state in zip(self._schedulers, state_dict["_schedulers"], strict=True):
-            scheduler.load_state_dict(state)
+        _load_nested(self, state_dict)
+
+
+class ChainedScheduler(LRScheduler):
+    """All of the schedules at each step, one after the other."""
+
+    def __init__(
+        self, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None = None
+    ) -> None:
+        if not schedulers:
+            raise InvalidArgumentError(
+                "ChainedScheduler expects at least one scheduler to be chained, but got no "
+                "scheduler."
+            )
+        optimizer = optimizer or schedulers[0].optimizer
+        for i, scheduler in enumerate(schedulers):
+            if isinstance(scheduler, ReduceLROnPlateau):
+                raise InvalidArgumentError(
+                    "ChainedScheduler does not support `ReduceLROnPlateau`, whose step takes a "
+                    f"metric, but got one at index {i} in the given schedulers sequence."
+                )
+            if scheduler.optimizer is not optimizer:
+                raise InvalidArgumentError(
+                    "ChainedScheduler expects all schedulers to belong to the same optimizer, but "
+                    f"got scheduler {type(scheduler).__name__} at index {i} of another one."
+                )
+        self.optimizer = optimizer
+        self._schedulers = list(schedulers)
+        self._last_lr = self._rates()
+
+    def _start(self) -> None:
+        for scheduler in self._schedulers:
+            scheduler._start()
+        self._last_lr = self._rates()
+
+    def step(self) -> None:
+        """Steps every scheduler."""
+        for scheduler in self._schedulers:
+            scheduler.step()
+        self._last_lr = self._rates()
+
+    def _go_to(self, epoch: int) -> None:
+        for scheduler in self._schedulers:
+            scheduler._go_to(epoch)
+
+    def state_dict(self) -> State:
+        """The state, with those of the schedulers inside."""
+        return _nested_state(self)
+
+    def load_state_dict(self, state_dict: State) -> None:
+        """Takes the state of `state_dict()`."""
+        _load_nested(self, state_dict)
+
+
+def _nested_state(scheduler: SequentialLR | ChainedScheduler) -> State:
+    kept = ("optimizer", "_schedulers")
+    state = {k: v for k, v in scheduler.__dict__.items() if k not in kept}
+    state["_schedulers"] = [s.state_dict() for s in scheduler._schedulers]
+    return state
+
+
+def _load_nested(scheduler: SequentialLR | ChainedScheduler, state_dict: State) -> None:
+    scheduler.__dict__.update({k: v for k, v in state_dict.items() if k != "_schedulers"})
+    for inner, state in zip(scheduler._schedulers, state_dict["_schedulers"], strict=True):
+        inner.load_state_dict(state)
 
 
 def _undo_first_step(scheduler: LRScheduler) -> None:
     """Takes back the step that each schedule made when it was constructed."""
-    if isinstance(scheduler, SequentialLR):
+    if isinstance(scheduler, (SequentialLR, ChainedScheduler)):
         for inner in scheduler._schedulers:
             _undo_first_step(inner)
     else:
@@ -176,6 +239,7 @@ class ReduceLROnPlateau(LRScheduler):
 
     def _reduce(self) -> None:
         for group, low in zip(self.optimizer.param_groups, self.min_lrs, strict=True):
-            lr = max(group["lr"] * self.factor, low)
-            if group["lr"] - lr > self.eps:
-                group["lr"] = lr
+            before = float(group["lr"])
+            lr = max(before * self.factor, low)
+            if before - lr > self.eps:
+                set_rate(group, lr)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit.errors import InvalidArgumentError
 from toolkit.optim.lr_scheduler.base import LRScheduler, per_group
+from toolkit.optim.lr_scheduler.momentum import begin_momenta, set_momentum
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -85,18 +86,7 @@ class OneCycleLR(LRScheduler):
                 group["max_lr"] = peak
                 group["min_lr"] = group["initial_lr"] / final_div_factor
         if cycle_momentum:
-            if "momentum" not in optimizer.defaults and not self.use_beta1:
-                raise InvalidArgumentError(
-                    "OneCycleLR: an optimizer with momentum or betas is required by "
-                    f"cycle_momentum, got {type(optimizer).__name__}."
-                )
-            lows = per_group("OneCycleLR: base_momentum", base_momentum, optimizer)
-            highs = per_group("OneCycleLR: max_momentum", max_momentum, optimizer)
-            if last_epoch == -1:
-                for group, low, high in zip(optimizer.param_groups, lows, highs, strict=True):
-                    self._set_momentum(group, high)
-                    group["max_momentum"] = high
-                    group["base_momentum"] = low
+            begin_momenta(self, optimizer, base_momentum, max_momentum, last_epoch)
         super().__init__(optimizer, last_epoch)
 
     def _phases(self, pct_start: float, three_phase: bool) -> list[dict[str, Any]]:
@@ -122,12 +112,6 @@ class OneCycleLR(LRScheduler):
             phases.append(phase(self.total_steps - 1, ("max_lr", "min_lr"), (low, high)))
         return phases
 
-    def _set_momentum(self, group: dict[str, Any], momentum: float) -> None:
-        if self.use_beta1:
-            group["betas"] = (momentum, *group["betas"][1:])
-        else:
-            group["momentum"] = momentum
-
     def _anneal(self, start: float, end: float, fraction: float) -> float:
         if self._anneal_func_type == "cos":
             return end + (start - end) / 2.0 * (math.cos(math.pi * fraction) + 1)
@@ -151,7 +135,7 @@ class OneCycleLR(LRScheduler):
             rates.append(self._anneal(group[phase["start_lr"]], group[phase["end_lr"]], fraction))
             if self.cycle_momentum:
                 ends = group[phase["start_momentum"]], group[phase["end_momentum"]]
-                self._set_momentum(group, self._anneal(*ends, fraction))
+                set_momentum(group, self._anneal(*ends, fraction), self.use_beta1)
         return rates
 
     @property

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from toolkit.optim.optimizer import Optimizer
 
 
-class LambdaLR(LRScheduler):
-    """`initial_lr * lr_lambda(epoch)`; `lr_lambda` is a function, or one for each group."""
+class ByFunction(LRScheduler):
+    """The base of schedules that call `lr_lambda`, a function or one for each group."""
 
     def __init__(
         self,
@@ -27,13 +27,12 @@ class LambdaLR(LRScheduler):
         lr_lambda: Callable[[int], float] | list[Callable[[int], float]],
         last_epoch: int = -1,
     ) -> None:
-        self.lr_lambdas = per_group("LambdaLR: lr_lambda", lr_lambda, optimizer)
+        name = f"{type(self).__name__}: lr_lambda"
+        self.lr_lambdas = per_group(name, lr_lambda, optimizer)
+        for f in self.lr_lambdas:
+            if not callable(f):
+                raise TypeError(f"lr_lambda should be a function, but got {type(f).__name__}")
         super().__init__(optimizer, last_epoch)
-
-    def get_lr(self) -> list[float]:
-        """The rates at `last_epoch`."""
-        pairs = zip(self.base_lrs, self.lr_lambdas, strict=True)
-        return [base * factor(self.last_epoch) for base, factor in pairs]
 
     def state_dict(self) -> State:
         """As the base's, but functions are left out and callable objects give their attributes."""
@@ -50,6 +49,26 @@ class LambdaLR(LRScheduler):
         for f, attributes in zip(self.lr_lambdas, state_dict["lr_lambdas"], strict=True):
             if attributes is not None:
                 f.__dict__.update(attributes)
+
+
+class LambdaLR(ByFunction):
+    """`initial_lr * lr_lambda(epoch)`."""
+
+    def get_lr(self) -> list[float]:
+        """The rates at `last_epoch`."""
+        pairs = zip(self.base_lrs, self.lr_lambdas, strict=True)
+        return [base * factor(self.last_epoch) for base, factor in pairs]
+
+
+class MultiplicativeLR(ByFunction):
+    """Multiplies by `lr_lambda(epoch)` every epoch."""
+
+    def get_lr(self) -> list[float]:
+        """The rates at `last_epoch`."""
+        if self._is_initial:
+            return self._rates()
+        pairs = zip(self._rates(), self.lr_lambdas, strict=True)
+        return [lr * factor(self.last_epoch) for lr, factor in pairs]
 
 
 def _is_function(f: Any) -> bool:
@@ -235,3 +254,28 @@ class CosineAnnealingLR(ClosedForm):
         half = (self.base_lrs[group] - self.eta_min) / 2
         rate: ir.Value = b.Add(b.Mul(wave, half), self.eta_min)
         return rate
+
+
+class PolynomialLR(ClosedForm):
+    """`initial_lr (1 - epoch / total_iters)^power`, 0 from `total_iters` on."""
+
+    def __init__(
+        self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1
+    ) -> None:
+        self.total_iters = total_iters
+        self.power = power
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[float]:
+        """The rates at `last_epoch`."""
+        if self.last_epoch == 0 or self.last_epoch > self.total_iters:
+            return self._rates()
+        left, before = (self.total_iters - t for t in (self.last_epoch, self.last_epoch - 1))
+        return [lr * (left / before) ** self.power for lr in self._rates()]
+
+    def emit(self, b: Builder, t: ir.Value, group: int) -> ir.Value:
+        """initial_lr (1 - min(t / total_iters, 1))^power."""
+        if self.total_iters <= 0:
+            return self._scaled(b, b.const(1.0, t.dtype), group)
+        part = b.Min(b.Div(t, float(self.total_iters)), b.const(1.0, t.dtype))
+        return self._scaled(b, b.Pow(b.Sub(1.0, part), b.const(self.power, t.dtype)), group)

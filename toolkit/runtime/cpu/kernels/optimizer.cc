@@ -1,13 +1,12 @@
 // Optimizer steps of domain toolkit.optim, with the formulas of torch.optim. One pass, split by
 // elements. Step size and bias corrections are computed in double.
-#include "simd/optimizer.h"
+#include "kernels/optimizer.h"
 
-#include <charconv>
 #include <cmath>
 #include <cstring>
 #include <utility>
 
-#include "kernels/elementwise.h"
+#include "simd/optimizer.h"
 
 namespace toolkit {
 namespace {
@@ -18,42 +17,6 @@ const OptimizerFunctions<T>& FunctionsOf() {
     return Optimizers().f32;
   else
     return Optimizers().f64;
-}
-
-// An attribute as the decimal that was meant: a file holds it as float32, and 1 - 0.999f is off by
-// 1e-5. So a step read back from a file equals the step before it was saved.
-double Decimal(const Attributes& a, const char* name, double fallback) {
-  const auto rounded = static_cast<float>(a.Float(name, fallback));
-  if (!std::isfinite(rounded)) return rounded;
-  char text[32];
-  const char* end = std::to_chars(text, text + sizeof(text), rounded).ptr;
-  double value = 0;
-  std::from_chars(text, end, value);
-  return value;
-}
-
-double LearningRate(const Tensor& t) {
-  TK_REQUIRE(t.size() == 1, ErrorKind::kShape, "lr must be a scalar, got shape ",
-             t.shape().ToString());
-  return t.dtype() == DType::kDouble  ? *t.data<double>()
-         : t.dtype() == DType::kFloat ? static_cast<double>(*t.data<float>())
-                                      : (FailDType(t.dtype()), 0.0);
-}
-int64_t StepCount(const Tensor& t) {
-  TK_REQUIRE(t.size() == 1 && t.dtype() == DType::kInt64, ErrorKind::kDType,
-             "step must be an int64 scalar, got ", Name(t.dtype()), t.shape().ToString());
-  return *t.data<int64_t>();
-}
-template <class T>
-const T* Like(const Tensor& p, const Tensor& t, const char* name) {
-  TK_REQUIRE(t.dtype() == p.dtype() && t.shape() == p.shape(), ErrorKind::kShape, name,
-             " must be like the parameter, ", Name(p.dtype()), p.shape().ToString(), ", got ",
-             Name(t.dtype()), t.shape().ToString());
-  return t.data<T>();
-}
-template <class T>
-T* OutputLike(KernelContext& c, int i, const Tensor& p) {
-  return c.Output(i, p.dtype(), p.shape()).template data<T>();
 }
 
 // (p, g, buf?, lr, step) -> p', buf'.
@@ -187,13 +150,19 @@ Registration Adam(Registration&& registration) {
   return std::move(registration)
       .Domain("toolkit.optim")
       .Types(kFloats)
+      .Widen({0, 2, 3, 6})
       .Inplace(0, 0)
       .Inplace(2, 1)
       .Inplace(3, 2)
       .Inplace(6, 3);
 }
 static const bool kOptimizers[] = {
-    Register<SgdKernel>("SGD").Domain("toolkit.optim").Types(kFloats).Inplace(0, 0).Inplace(2, 1),
+    Register<SgdKernel>("SGD")
+        .Domain("toolkit.optim")
+        .Types(kFloats)
+        .Widen({0, 2})
+        .Inplace(0, 0)
+        .Inplace(2, 1),
     Adam(Register<AdamKernel>("Adam", false)),
     Adam(Register<AdamKernel>("AdamW", true)),
     Adam(Register<AdamWOptimizerKernel>("AdamWOptimizer")),
