@@ -58,6 +58,7 @@ from toolkit.tensor import Size, Tensor, tensor
 __version__ = "0.1.0"
 
 expansions.register("com.microsoft", None, "toolkit.graph.contrib:write_out")
+expansions.register("com.microsoft.nchwc", None, "toolkit.graph.contrib:write_out")
 expansions.register(
     "ai.onnx.preview.training", "Gradient", "toolkit.autodiff.preview:expand_gradients"
 )

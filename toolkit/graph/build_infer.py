@@ -35,7 +35,10 @@ _INT64 = _names(
     Shape Size ArgMax ArgMin NonZero
     """
 )
-_TYPED_BY_INPUT = {"Where": 1, "CastLike": 1, "OneHot": 2, "DequantizeLinear": 1}
+_TYPED_BY_INPUT = {
+    "Where": 1, "CastLike": 1, "OneHot": 2, "DequantizeLinear": 1, "QuantizeLinear": 2,
+    "QLinearConv": 7, "QLinearMatMul": 7,
+}  # fmt: skip
 _TYPED_BY_ATTRIBUTE = {
     "Cast": "to",
     "EyeLike": "dtype",
@@ -100,6 +103,11 @@ def output_dtypes(
         first = ir.DataType.FLOAT if value is None else value.dtype
     elif op_type in ("Uniform", "Normal", "RandomNormal", "RandomUniform", "Bernoulli"):
         first = ir.DataType.FLOAT
+    elif op_type in ("MatMulInteger", "ConvInteger"):
+        first = ir.DataType.INT32
+    elif op_type == "DynamicQuantizeLinear":
+        kinds: list[ir.DataType | None] = [ir.DataType.UINT8, ir.DataType.FLOAT, ir.DataType.UINT8]
+        return kinds[:outputs]
     else:
         index = _TYPED_BY_INPUT.get(op_type, 0)
         source = inputs[index] if index < len(inputs) else None

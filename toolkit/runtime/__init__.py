@@ -1,24 +1,27 @@
-"""Execution: sessions over native programs. Public names are those of onnxruntime."""
+"""Execution: sessions over native programs. Public names are those of onnxruntime.
+
+A program moves by changing `import onnxruntime` to `from toolkit import runtime as onnxruntime`, or
+unchanged after `install_as_onnxruntime()`.
+"""
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
 from toolkit.runtime import python_kernels
+from toolkit.runtime.api import PUBLIC
+from toolkit.runtime.api import VERSION as __version__
 
 if TYPE_CHECKING:
-    from toolkit.runtime.session import (
-        InferenceSession,
-        IOBinding,
-        ModelMetadata,
-        NodeArg,
-        OrtValue,
-        RunOptions,
-        SessionOptions,
-        get_available_providers,
-        get_device,
-    )
+    from toolkit.runtime.api.binding import IOBinding
+    from toolkit.runtime.api.describe import ModelMetadata, NodeArg
+    from toolkit.runtime.api.environment import get_available_providers, get_device, set_seed
+    from toolkit.runtime.api.install import install_as_onnxruntime
+    from toolkit.runtime.api.options import RunOptions, SessionOptions
+    from toolkit.runtime.api.values import OrtValue
+    from toolkit.runtime.session import InferenceSession
 
 __all__ = [
     "IOBinding",
@@ -28,21 +31,26 @@ __all__ = [
     "OrtValue",
     "RunOptions",
     "SessionOptions",
+    "__version__",
     "get_available_providers",
     "get_device",
+    "install_as_onnxruntime",
+    "set_seed",
 ]
 
 
 def __getattr__(name: str) -> Any:
     # Loading a session pulls in onnx; `import toolkit` must not.
-    if name in __all__:
+    if name in PUBLIC:
         from toolkit.graph.light_import import import_onnx_ir
 
         import_onnx_ir()
-        from toolkit.runtime import session
-
-        return getattr(session, name)
+        return getattr(importlib.import_module(PUBLIC[name]), name)
     raise AttributeError(f"module 'toolkit.runtime' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *PUBLIC})
 
 
 python_kernels.register()

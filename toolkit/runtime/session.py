@@ -1,177 +1,47 @@
 """`InferenceSession`: a model loaded once and run many times, in onnxruntime's shape.
 
-A session is thread-safe. What onnxruntime has and this does not yet: execution providers other
-than the CPU's, asynchronous runs, profiling files.
+A session is thread-safe. What onnxruntime has and this does not: execution providers other than
+the CPU's.
 """
 
 from __future__ import annotations
 
 import os
+import threading
+import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import onnx
 import onnx_ir as ir
 
 from toolkit import dtypes
-from toolkit.errors import DTypeError, InvalidArgumentError, ShapeError, ToolkitWarning
+from toolkit.errors import InvalidArgumentError, ToolkitError, ToolkitWarning
 from toolkit.graph import map_types
-from toolkit.graph.io import load_model
+from toolkit.graph.io import save_model
 from toolkit.graph.passes import optimize
-from toolkit.runtime import _core, autotune, passes
+from toolkit.runtime import _core, autotune, feeds, passes
+from toolkit.runtime.api import changes, environment
+from toolkit.runtime.api.binding import IOBinding
+from toolkit.runtime.api.describe import ModelMetadata, NodeArg, metadata, node_arg
+from toolkit.runtime.api.devices import OrtMemoryInfo
+from toolkit.runtime.api.exceptions import Fail, as_onnxruntime, translated
+from toolkit.runtime.api.options import RunOptions, SessionOptions
+from toolkit.runtime.api.profiling import Profiler
+from toolkit.runtime.api.values import OrtValue, OrtValueVector
 from toolkit.runtime.conv_chains import fuse_convolutions
 from toolkit.runtime.conv_fusion import measure_convolutions
 from toolkit.runtime.lowering import CompiledProgram, lower
 from toolkit.runtime.name_dims import NameDimsPass
-from toolkit.runtime.values import (
-    maps_to_native,
-    to_native,
-    value_from_native,
-    value_to_native,
-)
+from toolkit.runtime.values import value_from_native, value_to_native
 
 if TYPE_CHECKING:
     from toolkit.runtime.kv_cache import KVCache
     from toolkit.runtime.measure.memory import MemoryReport
 
-_CPU = "CPUExecutionProvider"
-_TYPE_STRINGS = {"float32": "float", "float64": "double"}
 _NO_ARRAY = (ir.DataType.UNDEFINED, ir.DataType.STRING)
 _NUMPY = {t.onnx: t.numpy for t in (*dtypes.ALL, *dtypes.NARROW)}
-
-
-def get_available_providers() -> list[str]:
-    """Names of the execution providers of this build."""
-    return [_CPU]
-
-
-def get_device() -> str:
-    """The device that sessions run on by default."""
-    return "CPU"
-
-
-@dataclass
-class SessionOptions:
-    """onnxruntime's session options; those without meaning here are accepted and ignored."""
-
-    intra_op_num_threads: int = 0
-    inter_op_num_threads: int = 0
-    graph_optimization_level: int = 99
-    enable_mem_pattern: bool = True
-    enable_mem_reuse: bool = True
-    enable_cpu_mem_arena: bool = True
-    enable_profiling: bool = False
-    execution_mode: int = 0
-    log_severity_level: int = 2
-    logid: str = ""
-    autotune: bool = False  # Not onnxruntime's: see `toolkit.runtime.autotune`.
-    _config: dict[str, str] = field(default_factory=dict)
-
-    def add_session_config_entry(self, key: str, value: str) -> None:
-        """Keeps a configuration entry."""
-        self._config[key] = value
-
-    def get_session_config_entry(self, key: str) -> str:
-        """The entry that was added under `key`."""
-        return self._config[key]
-
-
-@dataclass
-class RunOptions:
-    """onnxruntime's run options; accepted, without effect."""
-
-    log_severity_level: int = 2
-    logid: str = ""
-
-
-@dataclass(frozen=True)
-class NodeArg:
-    """An input or output: name, type string ("tensor(float)") and shape (int, name or None)."""
-
-    name: str
-    type: str
-    shape: list[int | str | None]
-
-
-@dataclass(frozen=True)
-class ModelMetadata:
-    """What the file says of itself."""
-
-    producer_name: str
-    graph_name: str
-    domain: str
-    description: str
-    graph_description: str
-    version: int
-    custom_metadata_map: dict[str, str]
-
-
-class OrtValue:
-    """A value that stays in the runtime's own form between runs."""
-
-    def __init__(self, tensor: _core.Tensor) -> None:
-        self._tensor = tensor
-
-    @staticmethod
-    def ortvalue_from_numpy(array: Any, device_type: str = "cpu", device_id: int = 0) -> OrtValue:
-        """Wraps a numpy array without copying it."""
-        return OrtValue(to_native(array))
-
-    def numpy(self) -> Any:
-        """An array over the value's memory; a list, dict or None for what is no tensor."""
-        return value_from_native(self._tensor)
-
-    def shape(self) -> list[int]:
-        """The dimensions."""
-        return list(self._tensor.shape)
-
-    def data_type(self) -> str:
-        """Onnxruntime's type string, as "tensor(float)"."""
-        return _type_string(_described(self._tensor))
-
-    def device_name(self) -> str:
-        """Where the value lives."""
-        return "cpu"
-
-
-class IOBinding:
-    """Inputs and outputs bound by name before a run."""
-
-    def __init__(self, session: InferenceSession) -> None:
-        self._session = session
-        self._inputs: dict[str, _core.Tensor] = {}
-        self._outputs: list[str] = []
-        self._results: list[_core.Tensor] = []
-
-    def bind_cpu_input(self, name: str, array: Any) -> None:
-        """Binds a numpy array."""
-        self._inputs[name] = to_native(array)
-
-    def bind_ortvalue_input(self, name: str, value: OrtValue) -> None:
-        """Binds a value of the runtime."""
-        self._inputs[name] = value._tensor
-
-    def bind_output(self, name: str, device_type: str = "cpu", device_id: int = 0) -> None:
-        """Asks for an output; the runtime allocates it."""
-        self._outputs.append(name)
-
-    def clear_binding_inputs(self) -> None:
-        """Forgets the inputs."""
-        self._inputs.clear()
-
-    def clear_binding_outputs(self) -> None:
-        """Forgets the outputs."""
-        self._outputs.clear()
-
-    def get_outputs(self) -> list[OrtValue]:
-        """The results of the latest run, in the order of binding."""
-        return [OrtValue(t) for t in self._results]
-
-    def copy_outputs_to_cpu(self) -> list[Any]:
-        """The results of the latest run as arrays."""
-        return [value_from_native(t) for t in self._results]
 
 
 class InferenceSession:
@@ -180,7 +50,9 @@ class InferenceSession:
     Args:
         path_or_bytes: a path, the file's bytes, or an `onnx.ModelProto`.
         sess_options: a `SessionOptions`.
-        providers: execution providers in order of preference; only the CPU's exists.
+        providers: execution providers in order of preference; only the CPU's exists, others warn.
+        provider_options: the options of each; the CPU's has none.
+        kwargs: accepted for onnxruntime's sake.
 
     Raises:
         InvalidModelError: the file is missing, truncated or not a valid model.
@@ -196,22 +68,33 @@ class InferenceSession:
         provider_options: Sequence[Mapping[str, Any]] | None = None,
         **kwargs: Any,
     ) -> None:
-        for provider in providers or ():
-            name = provider if isinstance(provider, str) else provider[0]
-            if name not in get_available_providers():
-                raise InvalidArgumentError(
-                    f"InferenceSession: providers among {get_available_providers()} are required, "
-                    f"got '{name}'."
-                )
+        environment.checked_providers(providers, provider_options)
         self._options = sess_options or SessionOptions()
-        if self._options.intra_op_num_threads:
-            _core.set_num_threads(self._options.intra_op_num_threads)
-        self._model = load_model(path_or_bytes)
-        if self._options.graph_optimization_level:
+        self._profiler: Profiler | None = None
+        if self._options.enable_profiling:
+            self._profiler = Profiler(self._options.profile_file_prefix)
+        start = time.perf_counter()
+        path = os.fspath(path_or_bytes) if isinstance(path_or_bytes, (str, os.PathLike)) else None
+        with translated(path, loading=True), warnings.catch_warnings():
+            if environment.silent(self._options.log_severity_level):
+                warnings.simplefilter("ignore", ToolkitWarning)
+            self._load(path_or_bytes)
+        if self._profiler is not None:
+            self._profiler.note("session_initialization", start)
+
+    def _load(self, source: str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model) -> None:
+        options = self._options
+        if options.intra_op_num_threads:
+            _core.set_num_threads(options.intra_op_num_threads)
+        self._model = changes.load(source, options)
+        if options.graph_optimization_level:
             optimize(self._model)
+        if options.optimized_model_filepath:
+            save_model(self._model, options.optimized_model_filepath, inline=True)
+        if options.graph_optimization_level:
             NameDimsPass()(self._model)
             fuse_convolutions(self._model)
-        if self._options.autotune:
+        if options.autotune:
             autotune.prepare()
             measure_convolutions(self._model)
         graph = self._model.graph
@@ -235,6 +118,8 @@ class InferenceSession:
                 functions=self._model.functions,
                 fuse=bool(self._options.graph_optimization_level),
             )
+            if self._profiler is not None:
+                self._profiler.watch(self._programs[key].program)
         return self._programs[key]
 
     def run(
@@ -248,10 +133,10 @@ class InferenceSession:
         Args:
             output_names: which outputs, in order; None or empty: all.
             input_feed: an array for each input.
-            run_options: accepted for onnxruntime's sake.
+            run_options: onnxruntime's; see `RunOptions`.
 
         Returns:
-            One numpy array an output.
+            One numpy array an output; a list for a sequence, a dict for a map.
 
         Raises:
             InvalidArgumentError: a name is missing or unknown.
@@ -259,23 +144,45 @@ class InferenceSession:
             ShapeError: an array's shape does not fit the declared one.
         """
         outputs = tuple(output_names) if output_names else ()
-        call = self._calls.get(outputs)
-        if call is not None and (results := call(input_feed)) is not None:
+        try:
+            if run_options is None and self._profiler is None:
+                call = self._calls.get(outputs)
+                if call is not None and (results := call(input_feed)) is not None:
+                    return results
+            values = {n: feeds.fed(v, self._inputs.get(n)) for n, v in input_feed.items()}
+            results = [value_from_native(t) for t in self._run(outputs, values, run_options)]
+            if outputs not in self._calls:
+                self._calls[outputs] = self._call(outputs)
             return results
-        feed = {}
-        for name, value in input_feed.items():
-            declared = self._inputs.get(name)
-            kind = map_types.of(declared) if declared is not None else None
-            if isinstance(value, OrtValue):
-                feed[name] = value._tensor
-            elif kind is not None:
-                feed[name] = maps_to_native(value, kind, name)
-            else:
-                feed[name] = value_to_native(value)
-        results = [value_from_native(t) for t in self._run(outputs, feed)]
-        if outputs not in self._calls:
-            self._calls[outputs] = self._call(outputs)
-        return results
+        except ToolkitError as error:
+            raise as_onnxruntime(error, None, loading=False) from error
+
+    def run_async(
+        self,
+        output_names: Sequence[str] | None,
+        input_feed: Mapping[str, Any],
+        callback: Callable[[list[Any], Any, str], None],
+        user_data: Any,
+        run_options: RunOptions | None = None,
+    ) -> None:
+        """Runs in a thread of its own and calls `callback(results, user_data, error)` there.
+
+        Args:
+            output_names: as `run`.
+            input_feed: as `run`; not to be changed before the callback.
+            callback: takes the results, the data, and what went wrong ("": nothing).
+            user_data: handed to the callback.
+            run_options: as `run`.
+        """
+
+        def work() -> None:
+            try:
+                results, wrong = self.run(output_names, input_feed, run_options), ""
+            except Exception as error:
+                results, wrong = [], str(error) or type(error).__name__
+            callback(results, user_data, wrong)
+
+        threading.Thread(target=work, name="toolkit-run-async").start()
 
     def _call(self, outputs: tuple[str, ...]) -> _core.Call | None:
         """The way for later runs with plain arrays; None where an input is not of that kind."""
@@ -297,26 +204,55 @@ class InferenceSession:
     ) -> list[OrtValue]:
         """As `run`, with values that stay in the runtime's form."""
         feed = {name: value._tensor for name, value in input_dict_ort_values.items()}
-        return [OrtValue(t) for t in self._run(output_names, feed)]
+        with translated():
+            return [OrtValue(t) for t in self._run(output_names, feed, run_options)]
+
+    def run_with_ortvaluevector(
+        self,
+        run_options: RunOptions | None,
+        feed_names: Sequence[str],
+        feeds: Sequence[OrtValue],
+        fetch_names: Sequence[str],
+        fetches: OrtValueVector,
+        fetch_devices: Any = None,
+    ) -> None:
+        """As `run_with_ort_values`, into a list of values."""
+        fed = dict(zip(feed_names, feeds, strict=True))
+        fetches[:] = self.run_with_ort_values(fetch_names, fed, run_options)
 
     def io_binding(self) -> IOBinding:
         """A fresh binding of inputs and outputs."""
         return IOBinding(self)
 
-    def run_with_iobinding(self, iobinding: IOBinding, run_options: Any = None) -> None:
+    def run_with_iobinding(
+        self, iobinding: IOBinding, run_options: RunOptions | None = None
+    ) -> None:
         """Runs on what is bound; the results are in the binding."""
-        iobinding._results = self._run(iobinding._outputs, iobinding._inputs)
+        with translated():
+            if not iobinding._outputs:
+                raise InvalidArgumentError(
+                    "run_with_iobinding: at least one output is required, got none."
+                )
+            iobinding._give(self._run(tuple(iobinding._outputs), iobinding._inputs, run_options))
 
     def _run(
-        self, output_names: Sequence[str] | None, feed: Mapping[str, _core.Tensor]
+        self,
+        output_names: Sequence[str] | None,
+        feed: Mapping[str, _core.Tensor],
+        run_options: RunOptions | None = None,
     ) -> list[_core.Tensor]:
+        if run_options is not None and run_options.terminate:
+            raise Fail(
+                "run: a run that may go on is required, got one whose terminate flag is set."
+            )
+        start = time.perf_counter()
         outputs = tuple(output_names or self._output_names)
         for name in outputs:
             if name not in self._outputs:
                 raise InvalidArgumentError(
                     f"run: an output among {list(self._outputs)} is required, got '{name}'."
                 )
-        _require(self._inputs, feed)
+        feeds.require(self._inputs, feed)
         names = tuple(self._inputs)
         for name, tensor in feed.items():
             declared = self._inputs.get(name) or self._overridable.get(name)
@@ -325,15 +261,18 @@ class InferenceSession:
                     f"run: an input among {[*self._inputs, *self._overridable]} is required, "
                     f"got '{name}'."
                 )
-            _check(declared, tensor)
+            feeds.check(declared, tensor)
             if name in self._overridable:
                 names += (name,)
         results = self._compile(names, outputs).run([feed[n] for n in names])
+        if self._profiler is not None:
+            self._profiler.note("model_run", start)
         if not self._ran:
             self._ran = True
             if self._options.autotune:
                 autotune.save()
-            _warn_of_shapes([self._outputs[n] for n in outputs], results)
+            if not environment.silent(self._options.log_severity_level):
+                feeds.warn_of_shapes([self._outputs[n] for n in outputs], results)
         return results
 
     def kv_cache(self, pairs: Mapping[str, str] | None = None, capacity: int = 256) -> KVCache:
@@ -372,7 +311,7 @@ class InferenceSession:
 
     def _checked(self, names: Sequence[str], feed: Mapping[str, Any]) -> dict[str, _core.Tensor]:
         """The values of `names`, refused unless they are as declared."""
-        _require(names, feed)
+        feeds.require(names, feed)
         found = {}
         for name in feed:
             if name not in names:
@@ -380,7 +319,7 @@ class InferenceSession:
                     f"run: an input among {list(names)} is required, got '{name}'."
                 )
             found[name] = value_to_native(feed[name])
-            _check(self._inputs[name], found[name])
+            feeds.check(self._inputs[name], found[name])
         return found
 
     def native_program(self) -> _core.Program:
@@ -395,158 +334,91 @@ class InferenceSession:
 
     def get_inputs(self) -> list[NodeArg]:
         """The inputs that a run needs."""
-        return [_node_arg(v) for v in self._inputs.values()]
+        return [node_arg(v) for v in self._inputs.values()]
 
     def get_outputs(self) -> list[NodeArg]:
         """The outputs that a run can give."""
-        return [_node_arg(self._outputs[n]) for n in self._output_names]
+        return [node_arg(self._outputs[n]) for n in self._output_names]
 
     def get_overridable_initializers(self) -> list[NodeArg]:
         """Initializers that are inputs too."""
-        return [_node_arg(v) for v in self._overridable.values()]
+        return [node_arg(v) for v in self._overridable.values()]
 
     def get_modelmeta(self) -> ModelMetadata:
         """What the file says of itself."""
-        model = self._model
-        return ModelMetadata(
-            producer_name=model.producer_name or "",
-            graph_name=model.graph.name or "",
-            domain=model.domain or "",
-            description=model.doc_string or "",
-            graph_description=model.graph.doc_string or "",
-            version=model.model_version or 0,
-            custom_metadata_map=dict(model.metadata_props),
-        )
+        return metadata(self._model)
+
+    def get_input_memory_infos(self) -> list[OrtMemoryInfo]:
+        """Where inputs are read from."""
+        return [OrtMemoryInfo() for _ in self._inputs]
+
+    def get_output_memory_infos(self) -> list[OrtMemoryInfo]:
+        """Where outputs are written to."""
+        return [OrtMemoryInfo() for _ in self._output_names]
+
+    def get_input_epdevices(self) -> list[None]:
+        """Inputs are on no device of a provider library."""
+        return [None for _ in self._inputs]
 
     def get_providers(self) -> list[str]:
         """The execution providers in use."""
-        return [_CPU]
+        return [environment.CPU]
+
+    def get_provider_options(self) -> dict[str, dict[str, str]]:
+        """The options of each provider in use: none."""
+        return {environment.CPU: {}}
+
+    def set_providers(
+        self,
+        providers: Sequence[str | tuple[str, Mapping[str, Any]]] | None = None,
+        provider_options: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Warns of providers that this build lacks; the CPU's stays."""
+        environment.checked_providers(providers, provider_options)
+
+    def enable_fallback(self) -> None:
+        """There is nothing to fall back from."""
+
+    def disable_fallback(self) -> None:
+        """There is nothing to fall back from."""
 
     def get_session_options(self) -> SessionOptions:
         """The options that the session was made with."""
         return self._options
 
+    def get_tuning_results(self) -> list[Any]:
+        """Kernels are not tuned by session; see `toolkit.runtime.autotune`."""
+        return []
+
+    def set_tuning_results(self, results: Any, *, error_on_invalid: bool = False) -> None:
+        """Accepted, without effect."""
+
+    def set_ep_dynamic_options(self, options: Mapping[str, str]) -> None:
+        """Accepted: the CPU's provider has none."""
+
+    def get_provider_graph_assignment_info(self) -> list[Any]:
+        """All nodes are the CPU's: no other provider took any."""
+        return []
+
+    def release_captured_graph(self, graph_id: int = 0) -> None:
+        """There are none."""
+
+    def create_ortvalue_from_shape_and_type(
+        self, shape: Sequence[int], element_type: Any, *_: Any, **__: Any
+    ) -> OrtValue:
+        """Memory for a tensor."""
+        return OrtValue.ortvalue_from_shape_and_type(shape, element_type)
+
+    def end_profiling(self) -> str:
+        """Writes the profile; the file's name, or "" without `enable_profiling`."""
+        profiler, self._profiler = self._profiler, None
+        return "" if profiler is None else profiler.end()
+
+    def get_profiling_start_time_ns(self) -> int:
+        """When the profile began; 0 without one."""
+        return 0 if self._profiler is None else self._profiler.start_ns
+
 
 def _size(dim: int | ir.SymbolicDim) -> int:
     """A dimension as a number; -1: any."""
     return dim if isinstance(dim, int) else -1
-
-
-def _type_string(kind: ir.TypeProtocol | None) -> str:
-    """Onnxruntime's name of a type: "tensor(float)", "seq(tensor(int64))"."""
-    if isinstance(kind, ir.SequenceType):
-        return f"seq({_type_string(kind.elem_type)})"
-    if isinstance(kind, ir.OptionalType):
-        return f"optional({_type_string(kind.elem_type)})"
-    dtype = dtypes.BY_ONNX.get(int(kind.dtype)) if kind is not None else None
-    return f"tensor({_TYPE_STRINGS.get(dtype.name, dtype.name)})" if dtype else "tensor()"
-
-
-def _type_text(kind: ir.TypeProtocol | None) -> str:
-    """A type as messages name it: a tensor by its element type alone."""
-    if isinstance(kind, ir.TensorType) and int(kind.dtype) in dtypes.BY_ONNX:
-        return dtypes.BY_ONNX[int(kind.dtype)].name
-    return _type_string(kind)
-
-
-def _described(value: _core.Tensor) -> ir.TypeProtocol | None:
-    """The type of a value; None for an empty sequence's items, maps and missing optionals."""
-    if value.dtype == _core.SEQUENCE:
-        items = value.items()
-        inner = _described(items[0]) if items else None
-        return ir.SequenceType(inner or ir.TensorType(ir.DataType.UNDEFINED))
-    if value.dtype in (_core.MAP, _core.NONE):
-        return None
-    return ir.TensorType(ir.DataType(value.dtype))
-
-
-def _map_string(kind: onnx.TypeProto) -> str:
-    """As `_type_string`, of a type that may be a map: "seq(map(int64,tensor(float)))"."""
-    name = kind.WhichOneof("value")
-    if name == "sequence_type":
-        return f"seq({_map_string(kind.sequence_type.elem_type)})"
-    if name == "map_type":
-        key = dtypes.BY_ONNX[kind.map_type.key_type].name
-        return f"map({key},{_map_string(kind.map_type.value_type)})"
-    return _type_string(ir.serde.deserialize_type_proto_for_type(kind))
-
-
-def _node_arg(value: ir.Value) -> NodeArg:
-    kind = map_types.of(value)
-    if kind is not None:
-        return NodeArg(value.name or "", _map_string(kind), [])
-    shape: list[int | str | None] = [
-        d if isinstance(d, int) else d.value for d in (value.shape or ())
-    ]
-    return NodeArg(value.name or "", _type_string(value.type), shape)
-
-
-def _require(names: Iterable[str], feed: Mapping[str, Any]) -> None:
-    for name in names:
-        if name not in feed:
-            raise InvalidArgumentError(
-                f"run: input '{name}' is required, got {sorted(feed)}. Add it to the input feed."
-            )
-
-
-def _check(declared: ir.Value, tensor: _core.Tensor) -> None:
-    """Refuses a fed value that the graph's declaration does not allow."""
-    kind = map_types.of(declared)
-    if kind is not None:
-        if not _fits_map(kind, tensor):
-            raise DTypeError(
-                f"run: input '{declared.name}' must be {_map_string(kind)}, got other."
-            )
-        return
-    if not _fits(declared.type, tensor):
-        need, got = _type_text(declared.type), _type_text(_described(tensor))
-        raise DTypeError(f"run: input '{declared.name}' must be {need}, got {got}.")
-    if declared.shape is None or not isinstance(declared.type, ir.TensorType):
-        return
-    need_dims = list(declared.shape)
-    fits = len(need_dims) == tensor.ndim and all(
-        not isinstance(n, int) or n == d for n, d in zip(need_dims, tensor.shape, strict=True)
-    )
-    if not fits:
-        text = ", ".join(str(n) if isinstance(n, int) else n.value or "?" for n in need_dims)
-        raise ShapeError(
-            f"run: input '{declared.name}' must have shape ({text}), got {tensor.shape}."
-        )
-
-
-def _warn_of_shapes(declared: Sequence[ir.Value], results: Sequence[_core.Tensor]) -> None:
-    """A declared output shape is a claim of the file: a wrong one is not refused."""
-    for value, tensor in zip(declared, results, strict=True):
-        if value.shape is None or not isinstance(value.type, ir.TensorType):
-            continue
-        dims, shape = list(value.shape), tensor.shape
-        if len(dims) != len(shape) or any(
-            isinstance(d, int) and d != n for d, n in zip(dims, shape, strict=True)
-        ):
-            text = ", ".join(str(d) if isinstance(d, int) else d.value or "?" for d in dims)
-            warnings.warn(
-                f"run: output '{value.name}' must have the declared shape ({text}), got {shape}.",
-                ToolkitWarning,
-                stacklevel=4,
-            )
-
-
-def _fits_map(kind: onnx.TypeProto, value: _core.Tensor) -> bool:
-    if kind.WhichOneof("value") == "sequence_type":
-        inner = kind.sequence_type.elem_type
-        return value.dtype == _core.SEQUENCE and all(_fits_map(inner, v) for v in value.items())
-    if value.dtype != _core.MAP:
-        return False
-    keys, values = value.items()
-    element = kind.map_type.value_type.tensor_type.elem_type
-    return bool(keys.dtype == kind.map_type.key_type and values.dtype == element)
-
-
-def _fits(declared: ir.TypeProtocol | None, value: _core.Tensor) -> bool:
-    if isinstance(declared, ir.OptionalType):
-        return value.dtype == _core.NONE or _fits(declared.elem_type, value)
-    if isinstance(declared, ir.SequenceType):
-        return value.dtype == _core.SEQUENCE and all(
-            _fits(declared.elem_type, item) for item in value.items()
-        )
-    return declared is None or int(declared.dtype) in (0, value.dtype)

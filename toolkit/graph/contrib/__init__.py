@@ -1,8 +1,9 @@
 """Operators of onnxruntime (com.microsoft), written out as ONNX's own when a model is loaded.
 
-The table is op -> body, one family a module: the operators of onnxruntime-training 1.19 and what
-stands around them in its graphs. A body writes standard operators and `toolkit.grad.*` composites.
-An operator without a body stays as it is; who runs it says so.
+The table is op -> body, one family a module: what onnxruntime's optimizer, quantizer and
+transformers tool write, and the operators of onnxruntime-training 1.19. A body writes standard
+operators and `toolkit.grad.*` composites. An operator without a body stays as it is; who runs it
+says so.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ import onnx_ir as ir
 
 from toolkit.graph.build import Builder, arithmetic
 from toolkit.graph.contrib.adopt import adopt, nodes_of
-from toolkit.graph.contrib.registry import DOMAIN, Call, Origin, bodies, contrib
+from toolkit.graph.contrib.registry import DOMAIN, NCHWC, Call, Origin, bodies, contrib
 from toolkit.graph.functions import take_places
 from toolkit.graph.infer import GraphInference
 from toolkit.graph.passes import inline_functions
 from toolkit.graph.passes.dead_code import DeadCodePass
 from toolkit.graph.subgraphs import subgraphs
 
-__all__ = ["DOMAIN", "adopt", "bodies", "contrib", "nodes_of", "write_out"]
+__all__ = ["DOMAIN", "NCHWC", "adopt", "bodies", "contrib", "nodes_of", "write_out"]
 
 
 def write_out(model: ir.Model) -> None:
@@ -38,12 +39,14 @@ def write_out(model: ir.Model) -> None:
     inference.opsets = model.opset_imports
     if _graph(model.graph, inference, {}):
         DeadCodePass()(model)
-    if not any(node.domain == DOMAIN for node in model.graph.all_nodes()):
-        model.opset_imports.pop(DOMAIN, None)
+    left = {node.domain for node in model.graph.all_nodes()}
+    for domain in (DOMAIN, NCHWC):
+        if domain not in left:
+            model.opset_imports.pop(domain, None)
 
 
 def _has_body(node: ir.Node) -> bool:
-    return node.domain == DOMAIN and node.op_type in bodies()
+    return node.op_type in bodies(node.domain)
 
 
 def _graph(graph: ir.Graph, inference: GraphInference, origins: dict[ir.Value, Origin]) -> bool:
@@ -67,7 +70,7 @@ def _node(call: Call, origins: dict[ir.Value, Origin]) -> None:
     node = call.node
     origin = Origin(node.op_type, tuple(node.inputs), dict(node.attributes))
     with arithmetic(call.b):
-        results = bodies()[node.op_type](call, *node.inputs)
+        results = bodies(node.domain)[node.op_type](call, *node.inputs)
     results = results if isinstance(results, Sequence) else (results,)
     missing = [v.name for i, v in enumerate(node.outputs)
                if call.wants(i) and (i >= len(results) or results[i] is None)]  # fmt: skip

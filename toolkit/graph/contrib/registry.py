@@ -14,6 +14,7 @@ from toolkit.errors import UnsupportedOperatorError
 from toolkit.graph.build import Builder, known_dims
 
 DOMAIN = "com.microsoft"
+NCHWC = "com.microsoft.nchwc"
 GRAD = "toolkit.grad"
 
 Body = Callable[..., Any]
@@ -75,33 +76,36 @@ class Call:
     def fail(self, need: str, got: str) -> UnsupportedOperatorError:
         """The error for a node that cannot be written out."""
         return UnsupportedOperatorError(
-            f"{DOMAIN}.{self.node.op_type} '{self.node.name}': {need}, got {got}."
+            f"{self.node.domain}.{self.node.op_type} '{self.node.name}': {need}, got {got}."
         )
 
 
-_BODIES: dict[str, Body] = {}
-_FAMILIES = ("activation", "conv", "elementwise", "indexing", "loss", "matmul", "normalization",
-             "recurrent", "training")  # fmt: skip
+_BODIES: dict[str, dict[str, Body]] = {DOMAIN: {}, NCHWC: {}}
+_FAMILIES = (
+    "activation", "attention", "conv", "elementwise", "fused", "indexing", "loss", "matmul",
+    "nchwc", "normalization", "packed", "quantized", "recurrent", "refused", "standard", "training",
+    "transformer",
+)  # fmt: skip
 
 
-def contrib(*names: str) -> Callable[[Body], Body]:
-    """Register the body of operators of com.microsoft.
+def contrib(*names: str, domain: str = DOMAIN) -> Callable[[Body], Body]:
+    """Register the body of operators of com.microsoft, or of another domain of onnxruntime's.
 
     The body is `f(c, *inputs) -> value or tuple`: `c` is the `Call`, an input that is left out is
     None, and so may be a result that `c.wants` not. `x + y` on values writes Add.
     """
 
     def register(body: Body) -> Body:
-        _BODIES.update(dict.fromkeys(names, body))
+        _BODIES[domain].update(dict.fromkeys(names, body))
         return body
 
     return register
 
 
 @functools.cache
-def bodies() -> Mapping[str, Body]:
-    """The body of each operator by its name."""
+def bodies(domain: str = DOMAIN) -> Mapping[str, Body]:
+    """The body of each operator of a domain by its name; of a foreign domain, none."""
     package = __name__.rpartition(".")[0]
     for name in _FAMILIES:
         importlib.import_module(f"{package}.{name}")
-    return _BODIES
+    return _BODIES.get(domain, {})

@@ -14,6 +14,7 @@
 #include "core/program.h"
 #include "core/strings.h"
 #include "kernels/conv_autotune.h"
+#include "kernels/random.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -502,6 +503,7 @@ NB_MODULE(_core, m) {
         return ConvAutotune::Global().Add(layer, algorithm);
       },
       "layer"_a, "algorithm"_a, "False: there is no such algorithm.");
+  m.def("seed_random", SeedRandom, "seed"_a, "Starts the stream of random operators without seed.");
   m.def("get_num_threads", [] { return ThreadPool::Global().num_threads(); });
   m.def("set_num_threads", [](int n) {
     TK_REQUIRE(n >= 1 && n <= 1024, ErrorKind::kInvalidArgument,

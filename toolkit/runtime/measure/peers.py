@@ -92,7 +92,7 @@ def _error(got: Any, want: Any) -> float:
 
 
 def _ours(path: str, threads: int, feed: Feed) -> Run:
-    from toolkit.runtime.session import InferenceSession, SessionOptions
+    from toolkit.runtime import InferenceSession, SessionOptions
 
     session = InferenceSession(path, SessionOptions(intra_op_num_threads=threads))
     return lambda feed: session.run(None, feed)

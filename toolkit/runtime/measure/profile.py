@@ -238,13 +238,14 @@ def _shapes(values: Sequence[Any]) -> list[Any]:
 def _bytes(op_type: str, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
     if op_type in _VIEWS:
         return 0
-    given = sum(map(_size, outputs))
+    given = sum(map(size_in_bytes, outputs))
     if op_type in _PICKS:
-        return given * 2 + sum(map(_size, inputs[1:]))
-    return given + sum(map(_size, inputs))
+        return given * 2 + sum(map(size_in_bytes, inputs[1:]))
+    return given + sum(map(size_in_bytes, inputs))
 
 
-def _size(value: Any) -> int:
+def size_in_bytes(value: Any) -> int:
+    """The bytes of a value as `Program.profile` describes it."""
     if value is None or value[0] not in dtypes.BY_ONNX:
         return 0
     return int(prod(value[1]) * dtypes.BY_ONNX[value[0]].itemsize)

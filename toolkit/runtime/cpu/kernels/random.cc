@@ -1,6 +1,8 @@
 // Random operators. Every number is a function of (seed, offset, position), so results do not
 // depend on the number of threads; nor on the instruction set, but for roundings in the normal
 // distribution.
+#include "kernels/random.h"
+
 #include <atomic>
 #include <cmath>
 #include <random>
@@ -163,6 +165,16 @@ class SeededNumbers : public Kernel {
   int64_t call_;
 };
 
+struct Unseeded {
+  std::atomic<uint64_t> seed{uint64_t{std::random_device{}()} << 32 | std::random_device{}()};
+  std::atomic<uint64_t> calls{0};
+};
+
+Unseeded& ProcessStream() {
+  static Unseeded stream;
+  return stream;
+}
+
 // The standard random operators: with a seed, the same numbers every run; without one, a stream of
 // this process that moves on with every run.
 class OwnStream {
@@ -172,9 +184,8 @@ class OwnStream {
     std::memcpy(&seed_, &seed, sizeof(seed_));
   }
   Stream Next() const {
-    static const uint64_t process = uint64_t{std::random_device{}()} << 32 | std::random_device{}();
-    static std::atomic<uint64_t> calls{0};
-    return seeded_ ? Stream{seed_, 0} : Stream{process, calls.fetch_add(1)};
+    if (seeded_) return Stream{seed_, 0};
+    return Stream{ProcessStream().seed, ProcessStream().calls.fetch_add(1)};
   }
 
  private:
@@ -411,4 +422,10 @@ static const bool kStandard =
     Register<StandardDropout>("Dropout").Types(kAnyFloat | kFloat8s).Inplace(0, 0);
 
 }  // namespace
+
+void SeedRandom(uint64_t seed) {
+  ProcessStream().seed = seed;
+  ProcessStream().calls = 0;
+}
+
 }  // namespace toolkit

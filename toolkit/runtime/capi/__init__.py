@@ -1,0 +1,1 @@
+"""Modules under the names that clients import from `onnxruntime.capi`."""
