@@ -46,12 +46,15 @@ from toolkit._tensor.factories import (
 )
 from toolkit._tensor.indexing import Indexing
 from toolkit._tensor.inplace import Inplace
+from toolkit._tensor.linalg import LinearAlgebra
 from toolkit._tensor.reductions import Reductions
 from toolkit._tensor.shaping import Shaping
 from toolkit.errors import DTypeError
 
 
-class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Inplace, Conversion):
+class Tensor(
+    LinearAlgebra, Arithmetic, Elementwise, Reductions, Shaping, Indexing, Inplace, Conversion
+):
     """A dense array with an element type, and optionally a place on the gradient tape.
 
     Make one by `toolkit.tensor(data)` or a factory such as `toolkit.zeros(2, 3)`.
@@ -159,14 +162,6 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Inplace, Co
         return self.unsqueeze(-1) * other
 
     ger = outer
-
-    def addmm(self, a: Any, b: Any, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
-        """`beta * self + alpha * a @ b`."""
-        return products.addmm(self, a, b, beta, alpha)
-
-    def baddbmm(self, a: Any, b: Any, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
-        """`beta * self + alpha * a @ b`, batched."""
-        return self * beta + (a @ b) * alpha
 
     def det(self) -> Tensor:
         """Determinants of square matrices."""

@@ -8,6 +8,7 @@ Pereyra (1973); Mathias (1996).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from toolkit.autodiff.registry import Vjp, vjp
@@ -15,7 +16,10 @@ from toolkit.errors import InvalidArgumentError
 from toolkit.graph.build import Builder, known_dims
 from toolkit.graph.functions.linalg import (
     LINALG,
+    at,
     column_numbers,
+    each,
+    iota,
     least,
     row_numbers,
     transposed,
@@ -117,8 +121,8 @@ def _through_lu(b: Builder, x: V, y: V, pivots: V, dy: V) -> V:
         v = b.Slice(v, k if below else zero, rows if below else k, [-2])
         return b.Slice(v, k if right else zero, columns if right else k, [-1])
 
-    square, l2, u2 = (part(y, *at) for at in ((False, False), (False, True), (True, False)))
-    ds, dl2, du2 = (part(dy, *at) for at in ((False, False), (False, True), (True, False)))
+    square, l2, u2 = (part(y, *which) for which in ((False, False), (False, True), (True, False)))
+    ds, dl2, du2 = (part(dy, *which) for which in ((False, False), (False, True), (True, False)))
     l1 = _on_diagonal(b, _triangle(b, square, False, True), 1.0)
     u1 = _triangle(b, square, True)
     low = b.MatMul(transposed(b, l1), _triangle(b, ds, False, True))
@@ -210,6 +214,34 @@ def _inverse_gaps(b: Builder, values: V) -> V:
 def _diagonal_matrix(b: Builder, values: V) -> V:
     wide = b.Unsqueeze(values, [-2])
     return _on_diagonal(b, 0.0 * (wide + b.Unsqueeze(values, [-1])), wide)
+
+
+@vjp("HouseholderProduct", domain=LINALG)
+def householder_product(c: Vjp, x: V, tau: V) -> tuple[V, V]:
+    """Q_j = H_j Q_j+1 with Q_1 = Q, H_j = 1 - tau v v'. From the first to the last, with G_1 = dQ:
+
+    Q_j+1 = (1 - sigma v v') Q_j, sigma = tau / (tau v' v - 1); dtau_j = -(v' G_j) (v' Q_j+1)';
+    dv_j = -tau (G_j Q_j+1' v + Q_j+1 G_j' v); G_j+1 = H_j G_j.
+    """
+    b, taus = c.b, c.b.Unsqueeze(tau, [-2])
+    rows, columns = row_numbers(b, x), column_numbers(b, x)
+    numbers = iota(b, b.dim(tau, -1))
+
+    def step(s: Builder, j: V, states: Sequence[V]) -> Sequence[V]:
+        q, g, dx, dtau = states
+        below, t = s.Greater(rows, j), at(s, taus, j, -1)
+        v = s.Where(below, at(s, x, j, -1), s.cast(s.Equal(rows, j), x.dtype))
+        vt = transposed(s, v)
+        q = q - t / (t * s.MatMul(vt, v) - 1.0) * v * s.MatMul(vt, q)
+        vq, vg = s.MatMul(vt, q), s.MatMul(vt, g)
+        dv = -t * (s.MatMul(g, transposed(s, vq)) + s.MatMul(q, transposed(s, vg)))
+        dx = s.Where(s.And(below, s.Equal(columns, j)), dv, dx)
+        dtau = s.Where(s.Equal(numbers, j), -s.MatMul(vq, transposed(s, vg)), dtau)
+        return q, g - t * v * vg, dx, dtau
+
+    states = [c.y, c.dy, 0.0 * x, 0.0 * taus]
+    _, _, dx, dtau = each(b, b.dim(tau, -1), states, step)
+    return dx, b.Squeeze(dtau, [-2])
 
 
 @vjp("Eigh", domain=LINALG, all_outputs=True)
