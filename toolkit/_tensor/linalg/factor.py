@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from toolkit._tensor.consts import vector
 from toolkit._tensor.factories import arange, cat
 from toolkit._tensor.linalg.checks import (
     differ,
@@ -16,7 +17,10 @@ from toolkit._tensor.linalg.checks import (
     square,
     unit_like,
 )
+from toolkit._tensor.shapes import shape_operand
+from toolkit._tensor.slices import SLICE
 from toolkit.errors import InvalidArgumentError, ShapeError, UnsupportedOperatorError
+from toolkit.ops.dispatch import apply
 
 CholeskyEx = result("linalg_cholesky_ex", "L info")
 LuFactor = result("linalg_lu_factor", "LU pivots")
@@ -123,15 +127,18 @@ def lu_unpack(
 
 
 def _unpacked(factors: Any, pivots: Any) -> tuple[Any, Any, Any]:
-    m, n = factors.shape[-2:]
-    k = pivots.shape[-1]
+    m, k, rank = factors.shape[-2], pivots.shape[-1], factors.dim()
     places = run("LuPermutation", factors.detach(), pivots)
     p = (arange(m).unsqueeze(-1) == places.unsqueeze(-2)).to(factors.dtype)
-    lower = factors if not differ(k, n) and type(k) is int else factors[..., :k]
-    upper = factors if not differ(k, m) and type(k) is int else factors[..., :k, :]
-    one = unit_like(factors, m)
-    one = one if not differ(k, m) and type(k) is int else one[:, :k]
-    return p, lower.tril(-1) + one, upper.triu()
+    lower = _first(factors, rank - 1, k).tril(-1) + _first(unit_like(factors, m), 1, k)
+    return p, lower, _first(factors, rank - 2, k).triu()
+
+
+def _first(x: Any, axis: int, count: Any) -> Any:
+    """The first indices along an axis; their number may be symbolic."""
+    if not differ(x.shape[axis], count) and type(count) is type(x.shape[axis]) is int:
+        return x
+    return apply(SLICE, x, vector((0,)), shape_operand((count,)), vector((axis,)))
 
 
 def qr(A: Any, mode: str = "reduced") -> Any:
