@@ -75,6 +75,7 @@ _HOMES = {
     "load_training": "train.onefile",
     "export_train_step": "train.onefile",
     "vmap": "func",
+    "cosine_similarity": "nn.functional",
 }
 
 

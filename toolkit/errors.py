@@ -34,6 +34,10 @@ class InvalidModelError(ToolkitError, ValueError):
     """A file or graph is not a valid ONNX model."""
 
 
+class LinAlgError(ToolkitError):
+    """A matrix is singular, not positive definite, or not finite; `torch.linalg.LinAlgError`."""
+
+
 class OutOfMemoryError(ToolkitError, MemoryError):
     """A tensor does not fit into this machine's memory."""
 

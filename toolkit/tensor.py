@@ -49,6 +49,7 @@ from toolkit._tensor.indexing import Indexing
 from toolkit._tensor.inplace import Inplace, complete
 from toolkit._tensor.inplace_random import InplaceRandom
 from toolkit._tensor.inplace_shape import InplaceShape
+from toolkit._tensor.linalg import LinearAlgebra
 from toolkit._tensor.pointwise import Pointwise
 from toolkit._tensor.reductions import Reductions
 from toolkit._tensor.shaping import Shaping
@@ -56,7 +57,7 @@ from toolkit.errors import DTypeError
 
 
 class Tensor(
-    Arithmetic, Elementwise, Pointwise, Reductions, Shaping, Indexing, Inplace, InplaceRandom,
+    LinearAlgebra, Arithmetic, Elementwise, Pointwise, Reductions, Shaping, Indexing, Inplace, InplaceRandom,
     InplaceShape, Attributes, Conversion,
 ):  # fmt: skip
     """A dense array with an element type, and optionally a place on the gradient tape.
@@ -166,14 +167,6 @@ class Tensor(
         return self.unsqueeze(-1) * other
 
     ger = outer
-
-    def addmm(self, a: Any, b: Any, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
-        """`beta * self + alpha * a @ b`."""
-        return products.addmm(self, a, b, beta, alpha)
-
-    def baddbmm(self, a: Any, b: Any, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
-        """`beta * self + alpha * a @ b`, batched."""
-        return self * beta + (a @ b) * alpha
 
     def det(self) -> Tensor:
         """Determinants of square matrices."""

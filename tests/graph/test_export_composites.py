@@ -56,6 +56,8 @@ SPECIAL: list[tuple[str, str, list[Any], dict[str, Any], int]] = [
     ],
     ("special", "Gcd", [i64(12, -18, 0), i64(8)], {}, 1),
 ]
+SPD = np.eye(3, dtype=np.float32) * 3 + 0.1 * np.ones((2, 3, 3), np.float32)
+PIVOTS = np.array([[1, 3, 3], [2, 2, 3]], np.int32)
 CASES: list[tuple[str, str, list[Any], dict[str, Any], int]] = [
     ("grad", "SumToShape", [f32(2, 3, 4), i64(3, 1)], {}, 1),
     ("grad", "ConvGradInput", [DY, W, i64(2, 3, 6, 6)], {"kernel_shape": [3, 3]}, 1),
@@ -135,6 +137,19 @@ CASES: list[tuple[str, str, list[Any], dict[str, Any], int]] = [
     ("optim", "ClipGradValue", [SAME[0]], {"clip_value": 0.5}, 1),
     ("optim", "NonFinite", [SAME[0]], {}, 1),
     *SPECIAL,
+    ("linalg", "Cholesky", [SPD], {}, 2),
+    ("linalg", "Lu", [f32(2, 4, 3)], {}, 3),
+    ("linalg", "LuPermutation", [SPD, PIVOTS], {"inverse": 1}, 1),
+    ("linalg", "LuSolve", [SPD, PIVOTS, f32(2, 3, 2)], {"trans": 1}, 1),
+    ("linalg", "Solve", [SPD, f32(2, 3, 2)], {}, 4),
+    ("linalg", "SolveTriangular", [SPD, f32(2, 3, 2)], {"upper": 1}, 1),
+    ("linalg", "Geqrf", [f32(2, 4, 3)], {}, 2),
+    ("linalg", "HouseholderProduct", [f32(2, 4, 3), f32(2, 3)], {}, 1),
+    ("linalg", "Qr", [f32(2, 4, 3)], {"mode": "complete"}, 2),
+    ("linalg", "Eigh", [SPD], {}, 2),
+    ("linalg", "Svd", [f32(2, 4, 3)], {"full_matrices": 1}, 3),
+    ("linalg", "MatrixExp", [SPD], {}, 1),
+    ("linalg", "PinvOf", [f32(2, 4, 3), f32(2, 3, 4)], {}, 1),
 ]
 IDS = [name for _, name, *_ in CASES]
 

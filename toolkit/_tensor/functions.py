@@ -7,8 +7,19 @@ from typing import Any
 
 from toolkit import dtypes
 from toolkit._tensor import complex as pairs
-from toolkit._tensor import draws, extra, factories, products, promote, sets, spectral, windows
+from toolkit._tensor import (
+    draws,
+    extra,
+    factories,
+    linalg,
+    products,
+    promote,
+    sets,
+    spectral,
+    windows,
+)
 from toolkit._tensor.base import TensorBase
+from toolkit._tensor.einsum import einsum
 from toolkit._tensor.elementwise import where
 from toolkit._tensor.outputs import write_out
 from toolkit._tensor.promote import is_number, result_code
@@ -55,7 +66,6 @@ _METHODS = [
     "add",
     "addcdiv",
     "addcmul",
-    "addmm",
     "all",
     "allclose",
     "amax",
@@ -73,7 +83,6 @@ _METHODS = [
     "atan",
     "atan2",
     "atanh",
-    "baddbmm",
     "bincount",
     "bitwise_and",
     "bitwise_not",
@@ -127,7 +136,6 @@ _METHODS = [
     "index_fill",
     "index_put",
     "index_select",
-    "inner",
     "isclose",
     "isfinite",
     "isinf",
@@ -169,7 +177,6 @@ _METHODS = [
     "neg",
     "negative",
     "nonzero",
-    "norm",
     "not_equal",
     "numel",
     "outer",
@@ -353,7 +360,7 @@ def hstack(tensors: Any) -> Any:
 
 
 _OTHERS: dict[str, Any] = {
-    "where": _where, "einsum": products.einsum, "is_tensor": is_tensor,
+    "where": _where, "einsum": einsum, "is_tensor": is_tensor,
     "set_default_dtype": set_default_dtype, "get_default_dtype": get_default_dtype,
     "result_type": result_type, "promote_types": promote_types, "meshgrid": meshgrid,
     "broadcast_tensors": broadcast_tensors, "vstack": vstack, "hstack": hstack,
@@ -363,7 +370,7 @@ _OTHERS: dict[str, Any] = {
     "ComplexTensor": pairs.ComplexTensor, "complex": pairs.complex_, "polar": pairs.polar,
     "view_as_real": pairs.view_as_real, "view_as_complex": pairs.view_as_complex,
     "real": pairs.real, "imag": pairs.imag, "angle": pairs.angle, "conj": pairs.conj,
-    "is_complex": pairs.is_complex,
+    "is_complex": pairs.is_complex, **linalg.TOP,
     "hann_window": windows.hann_window, "hamming_window": windows.hamming_window,
     "blackman_window": windows.blackman_window, "bartlett_window": windows.bartlett_window,
     "kaiser_window": windows.kaiser_window,

@@ -1,11 +1,11 @@
-"""Matrix products with PyTorch's checks, `einsum`, determinants."""
+"""Matrix products with PyTorch's checks, determinants."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from toolkit._tensor.promote import cast, floating
-from toolkit.errors import DTypeError, InvalidArgumentError, ShapeError
+from toolkit._tensor.promote import cast
+from toolkit.errors import ShapeError
 from toolkit.ops.dispatch import apply, apply1, handle
 
 if TYPE_CHECKING:
@@ -51,60 +51,12 @@ def addmm(c: Any, a: Any, b: Any, beta: Any = 1, alpha: Any = 1) -> Tensor:
     return c * beta + mm(a, b) * alpha
 
 
-def einsum(equation: str, *operands: Any) -> Tensor:
-    """Einstein summation, e.g. `einsum("bij,bjk->bik", a, b)`; "..." stands for leading axes.
-
-    Raises:
-        InvalidArgumentError: the equation does not fit the operands.
-    """
-    if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
-        operands = tuple(operands[0])
-    equation = equation.replace(" ", "")
-    _check(equation, operands)
-    code = operands[0]._value.dtype
-    for x in operands[1:]:
-        if x._value.dtype != code:
-            raise DTypeError(
-                f"einsum: operands of the same dtype are required, got {operands[0].dtype.name} "
-                f"and {x.dtype.name}."
-            )
-    return apply(handle("Einsum", equation=equation), *operands)
-
-
-def _check(equation: str, operands: Any) -> None:
-    left, _, right = equation.partition("->")
-    parts = left.split(",")
-    if len(parts) != len(operands):
-        raise InvalidArgumentError(
-            f"einsum(): the equation has {len(parts)} operands, got {len(operands)} tensors."
-        )
-    for p, x in zip(parts, operands, strict=True):
-        more = x.dim() - len(p.replace("...", ""))
-        if more < 0 or (more and "..." not in p):
-            raise InvalidArgumentError(
-                f"einsum(): subscripts '{p}' do not fit an operand of {x.dim()} dimensions."
-            )
-    for s in right.replace("...", ""):
-        if s not in left or right.count(s) > 1:
-            raise InvalidArgumentError(
-                f"einsum(): output subscript {s} must appear once, and in an operand."
-            )
-
-
 def det(input: Any) -> Tensor:
     """Determinants of square matrices.
 
     Raises:
         ShapeError: they are not square.
     """
-    shape = input.shape
-    if len(shape) < 2:
-        raise ShapeError(
-            f"linalg.det: The input tensor A must have at least 2 dimensions, got {len(shape)}."
-        )
-    if type(shape[-1]) is int and type(shape[-2]) is int and shape[-1] != shape[-2]:
-        raise ShapeError(
-            "linalg.det: A must be batches of square matrices, but they are "
-            f"{shape[-2]} by {shape[-1]} matrices"
-        )
-    return apply1(handle("Det"), floating(input))
+    from toolkit._tensor.linalg.checks import square
+
+    return apply1(handle("Det"), square("linalg.det", input))

@@ -229,21 +229,6 @@ class Reductions(TensorBase):
             out.grad_fn.label = "Std"
         return out
 
-    def norm(self, p: Any = "fro", dim: Any = None, keepdim: bool = False) -> Tensor:
-        """The p-norm of all elements or along `dim`."""
-        if p in ("fro", None, 2, 2.0):
-            return reduce("ReduceL2", self, dim, keepdim)
-        if p in (1, 1.0):
-            return reduce("ReduceL1", self, dim, keepdim)
-        x: Any = self.abs()  # type: ignore[attr-defined]
-        if p == float("inf"):
-            return reduce("ReduceMax", x, dim, keepdim)
-        if p == -float("inf"):
-            return reduce("ReduceMin", x, dim, keepdim)
-        if p == 0:
-            return reduce("ReduceSum", cast(x != 0, self._value.dtype), dim, keepdim)
-        return reduce("ReduceSum", x**p, dim, keepdim) ** (1.0 / p)
-
     def logsumexp(self, dim: Any, keepdim: bool = False) -> Tensor:
         """log(sum(exp(x))), without overflow."""
         return reduce("ReduceLogSumExp", floating(self), dim, keepdim)
@@ -357,5 +342,3 @@ class Reductions(TensorBase):
                 f"1D tensors expected, but got {self.dim()}D and {other.dim()}D tensors"
             )
         return self.matmul(other)  # type: ignore[attr-defined]
-
-    inner = dot

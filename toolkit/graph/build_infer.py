@@ -32,7 +32,7 @@ _BOOL = _names(
 )
 _INT64 = _names(
     """
-    Shape Size ArgMax ArgMin NonZero
+    Shape Size ArgMax ArgMin NonZero LuPermutation
     """
 )
 _TYPED_BY_INPUT = {
@@ -56,6 +56,8 @@ _SECOND_OUTPUT = {
     "MaxPool": ir.DataType.INT64,
     "Unique": ir.DataType.INT64,
     "Dropout": ir.DataType.BOOL,
+    "Cholesky": ir.DataType.INT32,
+    "Lu": ir.DataType.INT32,
 }
 
 BROADCASTING = (
@@ -113,6 +115,8 @@ def output_dtypes(
         source = inputs[index] if index < len(inputs) else None
         first = None if source is None else source.dtype
     rest = _SECOND_OUTPUT.get(op_type, first)
+    if op_type == "Solve":  # X, LU, pivots, info.
+        return [first, first, ir.DataType.INT32, ir.DataType.INT32][:outputs]
     return [first] + [rest] * (outputs - 1)
 
 

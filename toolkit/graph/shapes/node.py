@@ -14,7 +14,7 @@ from onnx import shape_inference
 
 from toolkit.errors import DTypeError, InvalidModelError, ShapeError, ToolkitError
 from toolkit.graph.map_types import holds_map
-from toolkit.graph.shapes import attention, composites, data, einsum, registry, rules
+from toolkit.graph.shapes import attention, composites, data, einsum, linalg, registry, rules
 from toolkit.graph.shapes.registry import (
     UNKNOWN,
     Data,
@@ -24,7 +24,7 @@ from toolkit.graph.shapes.registry import (
     tensor_info,
 )
 
-_ = attention, composites, einsum, rules  # Imported to register.
+_ = attention, composites, einsum, linalg, rules  # Imported to register.
 
 OPSET = 28
 """The canonical opset: that of every graph inside."""

@@ -1,82 +1,21 @@
 // Det and its gradient. A batch in parallel; a single large matrix through the parallel Gemm.
-#include <algorithm>
-#include <cmath>
-#include <vector>
-
-#include "core/gemm.h"
-#include "kernels/half.h"
+#include "kernels/linalg.h"
 
 namespace toolkit {
 namespace {
 
-constexpr int64_t kBlock = 32;  // Columns that are factored before the rest is updated.
-
-// Factors the row-major n x n matrix in place into L (unit lower) and U with partial pivoting
-// (right-looking, by blocks of columns) and gives the sign of the permutation; a column without a
-// pivot leaves a zero on the diagonal.
-template <class T>
-int FactorLu(T* a, int64_t n) {
-  int sign = 1;
-  for (int64_t first = 0; first < n; first += kBlock) {
-    const int64_t last = std::min(n, first + kBlock);
-    for (int64_t k = first; k < last; ++k) {
-      int64_t pivot = k;
-      for (int64_t i = k + 1; i < n; ++i)
-        if (std::abs(a[i * n + k]) > std::abs(a[pivot * n + k])) pivot = i;
-      if (pivot != k) {
-        std::swap_ranges(a + k * n, a + (k + 1) * n, a + pivot * n);
-        sign = -sign;
-      }
-      const T* row = a + k * n;
-      if (row[k] == T(0)) continue;
-      for (int64_t i = k + 1; i < n; ++i) {
-        T* to = a + i * n;
-        const T factor = to[k] /= row[k];
-        for (int64_t j = k + 1; j < last; ++j) to[j] -= factor * row[j];
-      }
-    }
-    if (last == n) break;
-    for (int64_t k = first; k < last; ++k)  // U of the rows above the rest.
-      for (int64_t i = k + 1; i < last; ++i)
-        for (int64_t j = last; j < n; ++j) a[i * n + j] -= a[i * n + k] * a[k * n + j];
-    GemmArgs<T> g = {n - last, n - last, last - first};
-    g.a = a + last * n + first, g.b = a + first * n + last, g.c = a + last * n + last;
-    g.lda = g.ldb = g.ldc = n;
-    g.alpha = T(-1), g.beta = T(1);
-    Gemm(g);
-  }
-  return sign;
-}
-
-void RequireSquare(const Tensor& x) {
-  const int rank = x.rank();
-  TK_REQUIRE(rank >= 2 && x.dim(rank - 1) == x.dim(rank - 2), ErrorKind::kShape,
-             "input must hold square matrices, got shape ", x.shape().ToString());
-}
-
-// Calls fn(i, scratch for one matrix and more) for each of `count` matrices.
-template <class T, class Fn>
-void ForMatrices(KernelContext& c, int64_t count, int64_t n, int64_t scratch, Fn fn) {
-  const auto range = [&](int64_t begin, int64_t end) {
-    std::vector<T> memory(static_cast<size_t>(scratch));
-    for (int64_t i = begin; i < end; ++i) fn(i, memory.data());
-  };
-  if (count < 2 * c.pool().num_threads()) return range(0, count);
-  c.pool().ParallelFor(count, 1 + 32768 / (n * n * n + 1), range);
-}
-
 void Det(KernelContext& c) {
   const Tensor x = Widened(c, c.input(0));
-  RequireSquare(x);
-  const int rank = x.rank();
-  const int64_t n = x.dim(rank - 1), count = x.shape().Count(0, rank - 2);
-  WideOutput output(c, 0, c.input(0).dtype(), Shape(x.shape().begin(), rank - 2));
+  const Matrices s = SquareMatrices(x);
+  const int64_t n = s.rows;
+  WideOutput output(c, 0, c.input(0).dtype(), s.batch);
   DispatchFloats(x.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::type;
     T* y = output.tensor().template data<T>();
-    ForMatrices<T>(c, count, n, n * n, [&](int64_t i, T* a) {
+    ForMatrices<T>(c, s.count, n * n * n, n * n, [&](int64_t i, T* a) {
       std::copy_n(x.data<T>() + i * n * n, n * n, a);
-      T det = static_cast<T>(FactorLu(a, n));
+      int32_t info;
+      T det = static_cast<T>(FactorLu(a, n, n, nullptr, &info));
       for (int64_t k = 0; k < n; ++k) det *= a[k * n + k];
       y[i] = det;
     });
@@ -157,16 +96,15 @@ class Cofactors {
 
 void DetGrad(KernelContext& c) {
   const Tensor &x = c.input(0), &dy = c.input(1);
-  RequireSquare(x);
-  const int rank = x.rank();
-  const int64_t n = x.dim(rank - 1), count = x.shape().Count(0, rank - 2);
-  TK_REQUIRE(dy.dtype() == x.dtype() && dy.shape() == Shape(x.shape().begin(), rank - 2),
-             ErrorKind::kShape, "dy must have the batch shape of x ", x.shape().ToString(),
-             " and its type, got ", Name(dy.dtype()), " ", dy.shape().ToString());
+  const Matrices s = SquareMatrices(x);
+  const int64_t n = s.rows;
+  TK_REQUIRE(dy.dtype() == x.dtype() && dy.shape() == s.batch, ErrorKind::kShape,
+             "dy must have the batch shape of x ", x.shape().ToString(), " and its type, got ",
+             Name(dy.dtype()), " ", dy.shape().ToString());
   Tensor& dx = c.Output(0, x.dtype(), x.shape());
   DispatchFloats(x.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::type;
-    ForMatrices<T>(c, count, n, n * n + n, [&](int64_t i, T* memory) {
+    ForMatrices<T>(c, s.count, n * n * n, n * n + n, [&](int64_t i, T* memory) {
       Cofactors<T>(memory, n).Run(x.data<T>() + i * n * n, dy.data<T>()[i],
                                   dx.data<T>() + i * n * n);
     });
