@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from toolkit.tensor import Tensor
 
 IDENTITY, RESHAPE, EXPAND = handle("Identity"), handle("Reshape"), handle("Expand")
+RESHAPE_EMPTY = handle("Reshape", allowzero=1)  # A 0 is a size, not "as in the input".
 SQUEEZE, UNSQUEEZE = handle("Squeeze"), handle("Unsqueeze")
 
 
@@ -88,20 +89,21 @@ class Alias(View):
 class Reshaped(View):
     """The same elements in the same order under another shape."""
 
-    __slots__ = ("shape",)
+    __slots__ = ("handle", "shape")
 
-    def __init__(self, label: str, shape: Any) -> None:
+    def __init__(self, label: str, shape: Any, handle: Any = RESHAPE) -> None:
         super().__init__(label)
         self.shape = shape  # Const, or a symbolic vector.
+        self.handle = handle
 
     def array(self, base: Any) -> Any:
         return base.reshape(self.shape._value.numpy())
 
     def run(self, base: Any) -> Any:
-        return apply2(RESHAPE, base, self.shape)
+        return apply2(self.handle, base, self.shape)
 
     def put(self, base: Any, value: Any) -> Any:
-        return apply2(RESHAPE, value, shape_operand(base.shape))
+        return apply2(self.handle, value, shape_operand(base.shape))
 
     def strides(self, base: Any) -> tuple[int, ...] | None:
         if base.is_contiguous():
@@ -288,6 +290,7 @@ def reshape(x: Any, shape: tuple[Any, ...], label: str = "View", only_view: bool
     target = resolve_shape(shape, old)
     eager = STATE.trace is None
     operand = vector(target) if eager else shape_operand(simplify(target, old))
+    h = RESHAPE_EMPTY if eager and 0 in target else RESHAPE
     if x._base is not None and not x.is_contiguous() and not any(map(_symbolic, (*old, *target))):
         shared = view_strides(old, x.stride(), target) is not None
         if not shared and only_view:
@@ -296,5 +299,5 @@ def reshape(x: Any, shape: tuple[Any, ...], label: str = "View", only_view: bool
                 "dimension spans across two contiguous subspaces). Use .reshape(...) instead."
             )
         if not shared:
-            return apply2(RESHAPE, x, operand)
-    return make_view(x, Reshaped(label, operand))
+            return apply2(h, x, operand)
+    return make_view(x, Reshaped(label, operand, h))
