@@ -64,7 +64,7 @@ expansions.register(
 dtype = DType
 inf, nan, pi, e = _functions.inf, _functions.nan, _functions.pi, _functions.e
 
-_MODULES = ("nn", "optim", "data", "train", "runtime", "autodiff", "graph", "convert", "models",
+_MODULES = ("array_api", "nn", "optim", "data", "train", "runtime", "autodiff", "graph", "convert",
             "cli", "fft", "func", "linalg", "tracing", "errors", "dtypes", "utils")  # fmt: skip
 _HOMES = {
     "load": "nn.graph_module",
