@@ -71,8 +71,9 @@ class Interchange(TensorBase):
         """The value as an array that shares its memory, outside any bookkeeping."""
         value = self._concrete("numpy")
         array: np.ndarray[Any, Any] = value.numpy()
-        if value.dtype == dtypes.bfloat16.onnx:
-            array = array.view(dtypes.bfloat16.numpy)
+        kind = dtypes.BY_ONNX[value.dtype].numpy
+        if array.dtype != kind:  # The core gives types of ml_dtypes as their bits.
+            array = array.view(kind)
         if value is self._frozen:
             array.flags.writeable = False
         return array
