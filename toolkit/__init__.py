@@ -67,7 +67,7 @@ inf, nan, pi, e = _functions.inf, _functions.nan, _functions.pi, _functions.e
 _MODULES = ("array_api", "nn", "optim", "data", "train", "runtime", "autodiff", "graph", "convert",
             "cli", "fft", "func", "linalg", "tracing", "errors", "dtypes", "utils")  # fmt: skip
 _HOMES = {
-    "load": "nn.graph_module",
+    "load": "convert.loading",
     "save": "train.onefile",
     "load_training": "train.onefile",
     "export_train_step": "train.onefile",
