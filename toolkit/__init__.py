@@ -66,11 +66,11 @@ expansions.register(
 dtype = DType
 inf, nan, pi, e = _functions.inf, _functions.nan, _functions.pi, _functions.e
 
-_MODULES = ("nn", "optim", "data", "train", "runtime", "autodiff", "graph", "convert", "models",
-            "cli", "fft", "func", "linalg", "special", "tracing", "errors", "dtypes",
+_MODULES = ("array_api", "nn", "optim", "data", "train", "runtime", "autodiff", "graph", "convert",
+            "models", "cli", "fft", "func", "linalg", "special", "tracing", "errors", "dtypes",
             "utils")  # fmt: skip
 _HOMES = {
-    "load": "nn.graph_module",
+    "load": "convert.loading",
     "save": "train.onefile",
     "load_training": "train.onefile",
     "export_train_step": "train.onefile",

@@ -57,8 +57,8 @@ from toolkit.errors import DTypeError
 
 
 class Tensor(
-    LinearAlgebra, Arithmetic, Elementwise, Pointwise, Reductions, Shaping, Indexing, Inplace, InplaceRandom,
-    InplaceShape, Attributes, Conversion,
+    LinearAlgebra, Arithmetic, Elementwise, Pointwise, Reductions, Shaping, Indexing, Inplace,
+    InplaceRandom, InplaceShape, Attributes, Conversion,
 ):  # fmt: skip
     """A dense array with an element type, and optionally a place on the gradient tape.
 

@@ -160,7 +160,7 @@ class Trace:
         tensors go into it.
         """
         for tensor, value in self._tensors.values():
-            tensor._shared = True
+            tensor._share()
             yield tensor, value
 
     def captured(self) -> Iterable[tuple[Any, ir.Value]]:

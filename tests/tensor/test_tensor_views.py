@@ -1,7 +1,10 @@
 """Views and in-place writes: everything that aliases shows what PyTorch shows."""
 
 import pytest
+import torch
 from against import compare, data, leaf, refused
+
+import toolkit as tk
 
 PROGRAMS = {
     "slice": "v = x[1:]; v += 1",
@@ -172,3 +175,22 @@ def test_views_of_leaf_in_no_grad():
         return [w.detach(), v.detach(), w.grad]
 
     compare(run)
+
+
+def test_sizes_of_zero_are_sizes():
+    for shape in ((0, 0), (0, 3, 0), (3, 0), (2, 0, 5)):
+        x = tk.zeros(0, requires_grad=True)
+        y = x.reshape(*shape)
+        assert tuple(y.shape) == shape
+        y.sum().backward()
+        assert tuple(x.grad.shape) == (0,)
+
+
+def test_a_0_dim_mask_adds_an_axis():
+    for mask in (True, False):
+        for x in (tk.arange(6).reshape(2, 3), tk.zeros(0), tk.tensor(4)):
+            theirs = torch.from_dlpack(x)
+            assert tuple(x[tk.tensor(mask)].shape) == tuple(theirs[torch.tensor(mask)].shape)
+            ours, copy = x.clone(), theirs.clone()
+            ours[tk.tensor(mask)], copy[torch.tensor(mask)] = 9, 9
+            assert ours.tolist() == copy.tolist()

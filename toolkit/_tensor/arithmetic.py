@@ -16,7 +16,7 @@ from toolkit._tensor.promote import (
     result_code,
 )
 from toolkit.errors import DTypeError, InvalidArgumentError
-from toolkit.ops.dispatch import apply1, apply2, handle
+from toolkit.ops.dispatch import apply, apply1, apply2, handle
 
 if TYPE_CHECKING:
     from toolkit.tensor import Tensor
@@ -31,6 +31,7 @@ BIT_AND, BIT_OR, BIT_XOR = handle("BitwiseAnd"), handle("BitwiseOr"), handle("Bi
 BIT_NOT, MATMUL, MOD = handle("BitwiseNot"), handle("MatMul"), handle("Mod", fmod=0)
 FMOD = handle("Mod", fmod=1)
 MAX, MIN = handle("Max"), handle("Min")
+WHERE = handle("Where")
 
 
 def _known(x: Any) -> bool:
@@ -115,7 +116,10 @@ def remainder(a: Any, b: Any) -> Any:
     a, b = operand(a, code), operand(b, code)
     if code not in FLOATS:
         return apply2(MOD, a, b)
-    return apply2(SUB, a, apply2(MUL, apply1(FLOOR, apply2(DIV, a, b)), b))
+    rest = apply2(FMOD, a, b)  # Exact, unlike a - floor(a / b) b; it has the sign of `a`.
+    zero = operand(0.0, code)
+    wrong = apply2(XOR, apply2(LESS, rest, zero), apply2(LESS, b, zero))
+    return apply(WHERE, apply2(AND, wrong, rest != 0), apply2(ADD, rest, b), rest)
 
 
 def pow(a: Any, b: Any) -> Any:
@@ -268,10 +272,24 @@ class Arithmetic(TensorBase):
         return apply1(NOT if self._value.dtype == BOOL else BIT_NOT, self)
 
     def __lshift__(self, other: Any) -> Tensor:
-        return mul(self, pow(2, other) if isinstance(other, TensorBase) else 2**other)
+        from toolkit._tensor.bits import left_shift
+
+        return left_shift(self, other) if _known(other) else NotImplemented
 
     def __rshift__(self, other: Any) -> Tensor:
-        return div(self, pow(2, other) if isinstance(other, TensorBase) else 2**other, "floor")
+        from toolkit._tensor.bits import right_shift
+
+        return right_shift(self, other) if _known(other) else NotImplemented
+
+    def __rlshift__(self, other: Any) -> Tensor:
+        from toolkit._tensor.bits import left_shift
+
+        return left_shift(other, self) if _known(other) else NotImplemented
+
+    def __rrshift__(self, other: Any) -> Tensor:
+        from toolkit._tensor.bits import right_shift
+
+        return right_shift(other, self) if _known(other) else NotImplemented
 
     # -- methods -------------------------------------------------------------------------------
 

@@ -57,6 +57,7 @@ class TensorBase:
     _version: int = 0  # Of a root: how many writes it has taken.
     _shared: bool = False  # Of a root: numpy or DLPack sees the memory, so writes go into it.
     _generation: int = 0  # How often its shape was changed in place.
+    _frozen: Any = None  # The value whose memory may only be read; a write gives it another.
     _born: Any = None  # The trace that created it.
     _grad: Any = None
     _initial: Any = None  # How it was filled at first; see `toolkit._tensor.initial`.
@@ -68,6 +69,14 @@ class TensorBase:
         while t._base is not None:
             t = t._base
         return t
+
+    def _share(self) -> None:
+        """Lets programs write into the root's memory, which is copied if it may only be read."""
+        root = self._root()
+        if root._frozen is not None and root._value is root._frozen:
+            root._value, root._frozen = root._value.clone(), None
+            root._version += 1
+        root._shared = True
 
     def _sync(self) -> None:
         """Takes a view anew if its root was written to since."""

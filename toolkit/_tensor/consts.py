@@ -14,6 +14,8 @@ from toolkit import dtypes
 from toolkit.runtime import _core
 
 _LIMIT = 8192
+# Types of ml_dtypes, which the buffer protocol has not: their arrays travel as bits.
+_BY_BITS = {t.numpy: t.onnx for t in (dtypes.bfloat16, *dtypes.NARROW)}
 _scalars: dict[Any, Const] = {}
 _vectors: dict[Any, Const] = {}
 
@@ -72,6 +74,8 @@ def index(value: int) -> Const:
 
 def core_array(array: np.ndarray[Any, Any], code: int = 0) -> _core.Tensor:
     """A core tensor that shares the memory of a C-contiguous array."""
-    if array.dtype == dtypes.bfloat16.numpy:
-        return _core.Tensor.from_array(array.view(np.uint16), dtypes.bfloat16.onnx)
+    known = _BY_BITS.get(array.dtype)
+    if known is not None:
+        bits = np.uint16 if array.dtype.itemsize == 2 else np.uint8
+        return _core.Tensor.from_array(array.view(bits), known)
     return _core.Tensor.from_array(array, code)

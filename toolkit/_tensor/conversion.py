@@ -1,4 +1,4 @@
-"""To numpy, DLPack, Python numbers and other element types; copies and detached views."""
+"""To Python numbers and other element types; copies and detached views."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from toolkit import dtypes
 from toolkit._tensor.base import TensorBase, wrap
+from toolkit._tensor.interchange import Interchange
 from toolkit._tensor.promote import cast
 from toolkit._tensor.views import IDENTITY, Alias, make_view
 from toolkit.device import Device
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from toolkit.tensor import Tensor
 
 
-class Conversion(TensorBase):
+class Conversion(Interchange):
     """Conversions by PyTorch's names."""
 
     @staticmethod
@@ -70,62 +71,6 @@ class Conversion(TensorBase):
         """Whether the element type is complex."""
         return self.dtype.is_complex
 
-    def _array(self) -> np.ndarray[Any, Any]:
-        """The value as an array that shares its memory, outside any bookkeeping."""
-        value = self._concrete("numpy")
-        array: np.ndarray[Any, Any] = value.numpy()
-        if value.dtype == dtypes.bfloat16.onnx:
-            array = array.view(dtypes.bfloat16.numpy)
-        return array
-
-    def numpy(self, *, force: builtins.bool = False) -> np.ndarray[Any, Any]:
-        """An array that shares the memory of this tensor.
-
-        Writes to a tensor reach the arrays taken from it, and the other way round; of a view it is
-        numpy's view of the same memory.
-
-        Raises:
-            InvalidArgumentError: the tensor requires grad (and not `force`), or is symbolic.
-        """
-        if self.requires_grad and not force:
-            raise InvalidArgumentError(
-                "Can't call numpy() on Tensor that requires grad. "
-                "Use tensor.detach().numpy() instead."
-            )
-        return self._shared_array()
-
-    def _shared_array(self) -> np.ndarray[Any, Any]:
-        """The memory itself; from now on it is seen by others, so writes go into it."""
-        if self._base is None:
-            self._shared = True
-            return self._array()
-        self._concrete("numpy")
-        base = self._base._shared_array()
-        array: np.ndarray[Any, Any] = self._view.array(base)
-        return array
-
-    def __array__(
-        self, dtype: Any = None, copy: builtins.bool | None = None
-    ) -> np.ndarray[Any, Any]:
-        array = self.numpy()
-        if dtype is not None and array.dtype != dtype:
-            return array.astype(dtype)
-        return array.copy() if copy else array
-
-    def __dlpack__(self, **kwargs: Any) -> Any:
-        """A capsule that shares the memory."""
-        if self.requires_grad:
-            raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
-        value = self._concrete("__dlpack__")
-        array = self._shared_array()
-        if self._base is not None:
-            return array.__dlpack__(**kwargs)
-        return value.to_dlpack().__dlpack__(**kwargs)
-
-    def __dlpack_device__(self) -> tuple[builtins.int, builtins.int]:
-        """(device type 1: CPU, 0)."""
-        return (1, 0)
-
     def tolist(self) -> Any:
         """Nested lists of Python numbers; a number for a 0-dim tensor."""
         array = self._array()
@@ -147,6 +92,9 @@ class Conversion(TensorBase):
 
     def __int__(self) -> builtins.int:
         return builtins.int(self.item())
+
+    def __complex__(self) -> complex:
+        return complex(self.item())
 
     def __index__(self) -> builtins.int:
         value = self._concrete("index")
@@ -194,6 +142,7 @@ class Conversion(TensorBase):
                 "_version",
                 "_grad",
                 "_shared",
+                "_frozen",
                 "_initial",
             ):
                 copy.__dict__[name] = value

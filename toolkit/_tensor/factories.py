@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toolkit import dtypes
-from toolkit._tensor import promote
+from toolkit._tensor import interchange, promote
 from toolkit._tensor.base import INT64, TensorBase, wrap
 from toolkit._tensor.consts import core_array, scalar
 from toolkit._tensor.promote import cast, promote_codes
@@ -39,20 +39,35 @@ def code_of(dtype: dtypes.DType | None, otherwise: int | None = None) -> int:
 
 
 def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
-    """A tensor that shares the memory of a C-contiguous array (others are copied)."""
+    """A tensor that shares the memory of a C-contiguous array (others are copied).
+
+    Of a read-only array it shares the memory until it is written to.
+    """
     if not isinstance(array, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     dtypes.from_numpy(array.dtype)
-    t = wrap(core_array(np.ascontiguousarray(array).reshape(array.shape)))
-    t._shared = True
-    return t
+    plain = np.ascontiguousarray(array).reshape(array.shape)
+    return interchange.sharing(plain)
 
 
-def from_dlpack(source: Any) -> Tensor:
-    """A tensor that shares the memory of any object with `__dlpack__`."""
-    t = wrap(_core.Tensor.from_array(source))
-    t._shared = True
-    return t
+def from_dlpack(source: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
+    """A tensor that shares the memory of any object with `__dlpack__`.
+
+    Memory that is not row-major is copied, and what is read-only is shared until it is written to.
+
+    Args:
+        source: an array of any library, on the CPU, or a capsule.
+        device: "cpu".
+        copy: True always copies, False never.
+
+    Raises:
+        BufferError: it lies on another device, or cannot be exported.
+        InvalidArgumentError: `copy=False`, but the memory is not row-major.
+    """
+    as_device("cpu" if device is None else device)
+    return interchange.imported(source, copy)
 
 
 def _data_array(data: Any) -> np.ndarray[Any, Any]:

@@ -32,10 +32,17 @@ class Plan:
         self.label = "Slice"
 
 
+def _is_flag(item: Any) -> bool:
+    """Whether it is one bool: a mask of no axes."""
+    if isinstance(item, TensorBase):
+        return item._value.dtype == BOOL and item.dim() == 0
+    return type(item) is bool
+
+
 def _is_advanced(item: Any) -> bool:
     if isinstance(item, TensorBase):
         return item.dim() > 0 or item._value.dtype == BOOL or not _plain_int(item)
-    return isinstance(item, (list, np.ndarray)) or type(item) is bool
+    return isinstance(item, (list, np.ndarray))
 
 
 def _plain_int(item: Any) -> bool:
@@ -78,7 +85,7 @@ def parse(x: Any, index: Any) -> Plan:
     shape = dims(x)
     used = 0
     for it in items:
-        if it is None or it is Ellipsis or type(it) is bool:
+        if it is None or it is Ellipsis or _is_flag(it):
             continue
         used += _span(it)
     if used > len(shape):
@@ -102,8 +109,8 @@ def parse(x: Any, index: Any) -> Plan:
             _slice(plan, axis, it, shape[axis])
             plan.rank += 1
             axis += 1
-        elif type(it) is bool:
-            plan.advanced.append((plan.rank, index_tensor([it])))
+        elif _is_flag(it):
+            plan.advanced.append((plan.rank, index_tensor(it).reshape(1)))
             plan.inserted.append(plan.rank)
             plan.rank += 1
         elif _is_advanced(it):

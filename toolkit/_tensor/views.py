@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _new: Any = object.__new__
 IDENTITY, RESHAPE, EXPAND = handle("Identity"), handle("Reshape"), handle("Expand")
+RESHAPE_EMPTY = handle("Reshape", allowzero=1)  # A 0 is a size, not "as in the input".
 SQUEEZE, UNSQUEEZE = handle("Squeeze"), handle("Unsqueeze")
 
 
@@ -108,10 +109,11 @@ class Alias(View):
 class Reshaped(View):
     """The same elements in the same order under another shape."""
 
-    __slots__ = ("shape",)
+    __slots__ = ("handle", "shape")
 
-    def __init__(self, label: str, shape: Any) -> None:
+    def __init__(self, label: str, shape: Any, handle: Any = RESHAPE) -> None:
         self.label, self.recorded, self.generation = label, STATE.grad, 0
+        self.handle = handle
         self.shape = shape  # Const, or a symbolic vector.
 
     def array(self, base: Any) -> Any:
@@ -120,10 +122,10 @@ class Reshaped(View):
     def run(self, base: Any) -> Any:
         key = getattr(self.shape, "key", None)
         plain = None if key is None else _same_order(base, key[1])
-        return apply2(RESHAPE, base, self.shape) if plain is None else plain
+        return apply2(self.handle, base, self.shape) if plain is None else plain
 
     def put(self, base: Any, value: Any) -> Any:
-        return apply2(RESHAPE, value, shape_operand(base.shape))
+        return apply2(self.handle, value, shape_operand(base.shape))
 
     def strides(self, base: Any) -> tuple[int, ...] | None:
         if base.is_contiguous():
@@ -318,6 +320,7 @@ def reshape(x: Any, shape: tuple[Any, ...], label: str = "View", only_view: bool
     target = resolve_known(shape, old) if eager else None
     target = resolve_shape(shape, old) if target is None else target
     operand = vector(target) if eager else shape_operand(simplify(target, old))
+    h = RESHAPE_EMPTY if eager and 0 in target else RESHAPE
     if x._base is not None and not x.is_contiguous() and not any(map(_symbolic, (*old, *target))):
         shared = view_strides(old, x.stride(), target) is not None
         if not shared and only_view:
@@ -326,5 +329,5 @@ def reshape(x: Any, shape: tuple[Any, ...], label: str = "View", only_view: bool
                 "dimension spans across two contiguous subspaces). Use .reshape(...) instead."
             )
         if not shared:
-            return apply2(RESHAPE, x, operand)
-    return make_view(x, Reshaped(label, operand))
+            return apply2(h, x, operand)
+    return make_view(x, Reshaped(label, operand, h))

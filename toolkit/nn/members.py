@@ -56,7 +56,7 @@ class Members:
                 "(Tensor or None required)"
             )
         if tensor is not None and not is_lazy(tensor):
-            tensor._root()._shared = True  # Programs that update it hold its memory.
+            tensor._share()  # Programs that update it hold its memory.
         self._buffers[name] = GLOBAL.registered("buffer", self, name, tensor)
         (self._non_persistent_buffers_set.discard if persistent
          else self._non_persistent_buffers_set.add)(name)  # fmt: skip

@@ -34,8 +34,8 @@ TOP: dict[str, Any] = {
 _METHODS = [
     "addbmm", "addmm", "addmv", "addr", "baddbmm", "inner", "kron", "matrix_exp", "matrix_power",
     "vdot", "cross", "renorm", "dist", "norm", "svd", "pinverse", "cholesky_inverse",
-    "cholesky_solve", "logdet", "slogdet", "triangular_solve", "inverse", "lu_solve", "cholesky", "qr", "lu",
-    "geqrf", "ormqr", "orgqr", "eig", "lstsq", "solve", "symeig",
+    "cholesky_solve", "logdet", "slogdet", "triangular_solve", "inverse", "lu_solve", "cholesky",
+    "qr", "lu", "geqrf", "ormqr", "orgqr", "eig", "lstsq", "solve", "symeig",
 ]  # fmt: skip
 
 

@@ -156,7 +156,7 @@ class GraphModule(edits.Edits):
         if not plain or hasattr(owner, leaf):
             owner, leaf = self, name
         table = owner._parameters if isinstance(tensor, Parameter) else owner._buffers
-        tensor._root()._shared = True  # Programs that update it hold its memory.
+        tensor._share()  # Programs that update it hold its memory.
         table[leaf] = tensor  # type: ignore[assignment]
         self._places[name] = table, leaf
 
