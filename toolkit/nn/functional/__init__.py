@@ -27,6 +27,13 @@ from toolkit.nn.functional.activation import (
     threshold,
 )  # fmt: skip
 from toolkit.nn.functional.attention import packed_attention, scaled_dot_product_attention
+from toolkit.nn.functional.class_loss import (
+    cross_entropy,
+    multi_margin_loss,
+    multilabel_margin_loss,
+    multilabel_soft_margin_loss,
+    nll_loss,
+)
 from toolkit.nn.functional.conv import (
     conv1d,
     conv2d,
@@ -35,27 +42,34 @@ from toolkit.nn.functional.conv import (
     conv_transpose2d,
     conv_transpose3d,
 )
-from toolkit.nn.functional.dropout import dropout, dropout1d, dropout2d, dropout3d
-from toolkit.nn.functional.linear import (
-    bilinear,
+from toolkit.nn.functional.ctc import ctc_loss
+from toolkit.nn.functional.distance import (
+    cosine_embedding_loss,
     cosine_similarity,
-    embedding,
-    linear,
-    normalize,
-    one_hot,
+    margin_ranking_loss,
+    pairwise_distance,
+    pdist,
+    triplet_margin_loss,
+    triplet_margin_with_distance_loss,
+)
+from toolkit.nn.functional.dropout import dropout, dropout1d, dropout2d, dropout3d
+from toolkit.nn.functional.linear import bilinear, embedding, linear, normalize, one_hot
+from toolkit.nn.functional.linear_cross_entropy import (
+    LinearCrossEntropyOptions,
+    linear_cross_entropy,
 )
 from toolkit.nn.functional.loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
-    cross_entropy,
     gaussian_nll_loss,
     hinge_embedding_loss,
     huber_loss,
     kl_div,
     l1_loss,
     mse_loss,
-    nll_loss,
+    poisson_nll_loss,
     smooth_l1_loss,
+    soft_margin_loss,
 )  # fmt: skip
 from toolkit.nn.functional.norm import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
 from toolkit.nn.functional.pooling import (
@@ -87,6 +101,7 @@ from toolkit.nn.functional.vision import (
 )  # fmt: skip
 
 __all__ = [
+    "LinearCrossEntropyOptions",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",
@@ -108,8 +123,10 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
+    "ctc_loss",
     "dropout",
     "dropout1d",
     "dropout2d",
@@ -134,8 +151,10 @@ __all__ = [
     "layer_norm",
     "leaky_relu",
     "linear",
+    "linear_cross_entropy",
     "log_softmax",
     "logsigmoid",
+    "margin_ranking_loss",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
@@ -144,13 +163,19 @@ __all__ = [
     "max_unpool3d",
     "mish",
     "mse_loss",
+    "multi_margin_loss",
+    "multilabel_margin_loss",
+    "multilabel_soft_margin_loss",
     "nll_loss",
     "normalize",
     "one_hot",
     "packed_attention",
     "pad",
+    "pairwise_distance",
+    "pdist",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "poisson_nll_loss",
     "prelu",
     "relu",
     "relu6",
@@ -160,6 +185,7 @@ __all__ = [
     "sigmoid",
     "silu",
     "smooth_l1_loss",
+    "soft_margin_loss",
     "softmax",
     "softmin",
     "softplus",
@@ -167,5 +193,7 @@ __all__ = [
     "tanh",
     "tanhshrink",
     "threshold",
+    "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
     "unfold",
 ]  # fmt: skip
