@@ -75,8 +75,14 @@ _HOMES = {
     "load_training": "train.onefile",
     "export_train_step": "train.onefile",
     "vmap": "func",
-    "cosine_similarity": "nn.functional",
-}
+    **dict.fromkeys(("cosine_similarity", "pairwise_distance", "pdist"), "nn.functional"),
+    **dict.fromkeys(
+        ("binary_cross_entropy_with_logits", "cosine_embedding_loss", "ctc_loss",
+         "hinge_embedding_loss", "kl_div", "margin_ranking_loss", "poisson_nll_loss",
+         "triplet_margin_loss"),
+        "nn.functional.numbered",
+    ),
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -140,10 +140,10 @@ def test_probabilities_of_zero_and_one():
         (lambda x: F.cross_entropy(x, tk.zeros(6, 4)), ShapeError, "input's size"),
         (lambda x: F.cross_entropy(x, x, reduction="max"), InvalidArgumentError, "max is not"),
         (lambda x: F.cross_entropy(x, x, label_smoothing=2.0), InvalidArgumentError, "smoothing"),
-        (lambda x: F.mse_loss(x, tk.zeros(6)), ShapeError, "input's size"),
+        (lambda x: F.binary_cross_entropy(x, tk.zeros(6)), ShapeError, "input's size"),
         (lambda x: F.huber_loss(x, x, delta=0.0), InvalidArgumentError, "delta > 0"),
         (lambda x: F.smooth_l1_loss(x, x, beta=-1.0), InvalidArgumentError, "beta >= 0"),
-        (lambda x: nn.MSELoss("maximum"), InvalidArgumentError, "not a valid value"),
+        (lambda x: nn.MSELoss(reduction="maximum"), InvalidArgumentError, "not a valid value"),
     ],
 )
 def test_refusals(call, error, message):

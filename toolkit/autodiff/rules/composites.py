@@ -92,3 +92,11 @@ def batch_norm_training(c: Vjp, x: V, scale: V, bias: V, mean: V, var: V) -> Res
     return tuple(
         c.grad("BatchNormalizationGrad", x, scale, c.dy, outputs=3, epsilon=c.attr("epsilon", 1e-5))
     )
+
+
+@vjp("CTCLoss", domain="toolkit.nn")
+def ctc_loss(c: Vjp, log_probs: V, targets: V, input_lengths: V, target_lengths: V) -> V:
+    """dlog_probs = -dloss P(class at each step), zero past each input's end: CTCLossGrad."""
+    dx = c.grad("CTCLossGrad", c.dy, log_probs, targets, input_lengths, target_lengths,
+                **c.attributes)  # fmt: skip
+    return named_like(dx, log_probs)

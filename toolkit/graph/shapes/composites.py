@@ -46,6 +46,7 @@ _TABLE: dict[tuple[str, str], ShapeFunction] = {
     ("toolkit.grad", "SliceGrad"): _shaped_by(1, like=0),
     ("toolkit.grad", "ResizeGrad"): _shaped_by(1, like=0),
     ("toolkit.grad", "GridSampleGrad"): _same_as(0, 1),
+    ("toolkit.grad", "CTCLossGrad"): _same_as(1),
     ("toolkit.grad", "RoiAlignGrad"): _shaped_by(3, like=0),
     ("toolkit.grad", "MaxRoiPoolGrad"): _same_as(0),
     ("toolkit.nn", "BatchNormTraining"): _same_as(0, 3, 4),
@@ -79,6 +80,14 @@ shape_function("toolkit.grad", "LSTMGrad")(_recurrent_grad(0, 1, 2, 3, 5, 6, 7))
 @shape_function("toolkit.special", *special_names.UNARY, *special_names.BINARY)
 def _elementwise(call: NodeCall) -> Sequence[TypeInfo]:
     return [tensor_info(call.input(0).dtype, broadcast(call))]
+
+
+@shape_function("toolkit.nn", "CTCLoss")
+def _ctc_loss(call: NodeCall) -> Sequence[TypeInfo]:
+    x, lengths = call.input(0), call.input(3)
+    if x.dims is not None and len(x.dims) != 3:
+        raise call.fail("log_probs must have shape (T, N, C)", f"{x}")
+    return [tensor_info(x.dtype, lengths.dims)]
 
 
 @shape_function("toolkit.nn", "Im2Col")

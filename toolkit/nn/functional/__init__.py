@@ -46,6 +46,13 @@ from toolkit.nn.functional.adaptive import (
     fractional_max_pool3d_with_indices,
 )
 from toolkit.nn.functional.attention import packed_attention, scaled_dot_product_attention
+from toolkit.nn.functional.class_loss import (
+    cross_entropy,
+    multi_margin_loss,
+    multilabel_margin_loss,
+    multilabel_soft_margin_loss,
+    nll_loss,
+)
 from toolkit.nn.functional.conv import (
     conv1d,
     conv2d,
@@ -54,6 +61,16 @@ from toolkit.nn.functional.conv import (
     conv_transpose1d,
     conv_transpose2d,
     conv_transpose3d,
+)
+from toolkit.nn.functional.ctc import ctc_loss
+from toolkit.nn.functional.distance import (
+    cosine_embedding_loss,
+    cosine_similarity,
+    margin_ranking_loss,
+    pairwise_distance,
+    pdist,
+    triplet_margin_loss,
+    triplet_margin_with_distance_loss,
 )
 from toolkit.nn.functional.dropout import (
     alpha_dropout,
@@ -77,25 +94,23 @@ from toolkit.nn.functional.inplace import (
     selu_,
     threshold_,
 )
-from toolkit.nn.functional.linear import (
-    bilinear,
-    cosine_similarity,
-    linear,
-    normalize,
-    one_hot,
+from toolkit.nn.functional.linear import bilinear, linear, normalize, one_hot
+from toolkit.nn.functional.linear_cross_entropy import (
+    LinearCrossEntropyOptions,
+    linear_cross_entropy,
 )
 from toolkit.nn.functional.loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
-    cross_entropy,
     gaussian_nll_loss,
     hinge_embedding_loss,
     huber_loss,
     kl_div,
     l1_loss,
     mse_loss,
-    nll_loss,
+    poisson_nll_loss,
     smooth_l1_loss,
+    soft_margin_loss,
 )  # fmt: skip
 from toolkit.nn.functional.multihead import (
     multi_head_attention_forward,
@@ -144,6 +159,7 @@ from toolkit.nn.functional.vision import (  # fmt: skip
 )
 
 __all__ = [
+    "LinearCrossEntropyOptions",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",
@@ -172,8 +188,10 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
+    "ctc_loss",
     "dropout",
     "dropout1d",
     "dropout2d",
@@ -209,12 +227,14 @@ __all__ = [
     "leaky_relu",
     "leaky_relu_",
     "linear",
+    "linear_cross_entropy",
     "local_response_norm",
     "log_softmax",
     "logsigmoid",
     "lp_pool1d",
     "lp_pool2d",
     "lp_pool3d",
+    "margin_ranking_loss",
     "max_pool1d",
     "max_pool1d_with_indices",
     "max_pool2d",
@@ -227,14 +247,20 @@ __all__ = [
     "mish",
     "mse_loss",
     "multi_head_attention_forward",
+    "multi_margin_loss",
+    "multilabel_margin_loss",
+    "multilabel_soft_margin_loss",
     "native_channel_shuffle",
     "nll_loss",
     "normalize",
     "one_hot",
     "packed_attention",
     "pad",
+    "pairwise_distance",
+    "pdist",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "poisson_nll_loss",
     "prelu",
     "relu",
     "relu6",
@@ -248,6 +274,7 @@ __all__ = [
     "sigmoid",
     "silu",
     "smooth_l1_loss",
+    "soft_margin_loss",
     "softmax",
     "softmin",
     "softplus",
@@ -257,6 +284,8 @@ __all__ = [
     "tanhshrink",
     "threshold",
     "threshold_",
+    "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
     "unfold",
     "upsample",
     "upsample_bilinear",

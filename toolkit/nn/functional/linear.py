@@ -86,8 +86,3 @@ def normalize(
     """`x / max(norm_p(x), eps)` along `dim`."""
     y = input / vector_norm(input, p, dim).clamp(min=eps)
     return y if out is None else out.copy_(y)  # type: ignore[no-any-return]
-
-
-def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    """x1 . x2 / (max(|x1|, eps) max(|x2|, eps)) along `dim`."""
-    return (normalize(x1, 2.0, dim, eps) * normalize(x2, 2.0, dim, eps)).sum(dim)
