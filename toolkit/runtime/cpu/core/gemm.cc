@@ -25,10 +25,12 @@ int64_t Depth(const GemmKernels<T>& kernels, int64_t k) {
   return std::max<int64_t>(1, std::min(k, RoundUp(CeilDiv(k, blocks), 8)));
 }
 
-// M is cut into panels of nearly equal height, so that none is left with a few rows; `parts` is a
-// divisor of their number.
+// M is cut into panels of nearly equal height, so that none is left with a few rows and threads
+// have as many.
 struct RowPanels {
-  RowPanels(int64_t m, int mr, int64_t parts = 1) : m(m), count(RoundUp(CeilDiv(m, mr), parts)) {}
+  RowPanels(int64_t m, int mr) : m(m), count(CeilDiv(m, mr)) {
+    if (count >= 4) count = RoundUp(count, count >= 16 ? 4 : 2);
+  }
   int64_t begin(int64_t i) const { return m * i / count; }
   int64_t m, count;
 };
@@ -39,6 +41,7 @@ constexpr int64_t kNearBytes =
     512;  // Between the rows of a transposed A that is read where it lies.
 constexpr int64_t kRowBytes = 512 * 1024;  // Of A, in L2 while B passes.
 constexpr int64_t kMaxRowBlock = 64;
+constexpr int64_t kColumnBytes = 512 * 1024;  // Of B, in L2 while the panels of a packed A pass.
 
 // How one call is carried out: decided once, shared by the threads.
 template <class T>
@@ -233,8 +236,9 @@ Plan<T> MakePlan(const GemmArgs<T>& g, const GemmKernels<T>& kernels) {
   constexpr int64_t kFewRows = 28;
   const bool small = g.m * g.n * std::max<int64_t>(g.k, 1) <= kSmallWork;
   const int64_t threads = small ? 1 : ThreadPool::Global().num_threads();
-  const bool rows_first = threads > 1 && g.packed_b && g.m >= kFewRows * threads;
-  const RowPanels rows(g.m, kernels.mr, rows_first && !g.packed_a ? threads : 1);
+  const bool rows_first =
+      threads > 1 && (g.packed_a ? g.m >= g.n : g.packed_b && g.m >= kFewRows * threads);
+  const RowPanels rows(g.m, kernels.mr);
   const int64_t n_panels = CeilDiv(g.n, kernels.nr), depth = Depth(kernels, g.k);
   const bool direct_b = g.b && !g.packed_b && !g.trans_b && (rows.count <= 2 || g.packed_a);
   // Rows a multiple of a page apart fall into the same sets of L1; a transposed A touches a page
@@ -259,6 +263,13 @@ Tiles ChooseTiles(const Plan<T>& plan) {
   const int64_t n = CeilDiv(plan.n_panels, plan.kernels.nc / plan.kernels.nr);
   const int64_t threads = plan.threads;
   if (threads == 1) return {1, n};
+  if (g.packed_a) {
+    const int64_t panel = plan.depth * plan.kernels.nr * static_cast<int64_t>(sizeof(T));
+    const int64_t fit = CeilDiv(plan.n_panels, std::max<int64_t>(1, kColumnBytes / panel));
+    if (plan.rows_first) return {std::min(plan.rows.count, 4 * threads), fit};
+    const int64_t parts = std::min(plan.n_panels, RoundUp(std::max(fit, 2 * threads), threads));
+    return {parts < threads ? std::min(plan.rows.count, threads) : 1, parts};
+  }
   if (plan.rows_first) return {threads, std::max(n, std::min<int64_t>(plan.n_panels, 4))};
   // Splitting N reads A again for each tile, splitting M packs B for all: whichever moves less.
   const bool split_m =
