@@ -35,7 +35,7 @@ struct RowPanels {
   int64_t m, count;
 };
 
-constexpr int64_t kSmallWork = 64 * 1024;  // Multiply-adds below which threads do not pay.
+constexpr int64_t kVectorWork = 64 * 1024;  // Multiply-adds with a vector for one thread.
 constexpr int64_t kPageBytes = 4096;
 constexpr int64_t kNearBytes =
     512;  // Between the rows of a transposed A that is read where it lies.
@@ -170,7 +170,7 @@ void RunTile(const Plan<T>& plan, int64_t r0, int64_t r1, int64_t j0, int64_t j1
 template <class T>
 bool RunVector(const GemmArgs<T>& g, const GemmKernels<T>& kernels) {
   if (g.m != 1 || !g.b || g.k == 0 || !g.a || (g.trans_a && g.lda != 1)) return false;
-  const int64_t grain = std::max<int64_t>(64, RoundUp(kSmallWork / g.k, 64));
+  const int64_t grain = std::max<int64_t>(64, RoundUp(kVectorWork / g.k, 64));
   ThreadPool::Global().ParallelFor(g.n, grain, [&](int64_t begin, int64_t end) {
     T* y = g.c + begin;
     constexpr int64_t kSpan = 1024;
@@ -234,10 +234,12 @@ int64_t RowBlock(const GemmArgs<T>& g, const GemmKernels<T>& kernels, int64_t de
 template <class T>
 Plan<T> MakePlan(const GemmArgs<T>& g, const GemmKernels<T>& kernels) {
   constexpr int64_t kFewRows = 28;
-  const bool small = g.m * g.n * std::max<int64_t>(g.k, 1) <= kSmallWork;
+  // A row or a column takes as long as several: it waits for the other operand.
+  const int64_t work = std::max<int64_t>(g.m, 16) * std::max<int64_t>(g.n, 16) * g.k;
+  const bool small = work <= kParallelWork;
   const int64_t threads = small ? 1 : ThreadPool::Global().num_threads();
   const bool rows_first =
-      threads > 1 && (g.packed_a ? g.m >= g.n : g.packed_b && g.m >= kFewRows * threads);
+      threads > 1 && (g.packed_a ? g.m >= 2 * g.n : g.packed_b && g.m >= kFewRows * threads);
   const RowPanels rows(g.m, kernels.mr);
   const int64_t n_panels = CeilDiv(g.n, kernels.nr), depth = Depth(kernels, g.k);
   const bool direct_b = g.b && !g.packed_b && !g.trans_b && (rows.count <= 2 || g.packed_a);

@@ -86,7 +86,8 @@ struct Plan {
     step = height;
     while (step > few && Bytes(stages, step) > kStepBytes) step = std::max(few, step / 2);
     step = CeilDiv(height, CeilDiv(height, step));
-    if (batch % threads != 0 && height >= kStripRows * threads) strips = threads;
+    const bool small = Work(stages) <= kParallelWork;
+    if (!small && batch % threads != 0 && height >= kStripRows * threads) strips = threads;
     strip_rows = CeilDiv(height, strips);
     strips = CeilDiv(height, strip_rows);
     int64_t rows = step;
@@ -95,6 +96,15 @@ struct Plan {
       capacity[i + 1] = std::min(rows, heights[i + 1]);
       rows = (rows - 1) * stages[i].stride + stages[i].kernel;
     }
+  }
+
+  // Multiply-adds.
+  int64_t Work(const std::vector<Stage>& stages) const {
+    int64_t work = 0;
+    for (size_t i = 0; i < stages.size(); ++i)
+      work += heights[i + 1] * widths[i + 1] * stages[i].out *
+              (stages[i].depthwise ? stages[i].kernel * stages[i].kernel : stages[i].in);
+    return batch * work;
   }
 
   // What the stages make for a step of `rows`, inside the image.

@@ -69,11 +69,13 @@ template <class T>
 void DepthwiseForward(const ConvShape& s, const T* x, const T* w, const ConvEpilogue<T>& e, T* y) {
   const int64_t out_count = s.out_count(), in_count = s.in_count(), taps = s.taps();
   const int64_t channels = s.group * s.out_channels, columns = s.window.out[s.window.rank - 1];
-  const int64_t grain = 1 + 16384 / std::max<int64_t>(1, out_count * taps);
+  const bool small = s.batch * channels * out_count * taps <= kParallelWork;
+  const int64_t grain =
+      small ? s.batch * channels : 1 + 16384 / std::max<int64_t>(1, out_count * taps);
   ThreadPool& pool = ThreadPool::Global();
   if constexpr (sizeof(T) == sizeof(float)) {
     if (DepthwisePlan::Applies(s.window)) {
-      const int64_t parts = PlaneBands::Parts(s.window, s.batch, pool.num_threads());
+      const int64_t parts = small ? 1 : PlaneBands::Parts(s.window, s.batch, pool.num_threads());
       const DepthwisePlan plan(s, parts);
       return ForEachPart(parts, s.batch * channels, grain,
                          [&](int64_t part, int64_t begin, int64_t end) {

@@ -17,9 +17,8 @@
 namespace toolkit {
 namespace {
 
-constexpr int64_t kChunk = 512;          // Positions of a task, about: its sums stay in L1.
-constexpr int64_t kDepth = 384;          // (channel, tap) pairs whose weights stay in L1.
-constexpr int64_t kSmallWork = 1 << 17;  // Multiply-adds below which threads do not pay.
+constexpr int64_t kChunk = 512;  // Positions of a task, about: its sums stay in L1.
+constexpr int64_t kDepth = 384;  // (channel, tap) pairs whose weights stay in L1.
 
 // Dimension d of two; one spatial dimension has a first one of extent 1.
 struct Axis {
@@ -190,7 +189,7 @@ void DirectForward(const ConvShape& s, const float* x, const float* packed,
   ThreadPool& pool = ThreadPool::Global();
   const int64_t images = s.batch * s.group;
   const int64_t work = images * s.out_channels * s.in_channels * s.taps() * s.out_count();
-  const int64_t threads = work <= kSmallWork ? 1 : pool.num_threads();
+  const int64_t threads = work <= kParallelWork ? 1 : pool.num_threads();
   const Plan p(s, images % threads == 0 ? 1 : threads);
   // Output channels are split too where the threads cannot share out chunks evenly.
   const int64_t tasks = images * p.chunks;
