@@ -48,24 +48,21 @@ def _slices(x: Any, items: tuple[Any, ...]) -> Any:
     shape = x._value.shape
     if len(items) > len(shape):
         return None
-    axes, starts, ends, steps = [], [], [], []
+    found: list[tuple[int, int, int, int]] = []
     for axis, item in enumerate(items):
         if type(item) is not slice or (type(item.step) is int and item.step <= 0):
             return None
-        start, end, step = bounds = item.indices(shape[axis])
-        if bounds != (0, shape[axis], 1):
-            axes.append(axis)
-            starts.append(start)
-            ends.append(end if end > start else start)
-            steps.append(step)
-    if not axes:
+        start, end, step = item.indices(shape[axis])
+        if start or step != 1 or end != shape[axis]:
+            found.append((axis, start, end if end > start else start, step))
+    if not found:
         return None
-    return make_view(x, Sliced("Slice", tuple(axes), tuple(starts), tuple(ends), tuple(steps)))
+    return make_view(x, Sliced("Slice", *zip(*found, strict=True)))
 
 
 def get_item(x: Any, index: Any) -> Any:
     """`x[index]`."""
-    if type(index) is int and (shape := dims(x)):
+    if type(index) is int and (shape := x._value.shape if STATE.trace is None else dims(x)):
         n = shape[0]
         if type(n) is int:
             if 0 <= index < n:

@@ -7,6 +7,7 @@ Strides are those PyTorch would have; they only decide whether `reshape` is a vi
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -240,6 +241,16 @@ class Unsqueezed(View):
         return tuple(strides)
 
 
+@lru_cache(maxsize=64)
+def _gather(axis: int) -> Any:
+    return handle("Gather", axis=axis)
+
+
+@lru_cache(maxsize=4096)
+def _place(index: int) -> Any:
+    return scalar(index, INT64)
+
+
 class Selected(View):
     """One index of an axis, which is removed."""
 
@@ -253,7 +264,7 @@ class Selected(View):
         return base[(slice(None),) * self.axis + (self.index,)]
 
     def run(self, base: Any) -> Any:
-        return apply2(quick("Gather", "axis", self.axis), base, scalar(self.index, INT64))
+        return apply2(_gather(self.axis), base, _place(self.index))
 
     def put(self, base: Any, value: Any) -> Any:
         row = apply2(UNSQUEEZE, value, vector((self.axis,)))
@@ -321,6 +332,12 @@ def reshape(x: Any, shape: tuple[Any, ...], label: str = "View", only_view: bool
     target = resolve_shape(shape, old) if target is None else target
     operand = vector(target) if eager else shape_operand(simplify(target, old))
     h = RESHAPE_EMPTY if eager and 0 in target else RESHAPE
+    if eager and x._base is None and x._node is None:
+        r: Any = _new(tensors.tensor_class)  # `make_view` in one step.
+        r._value = x._value.reshaped(target)
+        r._base, r._view, r._seen = x, Reshaped(label, operand, h), x._version
+        r._view.generation = x._generation
+        return r
     if x._base is not None and not x.is_contiguous() and not any(map(_symbolic, (*old, *target))):
         shared = view_strides(old, x.stride(), target) is not None
         if not shared and only_view:
