@@ -14,7 +14,7 @@ FAR = 2**62  # Past every end, where a size is not known.
 
 
 @lru_cache(maxsize=4096)
-def _bounds(axes: Any, starts: Any, ends: Any, steps: Any) -> tuple[Any, ...]:
+def bounds(axes: Any, starts: Any, ends: Any, steps: Any) -> tuple[Any, ...]:
     """The operands of Slice; steps of one are left out."""
     found = (vector(starts, keyed=False), vector(ends, keyed=False), vector(axes))
     return found if max(steps, default=1) == 1 else (*found, vector(steps))
@@ -22,7 +22,7 @@ def _bounds(axes: Any, starts: Any, ends: Any, steps: Any) -> tuple[Any, ...]:
 
 def slice_of(x: Any, axes: Any, starts: Any, ends: Any, steps: Any) -> Any:
     """ONNX Slice with constant bounds."""
-    return apply_constants(SLICE, x, *_bounds(axes, starts, ends, steps))
+    return apply_constants(SLICE, x, *bounds(axes, starts, ends, steps))
 
 
 def put_slices(base: Any, value: Any, axes: Any, starts: Any, ends: Any, steps: Any) -> Any:

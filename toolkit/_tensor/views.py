@@ -242,12 +242,14 @@ class Unsqueezed(View):
 
 
 @lru_cache(maxsize=64)
-def _gather(axis: int) -> Any:
+def gather_of(axis: int) -> Any:
+    """The operator that picks from an axis."""
     return handle("Gather", axis=axis)
 
 
 @lru_cache(maxsize=4096)
-def _place(index: int) -> Any:
+def place(index: int) -> Any:
+    """An index as a constant."""
     return scalar(index, INT64)
 
 
@@ -264,7 +266,7 @@ class Selected(View):
         return base[(slice(None),) * self.axis + (self.index,)]
 
     def run(self, base: Any) -> Any:
-        return apply2(_gather(self.axis), base, _place(self.index))
+        return apply2(gather_of(self.axis), base, place(self.index))
 
     def put(self, base: Any, value: Any) -> Any:
         row = apply2(UNSQUEEZE, value, vector((self.axis,)))
@@ -324,6 +326,14 @@ def make_view(base: Any, view: View) -> Tensor:
     return out
 
 
+def plain_view(base: Any, view: View, value: Any) -> Any:
+    """`make_view` of a root outside tape and traces, whose view's value is known."""
+    r: Any = _new(tensors.tensor_class)
+    r._value, r._base, r._view, r._seen = value, base, view, base._version
+    view.generation = base._generation
+    return r
+
+
 def reshape(x: Any, shape: tuple[Any, ...], label: str = "View", only_view: bool = False) -> Any:
     """A view where PyTorch gives one, else a copy (or an error when `only_view`)."""
     old = dims(x)
@@ -333,11 +343,7 @@ def reshape(x: Any, shape: tuple[Any, ...], label: str = "View", only_view: bool
     operand = vector(target) if eager else shape_operand(simplify(target, old))
     h = RESHAPE_EMPTY if eager and 0 in target else RESHAPE
     if eager and x._base is None and x._node is None:
-        r: Any = _new(tensors.tensor_class)  # `make_view` in one step.
-        r._value = x._value.reshaped(target)
-        r._base, r._view, r._seen = x, Reshaped(label, operand, h), x._version
-        r._view.generation = x._generation
-        return r
+        return plain_view(x, Reshaped(label, operand, h), x._value.reshaped(target))
     if x._base is not None and not x.is_contiguous() and not any(map(_symbolic, (*old, *target))):
         shared = view_strides(old, x.stride(), target) is not None
         if not shared and only_view:
