@@ -17,18 +17,18 @@ from toolkit._tensor.views import (
     Sliced,
     Squeezed,
     Unsqueezed,
-    gather_of,
     make_view,
     place,
     plain_view,
 )
 from toolkit.errors import OutOfBoundsError, ShapeError
-from toolkit.ops.dispatch import apply, apply1, apply2, handle, quick
+from toolkit.ops.dispatch import apply, apply1, apply2, handle
 
 if TYPE_CHECKING:
     from toolkit.tensor import Tensor
 
 NONZERO, GATHER_ND, SCATTER_ND = handle("NonZero"), handle("GatherND"), handle("ScatterND")
+ROWS = handle("Gather", axis=0)
 
 
 def basic(x: Any, plan: Plan) -> Any:
@@ -92,8 +92,8 @@ def get_item(x: Any, index: Any) -> Any:
         if type(n) is int:
             if 0 <= index < n:
                 view = Selected(0, index)
-                if x._base is None and x._node is None and STATE.trace is None:
-                    return plain_view(x, view, gather_of(0).op(x._value, place(index)._value))
+                if x._node is None and x._base is None and STATE.trace is None:
+                    return plain_view(x, view, ROWS.op(x._value, place(index)._value))
                 return make_view(x, view)
             if not -n <= index < n:
                 raise OutOfBoundsError(
@@ -106,7 +106,7 @@ def get_item(x: Any, index: Any) -> Any:
             if found is not None:
                 return found
         elif isinstance(index, TensorBase) and index._value.dtype == INT64 and x._value.shape:
-            return apply2(quick("Gather", "axis", 0), x, index)
+            return apply2(ROWS, x, index)
     plan = parse(x, index)
     changed = plan.axes or plan.inserted
     picked = basic(x, plan) if changed or not plan.advanced else x
