@@ -99,3 +99,53 @@ def test_likes_and_flags():
 
     compare(run)
     assert "expects 'from' to be less than 'to'" in refused(lambda m: m.randint(3, 3, (2,)))
+
+
+DRAWS = [  # (method, arguments, mean, standard deviation)
+    ("exponential_", (2.0,), 0.5, 0.5),
+    ("log_normal_", (0.0, 0.5), np.exp(0.125), np.sqrt((np.exp(0.25) - 1) * np.exp(0.25))),
+    ("geometric_", (0.25,), 4.0, np.sqrt(12)),
+    ("uniform_", (-1.0, 3.0), 1.0, 4 / np.sqrt(12)),
+    ("normal_", (2.0, 3.0), 2.0, 3.0),
+    ("bernoulli_", (0.3,), 0.3, np.sqrt(0.21)),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "mean", "std"), DRAWS)
+def test_draws_in_place(name, arguments, mean, std):
+    tk.manual_seed(4)
+    n = 50_000
+    x = getattr(tk.empty(n), name)(*arguments)
+    assert abs(x.mean().item() - mean) < 6 * std / np.sqrt(n)
+    assert abs(x.std().item() / std - 1) < 0.06
+    g = tk.Generator().manual_seed(7)
+    h = tk.Generator().manual_seed(7)
+    a = getattr(tk.empty(5), name)(*arguments, generator=g)
+    assert a.equal(getattr(tk.empty(5), name)(*arguments, generator=h))
+
+
+def test_cauchy_in_place():
+    tk.manual_seed(5)
+    x = tk.empty(50_000).cauchy_(1.0, 2.0).numpy()
+    quartiles = np.quantile(x, [0.25, 0.5, 0.75])
+    np.testing.assert_allclose(quartiles, [-1, 1, 3], atol=0.1)
+
+
+def test_poisson_and_binomial():
+    tk.manual_seed(6)
+    for rate in (0.5, 7.0, 200.0):
+        x = tk.poisson(tk.full((20_000,), rate)).numpy()
+        assert (x == np.floor(x)).all() and (x >= 0).all()
+        assert abs(x.mean() - rate) < 6 * np.sqrt(rate / 20_000)
+        assert abs(x.var() / rate - 1) < 0.1
+    x = tk.binomial(tk.full((20_000,), 12.0), tk.full((20_000,), 0.3)).numpy()
+    assert abs(x.mean() - 3.6) < 0.06 and abs(x.var() - 2.52) < 0.2
+
+
+def test_fork_rng():
+    tk.manual_seed(8)
+    want = tk.rand(3)
+    tk.manual_seed(8)
+    with tk.fork_rng():
+        tk.rand(5)
+    assert tk.rand(3).equal(want)

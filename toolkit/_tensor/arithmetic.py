@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from toolkit._tensor import promote
-from toolkit._tensor.base import BOOL, FLOATS, INT64, TensorBase
+from toolkit._tensor.base import BOOL, FLOATS, INT64, TensorBase, wrap
 from toolkit._tensor.consts import scalar
 from toolkit._tensor.promote import (
     binary,
@@ -15,6 +15,7 @@ from toolkit._tensor.promote import (
     operand,
     result_code,
 )
+from toolkit._tensor.state import STATE
 from toolkit.errors import DTypeError, InvalidArgumentError
 from toolkit.ops.dispatch import apply, apply1, apply2, handle
 
@@ -62,7 +63,10 @@ def _scaled(h: Any, general: Any, a: Any, b: Any, alpha: Any) -> Any:
     """
     code = a._value.dtype
     if code in FLOATS and isinstance(b, TensorBase) and b._value.dtype == code:
-        return apply2(h, a, apply2(MUL, b, scalar(alpha, code)))
+        factor = scalar(alpha, code)
+        if a._node is b._node is a._base is b._base is STATE.trace is None:
+            return wrap(h.op(a._value, MUL.op(b._value, factor._value)))
+        return apply2(h, a, apply2(MUL, b, factor))
     if isinstance(alpha, float) and result_code(a, b) not in FLOATS:
         raise DTypeError(
             "For integral input tensors, argument alpha must not be a floating point number, got "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from toolkit._tensor.base import TensorBase
@@ -106,8 +107,7 @@ class Attributes(TensorBase):
     def angle(self) -> Tensor:
         """The phase: 0, or pi of negative numbers; NaN stays."""
         x: Any = self if self.dtype.is_floating_point else self.float()  # type: ignore[attr-defined]
-        turned = where(x < 0, 3.141592653589793, x * 0)
-        return where(x.isinf() & (x > 0), 0.0, turned)
+        return where(x < 0, math.pi, where(x.isnan(), x, 0.0))
 
     def share_memory_(self) -> Tensor:
         """Refused: processes do not share tensors."""

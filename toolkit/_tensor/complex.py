@@ -296,8 +296,8 @@ def angle(input: Any) -> Tensor:
     """The phase; of a real tensor 0, or pi where it is negative."""
     if isinstance(input, ComplexTensor):
         return input.angle()
-    zero = input * 0
-    return zero.atan2(input)
+    phase: Tensor = input.angle()
+    return phase
 
 
 def conj(input: Any) -> Any:

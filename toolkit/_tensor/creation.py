@@ -107,6 +107,8 @@ def from_file(
         InvalidArgumentError: the file is too short.
     """
     kind = dtypes.BY_ONNX[code_of(dtype)].numpy
+    if not os.path.isfile(filename):
+        raise InvalidArgumentError(f"from_file: a file is required, got '{filename}'.")
     need, have = (size or 0) * kind.itemsize, os.path.getsize(filename)
     if need > have:
         raise InvalidArgumentError(

@@ -321,19 +321,31 @@ def cat(tensors: Any, dim: int = 0) -> Tensor:
 concat = concatenate = cat
 
 
+def _rows(parts: list[Any], dim: int) -> tuple[int, list[Any]] | None:
+    """The dimension and the values with it, of plain tensors alike and outside the tape."""
+    first, values = None, []
+    for t in parts:
+        if not isinstance(t, TensorBase):
+            return None
+        value = t._get()
+        kind = (value.dtype, value.shape)
+        if t._node is not None or kind != (first := first or kind):
+            return None
+        values.append(value)
+    assert first is not None
+    shape = first[1]
+    d = normalize_dim(dim, len(shape), 1) if shape else normalize_dim(dim, 1)
+    new = (*shape[:d], 1, *shape[d:])
+    return d, [v.reshaped(new) for v in values]
+
+
 def stack(tensors: Any, dim: int = 0) -> Tensor:
     """Joins tensors of equal shape along a new dimension."""
     parts = list(tensors)
     if not parts:
         raise InvalidArgumentError("stack expects a non-empty TensorList")
-    if STATE.trace is None and (alike := _alike(parts)):
-        shape = parts[0]._value.shape
-        if all(t._value.shape == shape and t._node is None for t in parts):
-            d = normalize_dim(dim, alike[1], 1)
-            new = (*shape[:d], 1, *shape[d:])
-            rows = [t._get().reshaped(new) for t in parts]
-            if all(t._node is None for t in parts):  # A view may have been taken anew.
-                return wrap(quick("Concat", "axis", d).op(*rows))
+    if STATE.trace is None and (rows := _rows(parts, dim)):
+        return wrap(quick("Concat", "axis", rows[0]).op(*rows[1]))
     first = parts[0].shape
     for i, t in enumerate(parts):
         if t.shape != first:

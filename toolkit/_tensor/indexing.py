@@ -10,15 +10,25 @@ from toolkit._tensor.base import BOOL, INT64, TensorBase
 from toolkit._tensor.index_parse import Plan, index_tensor, parse
 from toolkit._tensor.promote import operand
 from toolkit._tensor.shapes import dims, shape_operand
+from toolkit._tensor.slices import SLICE, bounds
 from toolkit._tensor.state import STATE
-from toolkit._tensor.views import Selected, Sliced, Squeezed, Unsqueezed, make_view
+from toolkit._tensor.views import (
+    Selected,
+    Sliced,
+    Squeezed,
+    Unsqueezed,
+    make_view,
+    place,
+    plain_view,
+)
 from toolkit.errors import OutOfBoundsError, ShapeError
-from toolkit.ops.dispatch import apply, apply1, apply2, handle, quick
+from toolkit.ops.dispatch import apply, apply1, apply2, handle
 
 if TYPE_CHECKING:
     from toolkit.tensor import Tensor
 
 NONZERO, GATHER_ND, SCATTER_ND = handle("NonZero"), handle("GatherND"), handle("ScatterND")
+ROWS = handle("Gather", axis=0)
 
 
 def basic(x: Any, plan: Plan) -> Any:
@@ -43,33 +53,48 @@ def _same_shape(a: Any, b: Any) -> bool:
     )
 
 
+_ALL = slice(None)
+
+
 def _slices(x: Any, items: tuple[Any, ...]) -> Any:
     """A view by slices alone, without a plan; None for any other index."""
     shape = x._value.shape
     if len(items) > len(shape):
         return None
-    axes, starts, ends, steps = [], [], [], []
+    found: list[tuple[int, int, int, int]] = []
     for axis, item in enumerate(items):
-        if type(item) is not slice or (type(item.step) is int and item.step <= 0):
+        if type(item) is not slice:
             return None
-        start, end, step = bounds = item.indices(shape[axis])
-        if bounds != (0, shape[axis], 1):
-            axes.append(axis)
-            starts.append(start)
-            ends.append(end if end > start else start)
-            steps.append(step)
-    if not axes:
+        if item == _ALL:
+            continue
+        if type(item.step) is int and item.step <= 0:
+            return None
+        start, end, step = item.indices(shape[axis])
+        if start or step != 1 or end != shape[axis]:
+            found.append((axis, start, end if end > start else start, step))
+    if not found:
         return None
-    return make_view(x, Sliced("Slice", tuple(axes), tuple(starts), tuple(ends), tuple(steps)))
+    if len(found) == 1:
+        axis, start, end, step = found[0]
+        view = Sliced("Slice", (axis,), (start,), (end,), (step,))
+    else:
+        view = Sliced("Slice", *zip(*found, strict=True))
+    if x._base is None and x._node is None:
+        operands = bounds(view.axes, view.starts, view.ends, view.steps)
+        return plain_view(x, view, SLICE.op(x._value, *[c._value for c in operands]))
+    return make_view(x, view)
 
 
 def get_item(x: Any, index: Any) -> Any:
     """`x[index]`."""
-    if type(index) is int and (shape := dims(x)):
+    if type(index) is int and (shape := x._value.shape if STATE.trace is None else dims(x)):
         n = shape[0]
         if type(n) is int:
             if 0 <= index < n:
-                return make_view(x, Selected(0, index))
+                view = Selected(0, index)
+                if x._node is None and x._base is None and STATE.trace is None:
+                    return plain_view(x, view, ROWS.op(x._value, place(index)._value))
+                return make_view(x, view)
             if not -n <= index < n:
                 raise OutOfBoundsError(
                     f"index {index} is out of bounds for dimension 0 with size {n}"
@@ -81,7 +106,7 @@ def get_item(x: Any, index: Any) -> Any:
             if found is not None:
                 return found
         elif isinstance(index, TensorBase) and index._value.dtype == INT64 and x._value.shape:
-            return apply2(quick("Gather", "axis", 0), x, index)
+            return apply2(ROWS, x, index)
     plan = parse(x, index)
     changed = plan.axes or plan.inserted
     picked = basic(x, plan) if changed or not plan.advanced else x
@@ -232,8 +257,7 @@ def _fill_masked(x: Any, mask: Any, at: int, value: Any, plan: Plan) -> None:
 class Indexing(TensorBase):
     """Indexing methods."""
 
-    def __getitem__(self, index: Any) -> Tensor:
-        return get_item(self, index)
+    __getitem__ = get_item  # Not through a method: a call is a tenth of `x[1]`.
 
     def __setitem__(self, index: Any, value: Any) -> None:
         set_item(self, index, value)

@@ -34,8 +34,11 @@ def dims(x: Any) -> Any:
 
 def as_shape(args: Any) -> tuple[Any, ...]:
     """`f(2, 3)`, `f((2, 3))` and `f(Size([2, 3]))` alike."""
-    if len(args) == 1 and isinstance(args[0], (tuple, list)):
-        args = args[0]
+    if len(args) == 1:
+        if type(args[0]) is int:
+            return args
+        if isinstance(args[0], (tuple, list)):
+            args = args[0]
     for d in args:
         if type(d) is not int:
             return tuple(d if type(d) is int or type(d) is SymInt else int(d) for d in args)

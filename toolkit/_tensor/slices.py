@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from toolkit._tensor.consts import vector
@@ -12,12 +13,16 @@ SLICE, WHERE, RESHAPE = handle("Slice"), handle("Where"), handle("Reshape")
 FAR = 2**62  # Past every end, where a size is not known.
 
 
+@lru_cache(maxsize=4096)
+def bounds(axes: Any, starts: Any, ends: Any, steps: Any) -> tuple[Any, ...]:
+    """The operands of Slice; steps of one are left out."""
+    found = (vector(starts, keyed=False), vector(ends, keyed=False), vector(axes))
+    return found if max(steps, default=1) == 1 else (*found, vector(steps))
+
+
 def slice_of(x: Any, axes: Any, starts: Any, ends: Any, steps: Any) -> Any:
     """ONNX Slice with constant bounds."""
-    starts, ends, along = vector(starts, keyed=False), vector(ends, keyed=False), vector(axes)
-    if max(steps, default=1) == 1:
-        return apply_constants(SLICE, x, starts, ends, along)
-    return apply_constants(SLICE, x, starts, ends, along, vector(steps))
+    return apply_constants(SLICE, x, *bounds(axes, starts, ends, steps))
 
 
 def put_slices(base: Any, value: Any, axes: Any, starts: Any, ends: Any, steps: Any) -> Any:

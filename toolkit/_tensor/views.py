@@ -7,6 +7,7 @@ Strides are those PyTorch would have; they only decide whether `reshape` is a vi
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -240,6 +241,18 @@ class Unsqueezed(View):
         return tuple(strides)
 
 
+@lru_cache(maxsize=64)
+def gather_of(axis: int) -> Any:
+    """The operator that picks from an axis."""
+    return handle("Gather", axis=axis)
+
+
+@lru_cache(maxsize=4096)
+def place(index: int) -> Any:
+    """An index as a constant."""
+    return scalar(index, INT64)
+
+
 class Selected(View):
     """One index of an axis, which is removed."""
 
@@ -253,7 +266,7 @@ class Selected(View):
         return base[(slice(None),) * self.axis + (self.index,)]
 
     def run(self, base: Any) -> Any:
-        return apply2(quick("Gather", "axis", self.axis), base, scalar(self.index, INT64))
+        return apply2(gather_of(self.axis), base, place(self.index))
 
     def put(self, base: Any, value: Any) -> Any:
         row = apply2(UNSQUEEZE, value, vector((self.axis,)))
@@ -313,6 +326,14 @@ def make_view(base: Any, view: View) -> Tensor:
     return out
 
 
+def plain_view(base: Any, view: View, value: Any) -> Any:
+    """`make_view` of a root outside tape and traces, whose view's value is known."""
+    r: Any = _new(tensors.tensor_class)
+    r._value, r._base, r._view, r._seen = value, base, view, base._version
+    view.generation = base._generation
+    return r
+
+
 def reshape(x: Any, shape: tuple[Any, ...], label: str = "View", only_view: bool = False) -> Any:
     """A view where PyTorch gives one, else a copy (or an error when `only_view`)."""
     old = dims(x)
@@ -321,6 +342,8 @@ def reshape(x: Any, shape: tuple[Any, ...], label: str = "View", only_view: bool
     target = resolve_shape(shape, old) if target is None else target
     operand = vector(target) if eager else shape_operand(simplify(target, old))
     h = RESHAPE_EMPTY if eager and 0 in target else RESHAPE
+    if eager and x._base is None and x._node is None:
+        return plain_view(x, Reshaped(label, operand, h), x._value.reshaped(target))
     if x._base is not None and not x.is_contiguous() and not any(map(_symbolic, (*old, *target))):
         shared = view_strides(old, x.stride(), target) is not None
         if not shared and only_view:
