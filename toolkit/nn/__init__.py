@@ -160,7 +160,8 @@ from toolkit.nn.pooling import (
     MaxPool2d,
     MaxPool3d,
 )
-from toolkit.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNBase, RNNCell, RNNCellBase
+from toolkit.nn.recurrent import GRU, LSTM, RNN, RNNBase
+from toolkit.nn.recurrent_cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from toolkit.nn.transformer import (
     Transformer,
     TransformerDecoder,
