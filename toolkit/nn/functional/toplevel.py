@@ -220,7 +220,7 @@ def gru_cell(
     x, y = _gates(input, hx, w_ih, w_hh, b_ih, b_hh)
     (ri, zi, ni), (rh, zh, nh) = x.chunk(3, -1), y.chunk(3, -1)
     n = F.tanh(ni + F.sigmoid(ri + rh) * nh)
-    return n + F.sigmoid(zi + zh) * (hx - n)  # type: ignore[no-any-return]
+    return n + F.sigmoid(zi + zh) * (hx - n)
 
 
 def rnn_tanh_cell(
