@@ -33,7 +33,12 @@ from toolkit.nn.activation import (
 )
 from toolkit.nn.adaptive import AdaptiveLogSoftmaxWithLoss
 from toolkit.nn.attention import MultiheadAttention
-from toolkit.nn.containers import ModuleDict, ModuleList, Sequential
+from toolkit.nn.containers import (
+    DataParallel,
+    ModuleDict,
+    ModuleList,
+    Sequential,
+)
 from toolkit.nn.conv import (
     Conv1d,
     Conv2d,
@@ -228,6 +233,7 @@ __all__ = [
     "CosineSimilarity",
     "CrossEntropyLoss",
     "CrossMapLRN2d",
+    "DataParallel",
     "Dropout",
     "Dropout1d",
     "Dropout2d",
