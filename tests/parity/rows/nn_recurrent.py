@@ -13,7 +13,7 @@ def layer(name: str, *draws: Draw, note: str = "", row: Any = None, **options: A
     """A layer on an input and maybe states."""
     given = draws or (X,)
     text = ", ".join(f"{k}={v}" for k, v in options.items())
-    shapes = " ".join(str(x.shape) + x.layout[:1] for x in given)
+    shapes = " ".join(f"{x.shape}{x.layout[:1]}{x.dtype or ''}" for x in given)
 
     def build(m: Any) -> Any:
         made = getattr(m.nn, name)(4, 6, **options)
