@@ -9,6 +9,7 @@ from typing import Any
 
 from toolkit import autograd, ops, random
 from toolkit._tensor import functions as _functions
+from toolkit._tensor import nn_names
 from toolkit.autograd import (
     enable_grad,
     inference_mode,
@@ -91,6 +92,7 @@ _HOMES = {
          "triplet_margin_loss"),
         "nn.functional.numbered",
     ),
+    **dict.fromkeys(nn_names.NAMES, "nn.functional.toplevel"),
 }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import pytest
 
 import toolkit as tk
 from toolkit import nn, optim
-from toolkit.errors import InvalidArgumentError, ShapeError, UnsupportedOperatorError
+from toolkit.errors import InvalidArgumentError, ShapeError
 from toolkit.nn.utils import rnn as packing
 from toolkit.train import TrainStep
 
@@ -296,8 +296,8 @@ def test_errors():
         layer(tk.zeros(3, 2, 5), (tk.zeros(1, 2, 7), tk.zeros(1, 3, 7)))
     with pytest.raises(ShapeError, match="batched 3-D input"):
         layer(tk.zeros(3, 2, 5), (tk.zeros(2, 7), tk.zeros(2, 7)))
-    with pytest.raises(UnsupportedOperatorError, match="proj_size 0 is required"):
-        nn.LSTM(5, 7, proj_size=3)
+    with pytest.raises(InvalidArgumentError, match="smaller than hidden_size"):
+        nn.LSTM(5, 7, proj_size=7)
     with pytest.raises(InvalidArgumentError, match="hidden_size must be greater than zero"):
         nn.GRU(5, 0)
     with pytest.raises(InvalidArgumentError, match="Unknown nonlinearity 'elu'"):

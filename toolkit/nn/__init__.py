@@ -33,7 +33,12 @@ from toolkit.nn.activation import (
 )
 from toolkit.nn.adaptive import AdaptiveLogSoftmaxWithLoss
 from toolkit.nn.attention import MultiheadAttention
-from toolkit.nn.containers import ModuleDict, ModuleList, Sequential
+from toolkit.nn.containers import (
+    DataParallel,
+    ModuleDict,
+    ModuleList,
+    Sequential,
+)
 from toolkit.nn.conv import (
     Conv1d,
     Conv2d,
@@ -160,7 +165,8 @@ from toolkit.nn.pooling import (
     MaxPool2d,
     MaxPool3d,
 )
-from toolkit.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNBase, RNNCell, RNNCellBase
+from toolkit.nn.recurrent import GRU, LSTM, RNN, RNNBase
+from toolkit.nn.recurrent_cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from toolkit.nn.transformer import (
     Transformer,
     TransformerDecoder,
@@ -227,6 +233,7 @@ __all__ = [
     "CosineSimilarity",
     "CrossEntropyLoss",
     "CrossMapLRN2d",
+    "DataParallel",
     "Dropout",
     "Dropout1d",
     "Dropout2d",

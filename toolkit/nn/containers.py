@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, TypeVar, overload
 
+from toolkit.errors import UnsupportedOperatorError
 from toolkit.nn.module import Module
 
 S = TypeVar("S", bound="Sequential")
@@ -256,3 +257,13 @@ class ModuleDict(Module):
         items = modules.items() if isinstance(modules, (Mapping, ModuleDict)) else modules
         for key, module in items:
             self[key] = module
+
+
+class DataParallel(Module):
+    """Refused: one process and one device compute here."""
+
+    def __init__(self, module: Module, *args: Any, **kwargs: Any) -> None:
+        raise UnsupportedOperatorError(
+            f"{type(self).__name__}: one device is required, as a model is not copied to several. "
+            "Use the module itself: its programs use all cores (set_num_threads)."
+        )

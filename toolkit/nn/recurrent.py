@@ -1,4 +1,4 @@
-"""RNN, LSTM and GRU as stacks of layers and as single steps.
+"""RNN, LSTM and GRU as stacks of layers.
 
 A layer is one ONNX operator; its gates stand in another order than PyTorch's parameters, which a
 constant Gather brings about in the graph.
@@ -10,14 +10,16 @@ import math
 import warnings
 from typing import Any
 
-from toolkit.errors import InvalidArgumentError, ShapeError, UnsupportedOperatorError
+from toolkit.errors import InvalidArgumentError, ShapeError
 from toolkit.nn import functional as F
 from toolkit.nn import init
 from toolkit.nn.module import Module
 from toolkit.nn.parameter import Parameter
+from toolkit.nn.projected import projected_layer
+from toolkit.nn.recurrent_cells import check_nonlinearity
 from toolkit.nn.utils.rnn import PackedSequence
 from toolkit.ops.dispatch import apply_many, handle
-from toolkit.tensor import Tensor, cat, empty, stack, tensor, zeros
+from toolkit.tensor import Tensor, cat, empty, stack, tensor
 
 # PyTorch's gates in ONNX's order: i f g o -> i o f c, r z n -> z r h.
 _ORDER = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
@@ -46,10 +48,10 @@ class RNNBase(Module):
     ) -> None:
         super().__init__()
         _check_sizes(mode, input_size, hidden_size, num_layers, dropout)
-        if proj_size:
-            raise UnsupportedOperatorError(
-                f"{mode}: proj_size 0 is required, as ONNX has no projection, got {proj_size}. "
-                "A Linear layer after it is not the same: the state would not be projected."
+        if proj_size < 0 or proj_size >= hidden_size or (proj_size and mode != "LSTM"):
+            raise InvalidArgumentError(
+                f"{mode}: a proj_size that has to be smaller than hidden_size and non-negative, "
+                f"and of an LSTM, is required, got {proj_size} for hidden_size {hidden_size}."
             )
         self.mode = mode
         self.input_size = input_size
@@ -63,10 +65,14 @@ class RNNBase(Module):
         rows = len(self._order) * hidden_size
         self._all_weights: list[list[str]] = []
         for layer in range(num_layers):
-            width = input_size if layer == 0 else hidden_size * self._directions
-            shapes: dict[str, Any] = {"weight_ih": (rows, width), "weight_hh": (rows, hidden_size)}
+            width = input_size if layer == 0 else self._state_size * self._directions
+            shapes: dict[str, Any] = {
+                "weight_ih": (rows, width), "weight_hh": (rows, self._state_size)
+            }  # fmt: skip
             if bias:
                 shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
+            if proj_size:
+                shapes["weight_hr"] = (proj_size, hidden_size)
             for suffix in ("", "_reverse")[: self._directions]:
                 names = {f"{name}_l{layer}{suffix}": shape for name, shape in shapes.items()}
                 for name, shape in names.items():
@@ -81,6 +87,11 @@ class RNNBase(Module):
     @property
     def _order(self) -> tuple[int, ...]:
         return _ORDER[self._op_type]
+
+    @property
+    def _state_size(self) -> int:
+        """The width of h, and of the output of one direction."""
+        return self.proj_size or self.hidden_size
 
     @property
     def _directions(self) -> int:
@@ -102,6 +113,8 @@ class RNNBase(Module):
 
     def extra_repr(self) -> str:
         text = f"{self.input_size}, {self.hidden_size}"
+        if self.proj_size:
+            text += f", proj_size={self.proj_size}"
         if self.num_layers != 1:
             text += f", num_layers={self.num_layers}"
         if self.bias is not True:
@@ -149,10 +162,14 @@ class RNNBase(Module):
                 y = F.dropout(y, self.dropout, self.training)
             first = layer * self._directions
             start = [None if s is None else s.narrow(0, first, self._directions) for s in states]
-            y, *last = apply_many(
-                self._handle(), (y, *self._weights(layer), lens, *start), 1 + len(states)
-            )
-            y = y.transpose(1, 2).flatten(2) if self.bidirectional else y.squeeze(1)
+            if self.proj_size:
+                each = self.all_weights[first : first + self._directions]
+                y, last = projected_layer(y, each, self.bias, lens, start)
+            else:
+                y, *last = apply_many(
+                    self._handle(), (y, *self._weights(layer), lens, *start), 1 + len(states)
+                )
+                y = y.transpose(1, 2).flatten(2) if self.bidirectional else y.squeeze(1)
             for found, value in zip(lasts, last, strict=True):
                 found.append(value)
         return y, [v[0] if len(v) == 1 else cat(v, 0) for v in lasts]
@@ -195,8 +212,9 @@ class RNNBase(Module):
                 "input.size(-1) must be equal to input_size. "
                 f"Expected {self.input_size}, got {width}"
             )
-        want = (self.num_layers * self._directions, x.shape[1], self.hidden_size)
+        rows = self.num_layers * self._directions
         for i, state in enumerate(states):
+            want = (rows, x.shape[1], self.hidden_size if i else self._state_size)
             if state is None or not all(isinstance(d, int) for d in (*want, *state.shape)):
                 continue
             if tuple(state.shape) != want:
@@ -244,7 +262,7 @@ class RNN(RNNBase):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        mode = _nonlinearity(nonlinearity)
+        mode = check_nonlinearity(nonlinearity)
         self_args = (num_layers, bias, batch_first, dropout, bidirectional, 0, device, dtype)
         super().__init__(f"RNN_{mode.upper()}", input_size, hidden_size, *self_args)
         self.nonlinearity = nonlinearity
@@ -304,124 +322,3 @@ class LSTM(RNNBase):
     ) -> tuple[Any, tuple[Tensor, Tensor]]:
         y, (h, c) = self._run(input, (None, None) if hx is None else tuple(hx))
         return y, (h, c)
-
-
-def _nonlinearity(name: str) -> str:
-    if name not in ("tanh", "relu"):
-        raise InvalidArgumentError(f"Unknown nonlinearity '{name}'. Select from 'tanh' or 'relu'.")
-    return name
-
-
-class RNNCellBase(Module):
-    """One step; weights (chunks * hidden_size, features)."""
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool,
-        num_chunks: int,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__()
-        self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.bias = bias
-        rows = num_chunks * hidden_size
-        options = {"device": device, "dtype": dtype}
-        self.weight_ih = Parameter(empty(rows, input_size, **options))
-        self.weight_hh = Parameter(empty(rows, hidden_size, **options))
-        for name in ("bias_ih", "bias_hh"):
-            self.register_parameter(name, Parameter(empty(rows, **options)) if bias else None)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """U(-1/sqrt(hidden_size), 1/sqrt(hidden_size)) for all."""
-        bound = 1.0 / math.sqrt(self.hidden_size) if self.hidden_size > 0 else 0
-        for p in self.parameters():
-            init.uniform_(p, -bound, bound)
-
-    def extra_repr(self) -> str:
-        text = f"{self.input_size}, {self.hidden_size}"
-        return text if self.bias is True else f"{text}, bias={self.bias}"
-
-    def _products(self, input: Tensor, hx: Any) -> tuple[Any, Any, Any]:
-        """(h, W_ih x + b_ih, W_hh h + b_hh)."""
-        name = type(self).__name__
-        for what, v in (("input", input), ("hidden", hx)):
-            if v is not None and v.dim() not in (1, 2):
-                raise ShapeError(f"{name}: Expected {what} to be 1D or 2D, got {v.dim()}D instead")
-        if hx is None:
-            hx = zeros(*input.shape[:-1], self.hidden_size, dtype=input.dtype)
-        gi = F.linear(input, self.weight_ih, self.bias_ih)
-        return hx, gi, F.linear(hx, self.weight_hh, self.bias_hh)
-
-
-class RNNCell(RNNCellBase):
-    """One step of `RNN`."""
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        nonlinearity: str = "tanh",
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(input_size, hidden_size, bias, 1, device, dtype)
-        self.nonlinearity = _nonlinearity(nonlinearity)
-
-    def extra_repr(self) -> str:
-        text = super().extra_repr()
-        if self.nonlinearity == "tanh":
-            return text
-        return f"{text}, nonlinearity={self.nonlinearity}"
-
-    def forward(self, input: Tensor, hx: Tensor | None = None) -> Any:
-        _, gi, gh = self._products(input, hx)
-        return F.tanh(gi + gh) if self.nonlinearity == "tanh" else F.relu(gi + gh)
-
-
-class GRUCell(RNNCellBase):
-    """One step of `GRU`."""
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(input_size, hidden_size, bias, 3, device, dtype)
-
-    def forward(self, input: Tensor, hx: Tensor | None = None) -> Any:
-        h, gi, gh = self._products(input, hx)
-        (ri, zi, ni), (rh, zh, nh) = gi.chunk(3, -1), gh.chunk(3, -1)
-        r, z = F.sigmoid(ri + rh), F.sigmoid(zi + zh)
-        n = F.tanh(ni + r * nh)
-        return n + z * (h - n)
-
-
-class LSTMCell(RNNCellBase):
-    """One step of `LSTM`."""
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(input_size, hidden_size, bias, 4, device, dtype)
-
-    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Any, Any]:
-        h, c = (None, None) if hx is None else hx
-        start, gi, gh = self._products(input, h)
-        i, f, g, o = (gi + gh).chunk(4, -1)
-        c = start if c is None else c
-        c = F.sigmoid(f) * c + F.sigmoid(i) * F.tanh(g)
-        return F.sigmoid(o) * F.tanh(c), c

@@ -28,7 +28,7 @@ def function(op_type: str, doc: str) -> Callable[..., Any]:
     def op(*inputs: Any, outer: Mapping[str, Any] | None = None, **attributes: Any) -> Any:
         outer = outer or {}
         given = {k: v for k, v in attributes.items() if v is not None}
-        step, node, captured = _step_of(op_type, len(inputs), given)
+        step, node, captured = _step_of(op_type, len(inputs), given, outer)
         if set(captured) - set(outer):
             raise InvalidArgumentError(
                 f"{op_type}: values for the names that its graphs read from outside, "
@@ -49,12 +49,14 @@ def function(op_type: str, doc: str) -> Callable[..., Any]:
 _steps: dict[Any, Any] = {}
 
 
-def _step_of(op_type: str, inputs: int, attributes: Mapping[str, Any]) -> Any:
+def _step_of(
+    op_type: str, inputs: int, attributes: Mapping[str, Any], outer: Mapping[str, Any]
+) -> Any:
     """The cached step of a node with these graphs, the node, and what its graphs read by name."""
     import onnx
 
     key = (
-        op_type, inputs,
+        op_type, inputs, *outer,
         *((k, v.SerializeToString() if isinstance(v, onnx.GraphProto) else repr(v))
           for k, v in sorted(attributes.items())),
     )  # fmt: skip
@@ -64,13 +66,15 @@ def _step_of(op_type: str, inputs: int, attributes: Mapping[str, Any]) -> Any:
             _steps.clear()
         from toolkit.graph.subgraphs import reads
 
-        node = _node(op_type, inputs, attributes)
+        node = _node(op_type, inputs, attributes, outer)
         captured = {v.name: v for v in reads(node) if v not in node.inputs}
         found = _steps[key] = control_flow_step(node), node, captured
     return found
 
 
-def _node(op_type: str, inputs: int, attributes: Mapping[str, Any]) -> ir.Node:
+def _node(
+    op_type: str, inputs: int, attributes: Mapping[str, Any], outer: Mapping[str, Any]
+) -> ir.Node:
     import onnx
     import onnx_ir as ir
 
@@ -86,7 +90,7 @@ def _node(op_type: str, inputs: int, attributes: Mapping[str, Any]) -> ir.Node:
         raise InvalidArgumentError(f"{op_type}: an onnx.GraphProto is required, got none.")
     count = len(graphs[0].output) - (op_type == "Loop")
     proto.output.extend(f"output.{i}" for i in range(count))
-    names = dict.fromkeys(proto.input)
+    names = dict.fromkeys([*proto.input, *outer])
     while True:  # Once more with the names read from outside, so that each is one value.
         infos = [onnx.ValueInfoProto(name=name) for name in names]
         (node,) = ir.serde.deserialize_graph(onnx.helper.make_graph([proto], "outer", infos, []))

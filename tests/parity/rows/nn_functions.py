@@ -16,7 +16,7 @@ def f(name: str, *draws: Any, note: str = "", row: Any = None, **options: Any) -
     """One function of `nn.functional` on inputs and options."""
     text = ", ".join(f"{k}={v}" for k, v in options.items())
     draws = tuple(d(*x) if isinstance(x, tuple) else x for x in draws)
-    shapes = " ".join(str(x.shape) + x.layout[:1] for x in draws)
+    shapes = " ".join(f"{x.shape}{x.layout[:1]}{x.dtype or ''}" for x in draws)
 
     def call(m: Any, *inputs: Any) -> Any:
         return getattr(m.nn.functional, name)(*inputs, **options)
@@ -54,7 +54,7 @@ _EMBEDDINGS = [
         for p in (1.0, 2.0, 3.0, float("inf"))
     ),
     f("embedding", d(2, 3), W, row=BAD),
-    f("embedding", d(2, 3, low=9, high=12, dtype="int64"), W, row=BAD),
+    f("embedding", d(2, 3, low=9, high=12, dtype="int64"), W, note=" outside", row=BAD),
     f("embedding", IDS, d(7), row=BAD),
     *(f("embedding_bag", IDS, W, mode=mode, row=BOTH) for mode in ("sum", "mean", "max")),
     *(f("embedding_bag", IDS, W, mode=m_, padding_idx=2) for m_ in ("sum", "mean", "max")),

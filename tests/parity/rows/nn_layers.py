@@ -15,7 +15,7 @@ def layer(name: str, *args: Any, on: Any = A, note: str = "", **given: Any) -> R
     training, options = given.pop("training", True), given
     draws = on if isinstance(on, list) else [on if not isinstance(on, tuple) else d(*on)]
     text = ", ".join([*map(str, args), *(f"{k}={v}" for k, v in options.items())])
-    shapes = " ".join(str(x.shape) + x.layout[:1] for x in draws)
+    shapes = " ".join(f"{x.shape}{x.layout[:1]}{x.dtype or ''}" for x in draws)
     call = module(lambda m: getattr(m.nn, name)(*args, **options).train(training))
     return Row(f"nn.{name}({text}){'' if training else ' eval'} {shapes}{note}", call, draws, **row)
 

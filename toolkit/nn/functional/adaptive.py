@@ -198,7 +198,7 @@ def _fractional(
             )
     if samples is None:
         samples = random.uniform((*x.shape[:2], n), x.dtype.onnx)
-    if samples.dim() != 3 or samples.shape[2] != n:
+    elif samples.dim() != 3 or samples.shape[2] != n:
         raise InvalidArgumentError(
             f"{name}: Expect _random_samples of shape (N, C, {n}), got {list(samples.shape)}."
         )

@@ -122,13 +122,17 @@ def packed_attention(
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """(N, L, heads E) to (N, heads, L, E)."""
-    return x.reshape(x.shape[0], x.shape[1], heads, -1).transpose(1, 2)
+    width = x.shape[2]
+    each = width // heads if isinstance(width, int) else -1
+    return x.reshape(x.shape[0], x.shape[1], heads, each).transpose(1, 2)
 
 
 def join_heads(x: Tensor) -> Tensor:
     """(N, heads, L, E) to (N, L, heads E)."""
     x = x.transpose(1, 2)
-    return x.reshape(x.shape[0], x.shape[1], -1)
+    heads, each = x.shape[2:]
+    width = heads * each if isinstance(heads, int) and isinstance(each, int) else -1
+    return x.reshape(x.shape[0], x.shape[1], width)
 
 
 def _fits_operator(

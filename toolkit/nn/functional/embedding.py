@@ -9,8 +9,8 @@ from toolkit._tensor.elementwise import where
 from toolkit.autograd import no_grad
 from toolkit.dtypes import int32, int64
 from toolkit.errors import DTypeError, InvalidArgumentError, ShapeError
-from toolkit.ops.dispatch import apply2, handle
-from toolkit.tensor import Tensor, cat, ones, zeros
+from toolkit.ops.dispatch import apply, apply2, handle
+from toolkit.tensor import Tensor, cat, ones, ones_like, zeros
 
 _GATHER = handle("Gather", axis=0)
 
@@ -86,7 +86,7 @@ def renorm_rows(weight: Tensor, input: Tensor, max_norm: float, norm_type: float
     with no_grad():
         table: Any = weight.detach()
         norm = vector_norm(table, norm_type, 1)
-        used = zeros(table.shape[0], dtype=int64).index_fill(0, input.reshape(-1), 1)
+        used = _counts(input, table.shape[0], table.dtype)
         large = (used > 0).unsqueeze(1) & (norm > max_norm)
         weight.copy_(where(large, table * (max_norm / (norm + 1e-7)), table))
 
@@ -96,11 +96,16 @@ def _by_frequency(rows: Any, input: Tensor, all_of: Tensor, count: int) -> Any:
 
     PyTorch's CPU kernel of embedding_bag divides by the counts of other indices (2.13).
     """
-    flat: Any = all_of.reshape(-1)
-    found = zeros(count, dtype=rows.dtype).index_add(0, flat, ones(flat.shape[0], dtype=rows.dtype))
-    times = apply2(_GATHER, found, input).unsqueeze(-1)
+    times = apply2(_GATHER, _counts(all_of, count, rows.dtype), input).unsqueeze(-1)
     fixed = rows.detach()
     return fixed + (rows - fixed) / times
+
+
+def _counts(input: Tensor, count: int, dtype: Any) -> Any:
+    """How often each of `count` indices occurs."""
+    flat = input.reshape(-1)
+    h = handle("ScatterElements", axis=0, reduction="add")
+    return apply(h, zeros(count, dtype=dtype), flat, ones_like(flat).to(dtype))
 
 
 def embedding_bag(

@@ -18,7 +18,7 @@ from toolkit.nn.functional.adaptive import (
 )
 from toolkit.nn.functional.conv import Ints, _batched, ntuple
 from toolkit.ops.dispatch import apply, as_operands, handle
-from toolkit.tensor import Tensor
+from toolkit.tensor import Tensor, arange
 
 _SMOOTH = {"linear": (3, "linear"), "bilinear": (4, "linear"), "bicubic": (4, "cubic"),
            "trilinear": (5, "linear")}  # fmt: skip
@@ -357,11 +357,12 @@ def _max_unpool(
         w - (d - 1) * s + 2 * p for w, d, s, p in zip(wanted, sizes, strides, pads, strict=True)
     )
     at = indices.unsqueeze(0) if single else indices
-    planes = int(x.shape[0]) * int(x.shape[1])
-    first = np.arange(planes, dtype=np.int64) * math.prod(wanted)
-    first = first.reshape(int(x.shape[0]), int(x.shape[1]), *[1] * n)
+    batch, channels = arange(x.shape[0]).unsqueeze(1), arange(x.shape[1])
+    first: Any = (batch * x.shape[1] + channels) * math.prod(wanted)
+    for _ in range(n):
+        first = first.unsqueeze(-1)
     h = handle("MaxUnpool", kernel_shape=reach, strides=strides, pads=pads * 2)
-    y = apply(h, x, at + as_tensor(first))
+    y = apply(h, x, at + first)
     return y.squeeze(0) if single else y
 
 

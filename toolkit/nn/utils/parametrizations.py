@@ -11,20 +11,12 @@ from toolkit.autograd import no_grad
 from toolkit.errors import OutOfBoundsError
 from toolkit.nn import functional as F
 from toolkit.nn.conv import _ConvTranspose
-from toolkit.nn.functional.linear import vector_norm
+from toolkit.nn.functional.toplevel import norm_except_dim
 from toolkit.nn.module import Module
 from toolkit.nn.utils.parametrize import register_parametrization
 from toolkit.tensor import Tensor, cat, eye, from_numpy, randn, zeros
 
 linalg: Any = _linalg
-
-
-def norm_except_dim(v: Tensor, pow: float = 2, dim: int = 0) -> Any:
-    """The norms of the slices along `dim`, the others kept as 1; dim -1: of the whole, 0-dim."""
-    if dim == -1:
-        return vector_norm(v.reshape(-1), pow, 0).reshape(())
-    rest = tuple(d for d in range(v.dim()) if d != dim)
-    return vector_norm(v, pow, rest) if rest else v.abs()
 
 
 class _WeightNorm(Module):

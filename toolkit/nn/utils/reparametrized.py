@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 from toolkit.autograd import no_grad
 from toolkit.nn import functional as F
+from toolkit.nn.functional.toplevel import norm_except_dim
 from toolkit.nn.module import Module
 from toolkit.nn.parameter import Parameter
-from toolkit.nn.utils.parametrizations import norm_except_dim, output_dim
+from toolkit.nn.utils.parametrizations import output_dim
 from toolkit.tensor import Tensor, randn
 
 M = TypeVar("M", bound=Module)
