@@ -4,6 +4,7 @@
 2. Nodes that stand before what they read are sorted, in subgraphs too.
 3. Sparse initializers and constants become dense.
 4. A negative dimension of an input or output is an unknown one.
+5. Operators that onnxruntime's tools put in ONNX's domain, which lacks them, are com.microsoft's.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def normalize(proto: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, list
         InvalidModelError: The nodes form a cycle, or a sparse tensor is malformed or too large.
     """
     names_opset = bool(proto.opset_import) or proto.ir_version >= 4 or proto.ir_version < 3
-    if names_opset and not any(_is_odd(g) for g in graphs_of(proto.graph)):
+    foreign = any(e.domain == "com.microsoft" for e in proto.opset_import) and _is_foreign(proto)
+    if names_opset and not foreign and not any(_is_odd(g) for g in graphs_of(proto.graph)):
         return proto, []
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
@@ -36,6 +38,10 @@ def normalize(proto: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, list
     if not names_opset:
         copy.opset_import.add(domain="", version=1)
         found.append("an opset is required, got none: it is read as opset 1")
+    if foreign:
+        from toolkit.graph.contrib.adopt import adopt
+
+        adopt(copy)
     for graph in list(graphs_of(copy.graph)):
         _densify(graph, where)
         for value in (*graph.input, *graph.output):
@@ -44,6 +50,12 @@ def normalize(proto: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, list
         _sort(copy.graph, where)
         found.append("nodes behind what they read are required, got others: they are sorted")
     return copy, found
+
+
+def _is_foreign(proto: onnx.ModelProto) -> bool:
+    from toolkit.graph.contrib.adopt import is_foreign  # Not for files of others.
+
+    return is_foreign(proto)
 
 
 def is_plain(proto: onnx.ModelProto) -> bool:

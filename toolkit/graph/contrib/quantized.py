@@ -200,8 +200,8 @@ def dynamic_quantize_lstm(
     )  # fmt: skip
     x = b.DequantizeLinear(*rounded)
     operands = (x, *weights, bias, lengths, h, state, peepholes)
-    results: list[V] = list(b.LSTM(*operands, _outputs=3, **how))
-    return tuple(results)
+    y, y_h, y_c = b.LSTM(*operands, _outputs=3, **how)
+    return y, y_h, y_c
 
 
 @contrib("QAttention")
@@ -225,7 +225,8 @@ def qembed_layer_normalization(
         None if t is None else real(c, t, s, z)
         for t, s, z in zip(tables, numbers[:5], numbers[5:], strict=True)
     ]
-    return embed_layer_normalization(c, ids, segments, *exact, mask)[:2]
+    y, count, *_ = embed_layer_normalization(c, ids, segments, *exact, mask)
+    return y, count
 
 
 @contrib("MulInteger")

@@ -10,7 +10,6 @@ V = Any  # An ir.Value under `arithmetic`.
 _DECODE = "Run the decoder's graph step by step, with InferenceSession.kv_cache."
 HINTS = {
     **dict.fromkeys(("BeamSearch", "WhisperBeamSearch", "GreedySearch", "Sampling"), _DECODE),
-    "Inverse": "Solve outside of the graph.",
     "Tokenizer": "Split texts before the graph, or with ai.onnx's StringSplit and RegexFullMatch.",
     "WordConvEmbedding": "Embed words before the graph.",
     "MurmurHash3": "Hash before the graph.",

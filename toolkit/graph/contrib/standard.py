@@ -8,9 +8,19 @@ import numpy as np
 import onnx_ir as ir
 
 from toolkit.graph.contrib.registry import Call, contrib
+from toolkit.graph.functions.linalg import LINALG
 
 V = Any  # An ir.Value under `arithmetic`.
 INT64 = ir.DataType.INT64
+
+
+@contrib("Inverse")
+def inverse(c: Call, x: V) -> V:
+    """The solution y of x y = 1, by toolkit.linalg.Solve."""
+    b = c.b
+    ones = b.EyeLike(b.zeros(b.Concat(b.dim(x, -1), b.dim(x, -1), axis=0), x.dtype))
+    right = b.Expand(ones, b.shape(x))
+    return b.call(LINALG, "Solve", [x, right], outputs=4)[0]
 
 
 @contrib("ExpandDims")
