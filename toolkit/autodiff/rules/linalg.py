@@ -222,31 +222,35 @@ def _diagonal_matrix(b: Builder, values: V) -> V:
 
 
 @vjp("HouseholderProduct", domain=LINALG)
-def householder_product(c: Vjp, x: V, tau: V) -> tuple[V, V]:
+def householder_product(c: Vjp, x: V, tau: V) -> tuple[V, Any]:
     """Q_j = H_j Q_j+1 with Q_1 = Q, H_j = 1 - tau v v'. From the first to the last, with G_1 = dQ:
 
     Q_j+1 = (1 - sigma v v') Q_j, sigma = tau / (tau v' v - 1); dtau_j = -(v' G_j) (v' Q_j+1)';
     dv_j = -tau (G_j Q_j+1' v + Q_j+1 G_j' v); G_j+1 = H_j G_j.
     """
     b, taus = c.b, c.b.Unsqueeze(tau, [-2])
-    rows, columns = row_numbers(b, x), column_numbers(b, x)
-    numbers = iota(b, b.dim(tau, -1))
+    rows = row_numbers(b, x)
+    columns = column_numbers(b, x) if c.need(0) else None
+    numbers = iota(b, b.dim(tau, -1)) if c.need(1) else None
 
     def step(s: Builder, j: V, states: Sequence[V]) -> Sequence[V]:
-        q, g, dx, dtau = states
+        q, g, *found = states
         below, t = s.Greater(rows, j), at(s, taus, j, -1)
         v = s.Where(below, at(s, x, j, -1), s.cast(s.Equal(rows, j), x.dtype))
         vt = transposed(s, v)
         q = q - t / (t * s.MatMul(vt, v) - 1.0) * v * s.MatMul(vt, q)
         vq, vg = s.MatMul(vt, q), s.MatMul(vt, g)
-        dv = -t * (s.MatMul(g, transposed(s, vq)) + s.MatMul(q, transposed(s, vg)))
-        dx = s.Where(s.And(below, s.Equal(columns, j)), dv, dx)
-        dtau = s.Where(s.Equal(numbers, j), -s.MatMul(vq, transposed(s, vg)), dtau)
-        return q, g - t * v * vg, dx, dtau
+        if c.need(0):
+            dv = -t * (s.MatMul(g, transposed(s, vq)) + s.MatMul(q, transposed(s, vg)))
+            found[0] = s.Where(s.And(below, s.Equal(columns, j)), dv, found[0])
+        if c.need(1):
+            dt = -s.MatMul(vq, transposed(s, vg))
+            found[-1] = s.Where(s.Equal(numbers, j), dt, found[-1])
+        return q, g - t * v * vg, *found
 
-    states = [c.y, c.dy, 0.0 * x, 0.0 * taus]
-    _, _, dx, dtau = each(b, b.dim(tau, -1), states, step)
-    return dx, b.Squeeze(dtau, [-2])
+    states = [c.y, c.dy, *([0.0 * x] if c.need(0) else []), *([0.0 * taus] if c.need(1) else [])]
+    found = each(b, b.dim(tau, -1), states, step)[2:]
+    return found[0] if c.need(0) else None, lambda: b.Squeeze(found[-1], [-2])
 
 
 @vjp("Eigh", domain=LINALG, all_outputs=True)
