@@ -14,6 +14,7 @@ from toolkit.autodiff import gradients
 from toolkit.graph.build import Builder
 from toolkit.graph.io import load_model
 from toolkit.graph.passes.common_subexpressions import node_key
+from toolkit.graph.subgraphs import reads
 
 
 def added(proto: onnx.ModelProto, wrt: str, outputs: list[str]) -> tuple[list[ir.Node], ir.Value]:
@@ -35,7 +36,7 @@ def needed(value: ir.Value | None) -> set[ir.Node]:
         node = stack.pop().producer()
         if node is not None and node not in found:
             found.add(node)
-            stack.extend(v for v in node.inputs if v is not None)
+            stack.extend(v for v in reads(node) if v is not None)
     return found
 
 

@@ -41,7 +41,8 @@ tk.triangular_solve(t, s, transpose=True).solution; L.qr(t); L.qr(t, 'complete')
 tk.geqrf(t); L.householder_product(*tk.geqrf(s)); L.eigh(positive(s)); L.eigvalsh(positive(s))
 L.eigvalsh(positive(s), 'U'); L.svd(s); L.svd(t, False); L.svdvals(t); L.matrix_norm(t, 2)
 L.matrix_norm(t, 'nuc'); L.matrix_norm(t, 1); L.matrix_norm(t); L.cond(s); L.cond(s, 1)
-L.pinv(t, rtol=1e-4); L.matrix_rank(t, rtol=1e-4); L.matrix_exp(s * 0.3); L.matrix_power(s, 3)
+L.pinv(t, rtol=1e-4); L.lstsq(t, t, rcond=1e-4).solution
+L.matrix_rank(t, rtol=1e-4); L.matrix_exp(s * 0.3); L.matrix_power(s, 3)
 L.matrix_power(s, -2); L.matrix_power(s, 0); L.multi_dot([s[0], s[1], t[0]]); L.vander(v, N=4)
 L.vecdot(s, s); L.vector_norm(t, 3); L.vector_norm(t, dim=1); L.norm(t[0], 1)
 L.tensorsolve(s[0], v[0]); tk.kron(s[0], t[0]); tk.tensordot(s, t, ([2, 0], [1, 0]))
@@ -86,9 +87,25 @@ def test_expression(expression):
                 np.testing.assert_allclose(got, mine.numpy(), rtol=3e-4, atol=3e-4)
 
 
+@pytest.mark.parametrize("name", ["eig", "eigvals", "ldl_factor", "ldl_factor_ex"])
+def test_what_is_missing_gives_a_reason(name):
+    with pytest.raises(NotImplementedError, match=r"are required, got .* Use linalg"):
+        getattr(tk.linalg, name)(tk.ones(3, 3))
+
+
+def test_a_singular_matrix_has_its_own_error():
+    assert issubclass(tk.linalg.LinAlgError, RuntimeError)
+    with pytest.raises(tk.linalg.LinAlgError, match=r"Batch element 1.* singular"):
+        tk.linalg.solve(tk.stack([tk.eye(2), tk.zeros(2, 2)]), tk.ones(2, 2))
+    with pytest.raises(tk.linalg.LinAlgError, match="minor of order 2"):
+        tk.linalg.cholesky(tk.tensor([[1.0, 2.0], [2.0, 1.0]]))
+
+
 def test_a_default_tolerance_needs_sizes():
     with Trace() as trace:
         x = trace.input("x", tk.float32, ["n", "k"])
         with pytest.raises(tk.errors.InvalidArgumentError, match="rtol or known sizes"):
             tk.linalg.pinv(x)
+        with pytest.raises(tk.errors.InvalidArgumentError, match="rtol or known sizes"):
+            tk.linalg.lstsq(x, x)
         trace.finish([x])

@@ -74,6 +74,26 @@ def eigvals(A: Any) -> Any:
     return eig(A)
 
 
+def ldl_factor(A: Any, *, hermitian: bool = False) -> Any:
+    """Not there: see the error."""
+    square("linalg.ldl_factor", A)
+    raise UnsupportedOperatorError(
+        "linalg.ldl_factor: positive definite or general matrices are required, got symmetric "
+        "ones: their pivoting by blocks of 2 x 2 is not written. Use linalg.lu_factor and "
+        "linalg.lu_solve, or linalg.cholesky."
+    )
+
+
+def ldl_factor_ex(A: Any, *, hermitian: bool = False, check_errors: bool = False) -> Any:
+    """Not there: see the error of `ldl_factor`."""
+    return ldl_factor(A)
+
+
+def ldl_solve(LD: Any, pivots: Any, B: Any, *, hermitian: bool = False) -> Any:
+    """Not there: see the error of `ldl_factor`."""
+    return ldl_factor(LD)
+
+
 def _driver(driver: str | None) -> None:
     if driver is not None:
         raise InvalidArgumentError(
@@ -225,12 +245,8 @@ def lstsq(A: Any, B: Any, rcond: Any = None, *, driver: str | None = None) -> An
         )
     a, b = same_batch(A, b)
     driver = driver or "gelsy"
-    side = _largest_side(A)
-    if rcond is None and side is not None:
-        rcond = float(np.finfo(A.dtype.numpy).eps) * side
     s = svdvals(a.detach())
-    most = s.new_zeros(()) if nothing(s.shape[-1]) else s.amax(-1, keepdim=True)
-    ranks = (s > most * rcond).long().sum(-1)
+    ranks = (s > _tolerance(name, a, s, None, rcond)).long().sum(-1)
     x = pinv(a, rtol=rcond) @ b
     residuals = A.new_zeros(0)
     tall = type(m) is int and type(n) is int and m > n

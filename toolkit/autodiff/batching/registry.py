@@ -162,7 +162,8 @@ class Batch:
         """The inverse of `fold`."""
         dims = static_dims(value)
         if dims is not None and self.size and dims[0] % self.size == 0:
-            return self.b.Reshape(value, [self.size, dims[0] // self.size, *dims[1:]])
+            shape = [self.size, dims[0] // self.size, *dims[1:]]
+            return self.b.Reshape(value, shape, allowzero=1)
         return self.b.Reshape(value, self.vector(self.count, -1, self.dims(value, 1)))
 
     def fold_channels(self, i: int) -> V:

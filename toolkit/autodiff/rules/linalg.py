@@ -114,32 +114,38 @@ def _through_lu(b: Builder, x: V, y: V, pivots: V, dy: V) -> V:
     dF = tril(L1' dL1 - dU2 U2') below the diagonal + triu(dU1 U1' - L2' dL2) on and above it;
     dx = P [L1'^-1 dF U1'^-1, L1'^-1 dU2; dL2 U1'^-1].
     """
-    k = least(b, x)
-    rows, columns, zero = b.dim(x, -2), b.dim(x, -1), b.ints([0])
+    k, zero = least(b, x), b.ints([0])
+    rows, columns = b.dim(x, -2), b.dim(x, -1)
+    m, n = (known_dims(x) or (None, None))[-2:]
+    exact = isinstance(m, int) and m == n
 
     def part(v: V, right: bool, below: bool) -> V:
+        if exact:
+            return v
         v = b.Slice(v, k if below else zero, rows if below else k, [-2])
         return b.Slice(v, k if right else zero, columns if right else k, [-1])
 
-    square, l2, u2 = (part(y, *which) for which in ((False, False), (False, True), (True, False)))
-    ds, dl2, du2 = (part(dy, *which) for which in ((False, False), (False, True), (True, False)))
-    l1 = _on_diagonal(b, _triangle(b, square, False, True), 1.0)
-    u1 = _triangle(b, square, True)
-    low = b.MatMul(transposed(b, l1), _triangle(b, ds, False, True))
-    low = low - b.MatMul(du2, transposed(b, u2))
-    high = b.MatMul(_triangle(b, ds, True), transposed(b, u1))
-    high = high - b.MatMul(transposed(b, l2), dl2)
-    df = _triangle(b, low, False, True) + _triangle(b, high, True)
+    square, ds = part(y, False, False), part(dy, False, False)
+    low = _on_diagonal(b, _triangle(b, square, False, True), 1.0)
+    low = b.MatMul(transposed(b, low), _triangle(b, ds, False, True))
+    high = b.MatMul(_triangle(b, ds, True), transposed(b, _triangle(b, square, True)))
+    if not exact:
+        (l2, u2), (dl2, du2) = ((part(v, False, True), part(v, True, False)) for v in (y, dy))
+        low = low - b.MatMul(du2, transposed(b, u2))
+        high = high - b.MatMul(transposed(b, l2), dl2)
+    top = _over_upper(b, square, _triangle(b, low, False, True) + _triangle(b, high, True))
+    if not exact:
+        top = b.Concat(top, du2, axis=-1)
+    dx = _call(b, "SolveTriangular", square, top, unit=1, trans=1)
+    if not exact:
+        bottom = b.Concat(_over_upper(b, square, dl2), 0.0 * b.MatMul(l2, u2), axis=-1)
+        dx = b.Concat(dx, bottom, axis=-2)
+    return _gathered(b, dx, _call(b, "LuPermutation", y, pivots, inverse=1))
 
-    def over_u(v: V) -> V:
-        return transposed(b, _call(b, "SolveTriangular", square, transposed(b, v), upper=1))
 
-    top = b.Concat(over_u(df), du2, axis=-1)
-    top = _call(b, "SolveTriangular", square, top, unit=1, trans=1)
-    corner = b.Slice(b.MatMul(l2, u2) * 0.0, zero, b.dim(l2, -2), [-2])
-    bottom = b.Concat(over_u(dl2), corner, axis=-1)
-    inverse = _call(b, "LuPermutation", y, pivots, inverse=1)
-    return _gathered(b, b.Concat(top, bottom, axis=-2), inverse)
+def _over_upper(b: Builder, u: V, x: V) -> V:
+    """X U'^-1."""
+    return transposed(b, _call(b, "SolveTriangular", u, transposed(b, x), upper=1))
 
 
 @vjp("Lu", domain=LINALG)
@@ -200,8 +206,7 @@ def qr(c: Vjp, x: V) -> V:
     mixed = b.MatMul(u, transposed(b, du)) - b.MatMul(transposed(b, dq), q)
     low = _triangle(b, mixed, False)
     sym = low + transposed(b, _triangle(b, mixed, False, True))
-    left = transposed(b, dq + b.MatMul(q, sym))
-    dx = transposed(b, _call(b, "SolveTriangular", u, left, upper=1))
+    dx = _over_upper(b, u, dq + b.MatMul(q, sym))
     return dx if dv is None else b.Concat(dx, b.MatMul(q, dv), axis=-1)
 
 
@@ -217,31 +222,35 @@ def _diagonal_matrix(b: Builder, values: V) -> V:
 
 
 @vjp("HouseholderProduct", domain=LINALG)
-def householder_product(c: Vjp, x: V, tau: V) -> tuple[V, V]:
+def householder_product(c: Vjp, x: V, tau: V) -> tuple[V, Any]:
     """Q_j = H_j Q_j+1 with Q_1 = Q, H_j = 1 - tau v v'. From the first to the last, with G_1 = dQ:
 
     Q_j+1 = (1 - sigma v v') Q_j, sigma = tau / (tau v' v - 1); dtau_j = -(v' G_j) (v' Q_j+1)';
     dv_j = -tau (G_j Q_j+1' v + Q_j+1 G_j' v); G_j+1 = H_j G_j.
     """
     b, taus = c.b, c.b.Unsqueeze(tau, [-2])
-    rows, columns = row_numbers(b, x), column_numbers(b, x)
-    numbers = iota(b, b.dim(tau, -1))
+    rows = row_numbers(b, x)
+    columns = column_numbers(b, x) if c.need(0) else None
+    numbers = iota(b, b.dim(tau, -1)) if c.need(1) else None
 
     def step(s: Builder, j: V, states: Sequence[V]) -> Sequence[V]:
-        q, g, dx, dtau = states
+        q, g, *found = states
         below, t = s.Greater(rows, j), at(s, taus, j, -1)
         v = s.Where(below, at(s, x, j, -1), s.cast(s.Equal(rows, j), x.dtype))
         vt = transposed(s, v)
         q = q - t / (t * s.MatMul(vt, v) - 1.0) * v * s.MatMul(vt, q)
         vq, vg = s.MatMul(vt, q), s.MatMul(vt, g)
-        dv = -t * (s.MatMul(g, transposed(s, vq)) + s.MatMul(q, transposed(s, vg)))
-        dx = s.Where(s.And(below, s.Equal(columns, j)), dv, dx)
-        dtau = s.Where(s.Equal(numbers, j), -s.MatMul(vq, transposed(s, vg)), dtau)
-        return q, g - t * v * vg, dx, dtau
+        if c.need(0):
+            dv = -t * (s.MatMul(g, transposed(s, vq)) + s.MatMul(q, transposed(s, vg)))
+            found[0] = s.Where(s.And(below, s.Equal(columns, j)), dv, found[0])
+        if c.need(1):
+            dt = -s.MatMul(vq, transposed(s, vg))
+            found[-1] = s.Where(s.Equal(numbers, j), dt, found[-1])
+        return q, g - t * v * vg, *found
 
-    states = [c.y, c.dy, 0.0 * x, 0.0 * taus]
-    _, _, dx, dtau = each(b, b.dim(tau, -1), states, step)
-    return dx, b.Squeeze(dtau, [-2])
+    states = [c.y, c.dy, *([0.0 * x] if c.need(0) else []), *([0.0 * taus] if c.need(1) else [])]
+    found = each(b, b.dim(tau, -1), states, step)[2:]
+    return found[0] if c.need(0) else None, lambda: b.Squeeze(found[-1], [-2])
 
 
 @vjp("Eigh", domain=LINALG, all_outputs=True)
