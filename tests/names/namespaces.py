@@ -43,7 +43,7 @@ class Namespace:
         return {n: v for n, v in sorted(found.items()) if self.counts(v) and self._holds(v)}
 
     def _holds(self, value: Any) -> bool:
-        """Whether it belongs here: no module, nothing of Python's, no Tensor seen from elsewhere."""
+        """Whether it belongs here: no module, nothing of Python's, no Tensor from elsewhere."""
         import torch
 
         return _belongs(value) and not (
