@@ -89,6 +89,8 @@ def test_vectors():
     x, y = matrices((2, 3)), matrices((4, 3))[:2]
     check("cross", x, y)
     check("cross", x.T, y.T, axis=0)
+    check("cross", x, y[0])
+    same(xp.linalg.vector_norm(ours(x), axis=()), np.abs(x), SCALE)
     check("outer", x[0], y[1])
     check("vecdot", x, y)
     check("tensordot", x, y.T, axes=1)
