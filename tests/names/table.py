@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import textwrap
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,32 @@ def read_groups() -> list[Group]:
         title, why = entry.pop("title"), entry.pop("why")
         groups.append(Group(title, why, {k: v.split() for k, v in entry.items()}))
     return groups
+
+
+def write_groups(groups: list[Group]) -> None:
+    """Writes reasons.toml again; its head of comments stays."""
+    lines = [line for line in REASONS.read_text().splitlines() if line.startswith("#")]
+    for group in groups:
+        lines += ["", "[[group]]", f'title = "{group.title}"', f'why = "{group.why}"']
+        for label, patterns in group.patterns.items():
+            key = label if label.isidentifier() else f'"{label}"'
+            text = textwrap.fill(" ".join(patterns), 100, break_on_hyphens=False)
+            short = f'{key} = "{text}"'
+            lines.append(short if len(short) <= 100 else f'{key} = """\n{text}\n"""')
+    REASONS.write_text("\n".join(lines) + "\n")
+
+
+def prune() -> list[str]:
+    """Takes patterns that no missing name matches off reasons.toml; what was taken."""
+    groups, absent, gone = read_groups(), missing(), []
+    for group in groups:
+        for label, patterns in group.patterns.items():
+            kept = [p for p in patterns if fnmatch.filter(absent.get(label, []), p)]
+            gone += [f"{group.title}: {label} {p}" for p in patterns if p not in kept]
+            group.patterns[label] = kept
+        group.patterns = {label: kept for label, kept in group.patterns.items() if kept}
+    write_groups(groups)
+    return gone
 
 
 def read_planned() -> dict[str, list[str]]:
