@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import toolkit as tk
 import toolkit.array_api as xp
 from tests.array_api.oracle import (
     ALL,
@@ -114,7 +115,11 @@ def test_reductions(name, data):
     check(name, x, scale=8, **options)
 
 
-@pytest.mark.parametrize("name", ["cumulative_sum", "cumulative_prod"])
+@pytest.mark.parametrize("name", [
+    "cumulative_sum",
+    pytest.param("cumulative_prod", marks=pytest.mark.xfail(
+        not hasattr(tk, "cumprod"), reason="toolkit.cumprod is still missing", strict=True)),
+])  # fmt: skip
 @few
 @given(data=st.data())
 def test_cumulative(name, data):

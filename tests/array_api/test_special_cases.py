@@ -77,8 +77,8 @@ def test_reductions_of_nothing(name, wanted):
     assert getattr(xp, name)(xp.ones((0, 3)), axis=1).shape == (0,)
 
 
-@pytest.mark.parametrize("name", ["max", "min", "argmax", "argmin"])
-def test_the_extreme_of_nothing_is_refused(name):
+@pytest.mark.parametrize("name", ["argmax", "argmin"])
+def test_the_place_of_the_extreme_of_nothing_is_refused(name):
     with pytest.raises((ValueError, IndexError)):
         getattr(xp, name)(xp.ones((0,)))
 

@@ -79,7 +79,7 @@ def _whole(correction: float) -> float:
 
 def any(x: Any, /, *, axis: _Axis = None, keepdims: builtins.bool = False) -> Any:
     """Whether an element is not zero."""
-    return _reduced(array("any", x).to(dtypes.bool), "any", axis, keepdims)
+    return ~_reduced(~array("any", x).to(dtypes.bool), "all", axis, keepdims)
 
 
 def all(x: Any, /, *, axis: _Axis = None, keepdims: builtins.bool = False) -> Any:
