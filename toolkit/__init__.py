@@ -87,6 +87,14 @@ _HOMES = {
     **dict.fromkeys(_FUNCTIONAL, "nn.functional"),
     **dict.fromkeys(("cosine_similarity", "pairwise_distance", "pdist"), "nn.functional"),
     **dict.fromkeys(
+        ("adaptive_avg_pool1d", "alpha_dropout", "avg_pool1d", "bilinear", "celu",
+         "channel_shuffle", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
+         "conv_transpose3d", "dropout", "feature_alpha_dropout", "group_norm", "layer_norm",
+         "max_pool1d", "max_pool1d_with_indices", "max_pool2d", "max_pool3d", "pixel_shuffle",
+         "pixel_unshuffle", "rms_norm", "selu", "threshold"),
+        "nn.functional",
+    ),
+    **dict.fromkeys(
         ("binary_cross_entropy_with_logits", "cosine_embedding_loss", "ctc_loss",
          "hinge_embedding_loss", "kl_div", "margin_ranking_loss", "poisson_nll_loss",
          "triplet_margin_loss"),

@@ -321,6 +321,34 @@ def test_sharded_files(tmp_path, ending):
 def test_broken_indices(tmp_path, changes, match):
     with pytest.raises(InvalidArgumentError, match=match):
         tk.load(sharded(tmp_path, "safetensors", **changes))
-    (tmp_path / "x.json").write_text("[]")
-    with pytest.raises(InvalidArgumentError, match="an index with a weight_map is required"):
-        tk.load(tmp_path / "x.json")
+    for text in ("[]", "{}", "[" * 100000, '{"weight_map": [1]}', "nonsense"):
+        (tmp_path / "x.json").write_text(text)
+        with pytest.raises(InvalidArgumentError, match="an index with a weight_map is required"):
+            tk.load(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("header", [
+    b"[" * 100000, b"[]", b"{", b'{"a": 1}', b'{"a": {"dtype": "F32", "shape": [-1, -1], '
+    b'"data_offsets": [0, 4]}}', b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 9]}}',
+    b'{"a": {"dtype": "F99", "shape": [1], "data_offsets": [0, 4]}}',
+    b'{"a": {"dtype": "F32", "shape": [4611686018427387904, 4], "data_offsets": [0, 0]}}',
+])  # fmt: skip
+def test_hostile_safetensors(tmp_path, header):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 4)
+    with pytest.raises(InvalidArgumentError, match="a header and the tensors that it lists"):
+        tk.load(path)
+
+
+def test_states_are_saved_as_torch_has_it(tmp_path):
+    model = tk.nn.Sequential(tk.nn.Linear(3, 2), tk.nn.BatchNorm1d(2))
+    path = tmp_path / "state.safetensors"
+    tk.save(model.state_dict(), path)
+    found = tk.load(path)
+    assert list(found) == list(model.state_dict())
+    for name, value in model.state_dict().items():
+        assert found[name].dtype is value.dtype and found[name].tolist() == value.tolist()
+    with pytest.raises(InvalidArgumentError, match="tensors by name are required, got int for 'a'"):
+        tk.save({"a": 1}, path)
+    with pytest.raises(InvalidArgumentError, match=r"ends in \.safetensors is required"):
+        tk.save(model.state_dict(), tmp_path / "state.pt")

@@ -112,7 +112,7 @@ class Conversion(Interchange):
         return builtins.bool(self._array().item())
 
     def __format__(self, spec: str) -> str:
-        if spec and self.dim() == 0:
+        if builtins.type(self._value) is _core.Tensor and self.dim() == 0:
             return format(self.item(), spec)
         return object.__format__(self, spec)
 
@@ -177,10 +177,17 @@ class Conversion(Interchange):
         return out  # type: ignore[return-value]
 
     def type(self, dtype: Any = None) -> Any:
-        """The name of the element type, or the tensor in another."""
-        if dtype is None:
-            return f"toolkit.{self.dtype.name}"
-        return self.to(dtype)
+        """The name of the element type's class, or the tensor in another type.
+
+        Args:
+            dtype: an element type, a typed class (`toolkit.LongTensor`), or the name of one.
+
+        Raises:
+            InvalidArgumentError: a name of no type.
+        """
+        from toolkit._tensor.legacy import named_type, type_name
+
+        return type_name(self.dtype) if dtype is None else self.to(named_type(dtype))
 
     def type_as(self, other: Any) -> Tensor:
         """In the element type of `other`."""

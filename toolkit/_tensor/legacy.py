@@ -6,6 +6,7 @@ from typing import Any
 
 from toolkit import dtypes
 from toolkit._tensor.base import TensorBase
+from toolkit.errors import InvalidArgumentError
 
 _NAMES = {
     "FloatTensor": dtypes.float32, "DoubleTensor": dtypes.float64, "HalfTensor": dtypes.float16,
@@ -20,7 +21,24 @@ def type_name(dtype: dtypes.DType) -> str:
     for name, found in _NAMES.items():
         if found is dtype:
             return f"toolkit.{name}"
-    return f"toolkit.{dtype.name}"
+    name = dtype.name.replace("uint", "UInt") if dtype.name.startswith("uint") else dtype.name
+    return f"toolkit.{name}Tensor"
+
+
+def named_type(kind: Any) -> dtypes.DType:
+    """The element type of a typed class or its name; an element type itself.
+
+    Raises:
+        InvalidArgumentError: a name of no type.
+    """
+    if isinstance(kind, dtypes.DType):
+        return kind
+    name = getattr(kind, "__name__", str(kind)).removeprefix("toolkit.").removeprefix("torch.")
+    if name not in _NAMES:
+        raise InvalidArgumentError(
+            f"invalid type: one of {', '.join(_NAMES)} is required, got {kind!r}."
+        )
+    return _NAMES[name]
 
 
 class _Typed(type):

@@ -5,14 +5,12 @@ from __future__ import annotations
 import builtins
 from typing import Any, NamedTuple
 
-import ml_dtypes
-import numpy as np
-
 from toolkit import dtypes
+from toolkit._tensor import settings
 from toolkit._tensor.base import TensorBase
 from toolkit._tensor.promote import cast, promote_codes, result_code
 from toolkit.array_api.common import REAL, SIGNED, UNSIGNED, array, check_device
-from toolkit.errors import DTypeError, InvalidArgumentError
+from toolkit.errors import InvalidArgumentError
 
 KINDS = {
     "bool": (dtypes.bool,), "signed integer": SIGNED, "unsigned integer": UNSIGNED,
@@ -65,13 +63,8 @@ def finfo(type: Any, /) -> FloatLimits:
         DTypeError: not a float.
     """
     dtype = _dtype(type)
-    if not dtype.is_floating_point:
-        raise DTypeError(f"finfo: a floating element type is required, got {dtype.name}.")
-    info: Any = ml_dtypes.finfo(dtype.numpy)  # type: ignore[no-untyped-call]
-    largest, least = float(info.max), float(info.min)
-    return FloatLimits(
-        info.bits, float(info.eps), largest, least, float(info.smallest_normal), dtype
-    )
+    found = settings.finfo(dtype)
+    return FloatLimits(found.bits, found.eps, found.max, found.min, found.smallest_normal, dtype)
 
 
 def iinfo(type: Any, /) -> IntegerLimits:
@@ -81,10 +74,8 @@ def iinfo(type: Any, /) -> IntegerLimits:
         DTypeError: not an integer.
     """
     dtype = _dtype(type)
-    if dtype.numpy.kind not in "iu":
-        raise DTypeError(f"iinfo: an integer element type is required, got {dtype.name}.")
-    info = np.iinfo(dtype.numpy)
-    return IntegerLimits(info.bits, int(info.max), int(info.min), dtype)
+    found = settings.iinfo(dtype)
+    return IntegerLimits(found.bits, found.max, found.min, dtype)
 
 
 def isdtype(dtype: Any, kind: Any) -> builtins.bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from toolkit._tensor import functions
+from toolkit._tensor.elementwise import where
 from toolkit.array_api.common import array, both
 from toolkit.errors import DTypeError
 
@@ -26,7 +27,7 @@ _BINARY = {
         "add", "atan2", "bitwise_and", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift",
         "bitwise_xor", "copysign", "divide", "floor_divide", "greater", "greater_equal", "hypot",
         "less", "less_equal", "logaddexp", "logical_and", "logical_or", "logical_xor", "maximum",
-        "minimum", "multiply", "nextafter", "not_equal", "pow", "remainder", "subtract",
+        "minimum", "multiply", "nextafter", "not_equal", "pow", "subtract",
     )},
     "equal": "eq",
 }  # fmt: skip
@@ -68,6 +69,15 @@ def clip(x: Any, /, min: Any = None, max: Any = None) -> Any:
     return out.clone() if out is x else out
 
 
+def remainder(x1: Any, x2: Any, /) -> Any:
+    """The rest of floor division; a zero has the divisor's sign too."""
+    a, b = both("remainder", x1, x2)
+    rest = a % b
+    if not b.dtype.is_floating_point:
+        return rest
+    return where(rest == 0, where(b < 0, -0.0, 0.0).to(rest.dtype), rest)
+
+
 def positive(x: Any, /) -> Any:
     """A copy of a numeric array."""
     return array("positive", x).clone()
@@ -94,4 +104,4 @@ def imag(x: Any, /) -> Any:
     return functions.find("imag")(x)
 
 
-__all__ = sorted([*_UNARY, *_BINARY, "clip", "positive", "conj", "real", "imag"])
+__all__ = sorted([*_UNARY, *_BINARY, "clip", "remainder", "positive", "conj", "real", "imag"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from toolkit import linalg
+from toolkit._tensor.functions import broadcast_tensors
 from toolkit.array_api.common import array, both, sum_dtype
 from toolkit.array_api.products import matmul, matrix_transpose, tensordot, vecdot
 from toolkit.errors import ShapeError
@@ -48,7 +49,8 @@ def cholesky(x: Any, /, *, upper: bool = False) -> Any:
 
 def cross(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
     """Cross products of vectors of 3 along an axis."""
-    return ours.cross(*both("cross", array("cross", x1), array("cross", x2)), dim=axis)
+    a, b = broadcast_tensors(*both("cross", array("cross", x1), array("cross", x2)))
+    return ours.cross(a, b, dim=axis)
 
 
 def det(x: Any, /) -> Any:
@@ -141,6 +143,8 @@ def trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Any:
 
 def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
     """Norms of vectors along axes; None: of all elements."""
+    if axis == ():  # No axes: of each element.
+        return ours.vector_norm(array("vector_norm", x).unsqueeze(0), ord, 0)
     return ours.vector_norm(array("vector_norm", x), ord, axis, keepdims)
 
 

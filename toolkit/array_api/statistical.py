@@ -62,19 +62,24 @@ def var(
     x: Any, /, *, axis: _Axis = None, correction: float = 0.0, keepdims: builtins.bool = False
 ) -> Any:
     """The variance, divided by n - correction."""
-    return _reduced(array("var", x), "var", axis, keepdims, correction=correction)
+    return _reduced(array("var", x), "var", axis, keepdims, correction=_whole(correction))
 
 
 def std(
     x: Any, /, *, axis: _Axis = None, correction: float = 0.0, keepdims: builtins.bool = False
 ) -> Any:
     """The standard deviation, the root of `var`."""
-    return _reduced(array("std", x), "std", axis, keepdims, correction=correction)
+    return _reduced(array("std", x), "std", axis, keepdims, correction=_whole(correction))
+
+
+def _whole(correction: float) -> float:
+    """An int where it is one: sizes of a trace are taken from it."""
+    return int(correction) if correction == int(correction) else correction
 
 
 def any(x: Any, /, *, axis: _Axis = None, keepdims: builtins.bool = False) -> Any:
     """Whether an element is not zero."""
-    return _reduced(array("any", x).to(dtypes.bool), "any", axis, keepdims)
+    return ~_reduced(~array("any", x).to(dtypes.bool), "all", axis, keepdims)
 
 
 def all(x: Any, /, *, axis: _Axis = None, keepdims: builtins.bool = False) -> Any:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from toolkit.convert.safetensors import read_safetensors
+from toolkit.convert.states import write_arrays
 from toolkit.convert.torch_files import load_pt
 from toolkit.device import device
 from toolkit.errors import InvalidArgumentError
 from toolkit.nn import graph_module
-from toolkit.tensor import from_numpy
+from toolkit.tensor import Tensor, from_numpy
 
 _LEGACY = b"\x80\x02\x8a\n\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."  # The pickled magic number.
 
@@ -92,6 +93,25 @@ def load_safetensors(path: str | os.PathLike[str]) -> dict[str, Any]:
     return {name: from_numpy(array) for name, array in read_safetensors(path).items()}
 
 
+def save_state(state: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Writes tensors by name, as of a state_dict, to a `.safetensors` file.
+
+    Raises:
+        InvalidArgumentError: another ending, or a value that is no tensor.
+    """
+    if not str(path).endswith(".safetensors"):
+        raise InvalidArgumentError(
+            f"save: a name that ends in .safetensors is required for a state, got '{path}'. Files "
+            "of pickles (.pt) are read, not written; a model goes to .onnx: model.save."
+        )
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise InvalidArgumentError(
+                f"save: tensors by name are required, got {type(value).__name__} for '{name}'."
+            )
+    write_arrays(path, {name: value.numpy(force=True) for name, value in state.items()})
+
+
 def load_sharded(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The tensors of several files by name: `weight_map` of an index says which holds which.
 
@@ -105,7 +125,7 @@ def load_sharded(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         places = json.loads(Path(path).read_bytes())["weight_map"]
         items = [(str(name), str(file)) for name, file in places.items()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidArgumentError(
             f"{where}: an index with a weight_map is required, got {type(error).__name__}: {error}."
         ) from None

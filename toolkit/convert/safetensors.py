@@ -42,7 +42,7 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray[Any, 
             raise ValueError(f"no header of {size} bytes")
         header.pop("__metadata__", None)
         return {name: _tensor(name, entry, data[8 + size :]) for name, entry in header.items()}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InvalidArgumentError(
             f"{where}: a header and the tensors that it lists are required, got {error}."
         ) from None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 import onnx_ir as ir
 
+from toolkit.convert.loading import save_state
 from toolkit.convert.ort_artifacts import is_artifacts
 from toolkit.errors import InvalidArgumentError, InvalidModelError, ToolkitError
 from toolkit.graph.build import mark_variable
@@ -45,7 +46,7 @@ from toolkit.train.training_graph import TrainingGraph
 from toolkit.train.updates import averages
 
 if TYPE_CHECKING:
-    from toolkit.nn import Module
+    pass
 
 
 def save_step(
@@ -156,8 +157,8 @@ def _add_initialization(proto: onnx.ModelProto, found: Initialization) -> None:
 
 
 def save(
-    path: str | os.PathLike[str],
-    model: Module,
+    path: Any,
+    model: Any,
     optimizer: Any = None,
     loss: Any = None,
     inputs: Any = None,
@@ -168,6 +169,8 @@ def save(
     schedule_every: int = 1,
 ) -> None:
     """Saves a model as one `.onnx`; with an optimizer and a loss, its training goes along.
+
+    As PyTorch has it, `save(state, "state.safetensors")` writes tensors by name.
 
     Args:
         path: the file; it is replaced in one go.
@@ -184,6 +187,9 @@ def save(
     Raises:
         InvalidArgumentError: examples are missing.
     """
+    if isinstance(path, Mapping):
+        save_state(path, model)
+        return
     if optimizer is None and loss is None:
         model.save(path, inputs=inputs, dynamic=dynamic, opset=opset)
         return
