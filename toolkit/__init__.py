@@ -68,7 +68,7 @@ inf, nan, pi, e = _functions.inf, _functions.nan, _functions.pi, _functions.e
 
 _MODULES = ("array_api", "nn", "optim", "data", "train", "runtime", "autodiff", "graph", "convert",
             "models", "cli", "fft", "func", "linalg", "special", "tracing", "errors", "dtypes",
-            "utils")  # fmt: skip
+            "utils", "distributions")  # fmt: skip
 _HOMES = {
     "load": "convert.loading",
     "save": "train.onefile",
