@@ -11,12 +11,12 @@ torch = pytest.importorskip("torch")
 theirs = torch.distributions
 
 
-def both(name, *arrays, **options):
-    """A distribution of each, over the same float64 parameters."""
+def both(name, *arrays, dtype=np.float64, **options):
+    """A distribution of each, over the same parameters."""
     found = []
     for lib, module in ((tk, ours), (torch, theirs)):
-        args = [lib.tensor(np.asarray(a, np.float64)) for a in arrays]
-        more = {k: lib.tensor(np.asarray(v, np.float64)) for k, v in options.items()}
+        args = [lib.tensor(np.asarray(a, dtype)) for a in arrays]
+        more = {k: lib.tensor(np.asarray(v, dtype)) for k, v in options.items()}
         found.append(getattr(module, name)(*args, **more))
     return found
 
@@ -52,6 +52,17 @@ ROWS = {
     "OneHotCategoricalStraightThrough": lambda: both(
         "OneHotCategoricalStraightThrough", simplex(RNG, 3, 4)
     ),
+    "Binomial": lambda: both("Binomial", np.full((3, 2), 6.0), PROBS),
+    "Binomial logits": lambda: both("Binomial", np.full((3, 2), 6.0), logits=LOC),
+    "Multinomial": lambda: [
+        module.Multinomial(5, lib.tensor(simplex(np.random.default_rng(4), 3, 4)))
+        for lib, module in ((tk, ours), (torch, theirs))
+    ],
+    "ContinuousBernoulli": lambda: both("ContinuousBernoulli", np.append(PROBS.ravel(), 0.5)),
+    "ContinuousBernoulli logits": lambda: both("ContinuousBernoulli", logits=LOC),
+    "GeneralizedPareto": lambda: both(  # Torch's takes float32 only.
+        "GeneralizedPareto", LOC, SCALE, [[-0.4, 0.1], [0.0, 0.2], [0.05, -0.1]], dtype=np.float32
+    ),
     "LogisticNormal": lambda: both("LogisticNormal", LOC, SCALE),
     "RelaxedBernoulli": lambda: both("RelaxedBernoulli", 0.7, PROBS),
     "RelaxedOneHotCategorical": lambda: both("RelaxedOneHotCategorical", 0.7, simplex(RNG, 3, 4)),
@@ -60,10 +71,12 @@ EMPTY = {"Categorical", "Categorical logits", "Cauchy", "HalfCauchy"}  # Without
 
 
 def close(got, want, rtol=1e-9, atol=1e-9):
+    if want.dtype == torch.float32:
+        rtol, atol = 2e-5, 2e-5
     np.testing.assert_allclose(got.detach().numpy(), want.detach().numpy(), rtol, atol)
 
 
-def quantity(a, b, name):
+def quantity(a, b, name, rtol=1e-9):
     """A property or method that torch has too."""
     try:
         want = getattr(b, name)
@@ -73,7 +86,7 @@ def quantity(a, b, name):
             getattr(a, name)() if callable(getattr(type(a), name)) else getattr(a, name)
         return
     got = getattr(a, name)
-    close(got() if callable(got) else got, want)
+    close(got() if callable(got) else got, want, rtol)
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -86,15 +99,12 @@ def test_shapes_and_moments(name):
         x = np.linspace(1e-4, 1 - 1e-4, 9999)[:, None, None]
         best = x[a.log_prob(tk.tensor(x)).argmax(0).numpy(), 0, 0]
         np.testing.assert_allclose(a.mode.numpy(), best, atol=2e-4)
-    for which in (
-        "mean",
-        "mode" if name != "Kumaraswamy" else "mean",
-        "variance",
-        "stddev",
-        "entropy",
-        "perplexity",
-    ):
+    else:
+        quantity(a, b, "mode")
+    for which in ("mean", "variance", "stddev"):
         quantity(a, b, which)
+    for which in ("entropy", "perplexity"):  # Torch's Multinomial takes its count in float32.
+        quantity(a, b, which, 1e-6 if name == "Multinomial" else 1e-9)
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -116,7 +126,8 @@ def test_cdf_and_icdf(name):
     a, b = ROWS[name]()
     torch.manual_seed(0)
     y = b.sample((5,))
-    for which, value in (("cdf", y), ("icdf", torch.rand(5, *b.batch_shape, dtype=torch.double))):
+    kind = y.dtype if y.is_floating_point() else torch.double
+    for which, value in (("cdf", y), ("icdf", torch.rand(5, *b.batch_shape).to(kind))):
         try:
             want = getattr(b, which)(value)
         except NotImplementedError:

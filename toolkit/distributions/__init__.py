@@ -1,9 +1,17 @@
 """Probability distributions, as in `torch.distributions`."""
 
 from toolkit.distributions import constraints, kl, transforms
+from toolkit.distributions.bounded import (
+    ContinuousBernoulli,
+    GeneralizedPareto,
+)
 from toolkit.distributions.constraint_registry import (
     biject_to,
     transform_to,
+)
+from toolkit.distributions.counts import (
+    Binomial,
+    Multinomial,
 )
 from toolkit.distributions.discrete import (
     Bernoulli,
@@ -78,15 +86,18 @@ __all__ = [
     "AbsTransform",
     "AffineTransform",
     "Bernoulli",
+    "Binomial",
     "CatTransform",
     "Categorical",
     "Cauchy",
     "ComposeTransform",
+    "ContinuousBernoulli",
     "CumulativeDistributionTransform",
     "Distribution",
     "ExpTransform",
     "Exponential",
     "ExponentialFamily",
+    "GeneralizedPareto",
     "Geometric",
     "Gumbel",
     "HalfCauchy",
@@ -98,6 +109,7 @@ __all__ = [
     "LogNormal",
     "LogisticNormal",
     "MixtureSameFamily",
+    "Multinomial",
     "Normal",
     "OneHotCategorical",
     "OneHotCategoricalStraightThrough",

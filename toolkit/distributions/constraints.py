@@ -304,7 +304,7 @@ class _PositiveSemidefinite(_Symmetric):
         known = super().check(value)
         if not known.all():
             return known
-        eigenvalues: T = linalg.eigvalsh(value)  # type: ignore[attr-defined]
+        eigenvalues: T = linalg.eigvalsh(value)
         return (eigenvalues >= 0).all(-1)
 
 
@@ -315,7 +315,7 @@ class _PositiveDefinite(_Symmetric):
         known = super().check(value)
         if not known.all():
             return known
-        info: T = linalg.cholesky_ex(value).info  # type: ignore[attr-defined]
+        info: T = linalg.cholesky_ex(value).info
         return info == 0
 
 
