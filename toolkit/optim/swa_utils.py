@@ -45,7 +45,8 @@ def get_ema_avg_fn(decay: float = 0.999) -> Average:
 
     def update(averaged: Tensor, current: Tensor, num_averaged: Any) -> Tensor:
         with no_grad():
-            return decay * averaged + (1 - decay) * current
+            new: Tensor = decay * averaged + (1 - decay) * current
+            return new
 
     return update
 
@@ -55,7 +56,8 @@ def get_swa_avg_fn() -> Average:
 
     def update(averaged: Tensor, current: Tensor, num_averaged: Any) -> Tensor:
         with no_grad():
-            return averaged + (current - averaged) / (num_averaged + 1)
+            new: Tensor = averaged + (current - averaged) / (num_averaged + 1)
+            return new
 
     return update
 
