@@ -13,6 +13,8 @@ from toolkit._tensor.arithmetic import Arithmetic
 from toolkit._tensor.attributes import Attributes
 from toolkit._tensor.base import Size, wrap
 from toolkit._tensor.conversion import Conversion
+from toolkit._tensor.counting import Counting
+from toolkit._tensor.diagonals import Diagonals
 from toolkit._tensor.draws import (
     bernoulli,
     multinomial,
@@ -49,16 +51,23 @@ from toolkit._tensor.indexing import Indexing
 from toolkit._tensor.inplace import Inplace, complete
 from toolkit._tensor.inplace_random import InplaceRandom
 from toolkit._tensor.inplace_shape import InplaceShape
+from toolkit._tensor.layout import Layout
 from toolkit._tensor.linalg import LinearAlgebra
+from toolkit._tensor.order import Order
+from toolkit._tensor.parts import Parts
 from toolkit._tensor.pointwise import Pointwise
 from toolkit._tensor.reductions import Reductions
+from toolkit._tensor.running import Running
+from toolkit._tensor.scattering import Scattering
 from toolkit._tensor.shaping import Shaping
+from toolkit._tensor.statistics import Statistics
 from toolkit.errors import DTypeError
 
 
 class Tensor(
-    LinearAlgebra, Arithmetic, Elementwise, Pointwise, Reductions, Shaping, Indexing, Inplace,
-    InplaceRandom, InplaceShape, Attributes, Conversion,
+    LinearAlgebra, Arithmetic, Elementwise, Pointwise, Reductions, Order, Statistics, Running,
+    Counting, Shaping, Parts, Diagonals, Layout, Indexing, Scattering, Inplace, InplaceRandom,
+    InplaceShape, Attributes, Conversion,
 ):  # fmt: skip
     """A dense array with an element type, and optionally a place on the gradient tape.
 

@@ -209,6 +209,11 @@ ROUND_TRIPS = {
         "g (float[2,3] x) => (int64[2,3] y) { i = Cast<to=7>(x) d = Cast<to=7>(b) y = Mod(i, d) }",
         9,
     ),
+    "products so far": (
+        "g (float[N,3] x) => (float[N,3] y, float[N,3] z) "
+        "{ y = CumProd(x, at) z = CumProd<exclusive = 1, reverse = 1>(x, at) }",
+        9,
+    ),
     "equal floats": (
         "g (float[2,3] x) => (bool[2,3] y) { l = Log(x) m = Neg(l) y = Equal(l, m) }",
         9,
@@ -257,7 +262,7 @@ def test_rewritten_nodes_at_every_opset(label: str) -> None:
     constants = {
         "b": np.array([2, -3, 4], np.float32), "a": np.ones((4, 1, 1), np.float32),
         "s": np.array([4, 1, 1]), "one": np.array(1, np.float32), "zero": np.array([0]),
-        "half": np.array([2.0], np.float32), "six": np.array([6]),
+        "at": np.array(-1), "half": np.array([2.0], np.float32), "six": np.array([6]),
         "c": np.array([1, -2, 0.5, 3], np.float32), "var3": np.array([1, 2, 0.5], np.float32),
         "places": np.array([[2, 2], [0, -3]]), "b2": np.array([[1, 2], [3, 4]], np.float32),
         "rows": np.array([[1], [-1], [0]]), "b3": np.arange(9, dtype=np.float32).reshape(3, 3),

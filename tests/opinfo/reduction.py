@@ -94,6 +94,37 @@ def cum_prod_samples(d):
     yield from table
 
 
+def cum_extreme_samples(d):
+    for shape, axis in (((7,), 0), ((3, 17), -1), ((2, 5, 3), 1), ((65, 2), 0), ((2, 0), 1)):
+        yield S(d.distinct(*shape), axis=axis, outputs=2)
+    yield S(np.array([[1, 3, 3, 2, 3, 1], [2, 1, 1, 4, 1, 4]]).astype(d.dtype), axis=1, outputs=2)
+
+
+def cum_extreme(largest: bool):
+    def reference(sample: Sample) -> list[np.ndarray]:
+        (x,), axis = sample.inputs, sample.attributes["axis"]
+        y = (np.maximum if largest else np.minimum).accumulate(x, axis)
+        hit = np.where(x == y, np.moveaxis(np.arange(x.shape[axis]) + 0 * np.moveaxis(
+            np.zeros(x.shape, np.int64), axis, -1), -1, axis), 0)  # fmt: skip
+        return [y, np.maximum.accumulate(hit, axis).astype(np.int64)]
+
+    return reference
+
+
+def cum_log_samples(d):
+    for shape, axis in (((7,), 0), ((3, 17), -1), ((2, 5, 3), 1), ((65, 2), 0), ((2, 0), 1)):
+        for reverse in (0, 1):
+            yield S(d(*shape), axis=axis, reverse=reverse)
+
+
+def cum_log_sum_exp(sample: Sample) -> list[np.ndarray]:
+    (x,), axis = sample.inputs, sample.attributes["axis"]
+    turned = sample.attributes.get("reverse", 0)
+    z = np.flip(x, axis) if turned else x
+    y = np.logaddexp.accumulate(z.astype(np.float64), axis)
+    return [(np.flip(y, axis) if turned else y).astype(x.dtype)]
+
+
 def top_k_reference(sample: Sample) -> list[np.ndarray]:
     x, k = sample.inputs
     axis = sample.attributes.get("axis", -1)
@@ -194,6 +225,18 @@ ROWS = [
            big=lambda d: [S(d(37, 1003), np.int64(1)), S(d(1003, 65), np.int64(0), reverse=1)]),
     OpInfo("CumProd", cum_prod_samples, dtypes=FLOATS, tolerance=16,
            big=lambda d: [S(d(37, 1003, low=0.9, high=1.1), np.int64(1))]),
+    OpInfo("CumMax", cum_extreme_samples, "toolkit.nn", dtypes=NUMBERS, reference=cum_extreme(True),
+           grad_samples=lambda d: list(cum_extreme_samples(d))[:-1],
+           big=lambda d: [S(d.distinct(37, 1003), axis=1, outputs=2)]),
+    OpInfo("CumMin", cum_extreme_samples, "toolkit.nn", dtypes=NUMBERS, reference=cum_extreme(False),
+           grad_samples=lambda d: list(cum_extreme_samples(d))[:-1],
+           big=lambda d: [S(d.distinct(37, 1003), axis=0, outputs=2)]),
+    OpInfo("CumLogSumExp", cum_log_samples, "toolkit.nn", reference=cum_log_sum_exp, tolerance=8,
+           big=lambda d: [S(d(37, 1003), axis=1), S(d(1003, 65), axis=0, reverse=1)],
+           special=lambda d: [
+               S(d.scalar([1000, 1000, 0, -1000]), axis=0),
+               S(d.scalar([-np.inf, -np.inf, 1, np.inf, np.inf, 2, -np.inf]), axis=0),
+               S(d.scalar([0, np.nan, 1, -np.inf]), axis=0)]),
     OpInfo("TopK", top_k_samples, grad_samples=lambda d: list(top_k_samples(d))[:-2], dtypes=NUMBERS, reference=top_k_reference,
            why="the lower index comes first among equals",
            big=lambda d: [S(d(65, 1003), i64(10), outputs=2)]),

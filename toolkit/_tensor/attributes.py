@@ -49,8 +49,9 @@ class Attributes(TensorBase):
 
     def is_set_to(self, tensor: Any) -> bool:
         """Whether it is the same memory under the same shape."""
-        a, b = self._concrete("is_set_to"), tensor._concrete("is_set_to")
-        return bool(a.data_ptr == b.data_ptr and a.shape == b.shape)
+        a: Any = self
+        where = [(t.data_ptr(), t.shape, t.stride()) for t in (a, tensor)]
+        return bool(where[0] == where[1])
 
     def is_conj(self) -> bool:
         """False: conjugates are computed at once."""
@@ -220,7 +221,7 @@ def sym_ite(b: Any, t: Any, f: Any) -> Any:
 
 
 FUNCTIONS: dict[str, Any] = {
-    "fill": fill, "sym_not": sym_not, "sym_ite": sym_ite, "sym_max": max, "sym_min": min,
+    "fill": fill, "sym_not": sym_not, "sym_ite": sym_ite,
     "sym_float": float, "sym_sum": lambda args: sum(args), "sym_sqrt": lambda a: float(a) ** 0.5,
     "sym_int": int,
 }  # fmt: skip

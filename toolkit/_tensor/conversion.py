@@ -59,10 +59,6 @@ class Conversion(Interchange):
         """Bytes of all elements."""
         return self._concrete("nbytes").nbytes
 
-    def data_ptr(self) -> builtins.int:
-        """The address of the first element."""
-        return self._concrete("data_ptr").data_ptr
-
     def is_floating_point(self) -> builtins.bool:
         """Whether the element type is a float."""
         return self.dtype.is_floating_point

@@ -200,15 +200,6 @@ class Elementwise(TensorBase):
         """Whether `|self - other| <= atol + rtol * |other|`."""
         return ((self - other).abs() <= atol + rtol * other.abs()) | (self == other)
 
-    def bincount(self, minlength: int = 0) -> Tensor:
-        """How often each non-negative integer occurs."""
-        import numpy as np
-
-        from toolkit._tensor.factories import from_numpy
-
-        counts = np.bincount(self._concrete("bincount").numpy().ravel(), minlength=minlength)
-        return from_numpy(counts.astype(np.int64))
-
     def count_nonzero(self, dim: Any = None) -> Tensor:
         """How many elements are not zero."""
         return cast(cast(self, BOOL), INT64).sum(dim)

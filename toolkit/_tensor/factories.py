@@ -11,8 +11,16 @@ from toolkit._tensor import interchange, promote
 from toolkit._tensor.base import INT64, TensorBase, wrap
 from toolkit._tensor.consts import core_array, scalar
 from toolkit._tensor.promote import cast, promote_codes
-from toolkit._tensor.shapes import _symbolic, as_shape, normalize_dim, shape_operand
+from toolkit._tensor.shapes import (
+    _symbolic,
+    as_shape,
+    as_size,
+    declare,
+    normalize_dim,
+    shape_operand,
+)
 from toolkit._tensor.state import STATE
+from toolkit._tensor.symint import difference
 from toolkit.device import device as as_device
 from toolkit.errors import DTypeError, InvalidArgumentError, ShapeError
 from toolkit.ops.dispatch import apply, apply2, handle, quick
@@ -154,7 +162,9 @@ def full(
     code = code_of(dtype, promote.scalar_code(fill_value))
     shape = as_shape((size,))
     if any(_symbolic(d) for d in shape):
-        return apply2(handle("Expand"), scalar(fill_value, code), shape_operand(shape))
+        return declare(
+            apply2(handle("Expand"), scalar(fill_value, code), shape_operand(shape)), shape
+        )
     if any(d < 0 for d in shape):
         raise ShapeError(
             f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}"
@@ -236,10 +246,17 @@ def arange(
     """
     if end is None:
         start, end = 0, start
+    start, end, step = (
+        as_size(v) if isinstance(v, TensorBase) and v.dtype.name[0] in "iu" else v
+        for v in (start, end, step)
+    )
     if any(_symbolic(v) for v in (start, end, step)):
         code = code_of(dtype, INT64)
         bounds = [v.tensor() if _symbolic(v) else scalar(v, INT64) for v in (start, end, step)]
-        return cast(apply(handle("Range"), *bounds), code)
+        return declare(
+            cast(apply(handle("Range"), *bounds), code),
+            (difference(end, start) if step == 1 else None,),
+        )
     if step == 0:
         raise InvalidArgumentError("step must be nonzero")
     if (end - start) / step < 0:

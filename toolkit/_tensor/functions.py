@@ -8,14 +8,17 @@ from typing import Any
 from toolkit import dtypes
 from toolkit._tensor import complex as pairs
 from toolkit._tensor import (
+    counting,
     draws,
     extra,
     factories,
+    joins,
     linalg,
     products,
     promote,
     sets,
     spectral,
+    symint,
     windows,
 )
 from toolkit._tensor.base import TensorBase
@@ -83,7 +86,7 @@ _METHODS = [
     "atan",
     "atan2",
     "atanh",
-    "bincount",
+    "baddbmm",
     "bitwise_and",
     "bitwise_not",
     "bitwise_or",
@@ -239,6 +242,18 @@ _METHODS = [
 ]
 
 
+_METHODS += [
+    "aminmax", "as_strided", "as_strided_scatter", "chunk", "corrcoef", "cov", "cummax", "cummin",
+    "cumprod", "cumulative_trapezoid", "detach_", "diag_embed", "diagflat", "diagonal_scatter",
+    "diff", "dist", "dsplit", "gradient", "hsplit", "index_reduce", "index_select",
+    "kthvalue", "logcumsumexp", "masked_scatter", "mode", "msort", "nanmean", "nanmedian",
+    "nanquantile", "nansum", "narrow_copy", "nonzero_static", "put", "quantile", "renorm",
+    "resize_as_", "rot90", "select_scatter", "slice_scatter", "split_with_sizes", "std_mean",
+    "trapezoid", "trapz", "unsafe_chunk", "unsafe_split", "unsafe_split_with_sizes", "var_mean",
+    "vsplit",
+]  # fmt: skip
+
+
 def names() -> list[str]:
     """All names of functions here."""
     return [*_FACTORIES, *_METHODS, *_OTHERS, *extra.METHODS, *extra.FUNCTIONS]
@@ -327,43 +342,12 @@ def promote_types(a: dtypes.DType, b: dtypes.DType) -> dtypes.DType:
     return dtypes.BY_ONNX[promote.promote_codes(a.onnx, b.onnx)]
 
 
-def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Any, ...]:
-    """Coordinate grids of vectors."""
-    if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)):
-        tensors = tuple(tensors[0])
-    swap = indexing == "xy" and len(tensors) > 1
-    order = (tensors[1], tensors[0], *tensors[2:]) if swap else tensors
-    shape = tuple(t.shape[0] if t.dim() else 1 for t in order)
-    grids = []
-    for i, t in enumerate(order):
-        grids.append(t.reshape(*((1,) * i), -1, *((1,) * (len(order) - i - 1))).expand(shape))
-    return (grids[1], grids[0], *grids[2:]) if swap else tuple(grids)
-
-
-def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
-    """Tensors expanded to their common shape."""
-    import numpy as np
-
-    shape = np.broadcast_shapes(*(tuple(t.shape) for t in tensors))
-    return tuple(t.expand(shape) for t in tensors)
-
-
-def vstack(tensors: Any) -> Any:
-    """Joins along the first dimension; vectors are rows."""
-    return factories.cat([t.reshape(1, -1) if t.dim() < 2 else t for t in tensors], 0)
-
-
-def hstack(tensors: Any) -> Any:
-    """Joins along the second dimension (vectors: the first)."""
-    parts = [t.reshape(1) if t.dim() == 0 else t for t in tensors]
-    return factories.cat(parts, 0 if parts[0].dim() == 1 else 1)
-
-
 _OTHERS: dict[str, Any] = {
+    **counting.FUNCTIONS, **joins.FUNCTIONS,
+    "sym_max": symint.sym_max, "sym_min": symint.sym_min,
     "where": _where, "einsum": einsum, "is_tensor": is_tensor,
     "set_default_dtype": set_default_dtype, "get_default_dtype": get_default_dtype,
-    "result_type": result_type, "promote_types": promote_types, "meshgrid": meshgrid,
-    "broadcast_tensors": broadcast_tensors, "vstack": vstack, "hstack": hstack,
+    "result_type": result_type, "promote_types": promote_types,
     "det": products.det, "unique": sets.unique, "unique_consecutive": sets.unique_consecutive,
     "searchsorted": sets.searchsorted, "bucketize": sets.bucketize,
     "stft": spectral.stft, "istft": spectral.istft,

@@ -9,9 +9,11 @@ import numpy as np
 
 from toolkit._tensor.base import BOOL, INTS, TensorBase
 from toolkit._tensor.promote import cast
-from toolkit._tensor.shapes import _symbolic, dims
+from toolkit._tensor.shapes import _symbolic, as_size, dims
 from toolkit._tensor.slices import FAR
 from toolkit.errors import InvalidArgumentError, OutOfBoundsError
+
+UINT8 = 2
 
 
 class Plan:
@@ -22,8 +24,8 @@ class Plan:
 
     def __init__(self) -> None:
         self.axes: list[int] = []
-        self.starts: list[int] = []
-        self.ends: list[int] = []
+        self.starts: list[Any] = []
+        self.ends: list[Any] = []
         self.steps: list[int] = []
         self.selected: list[int] = []  # Axes of the tensor that an integer picks from.
         self.inserted: list[int] = []  # Axes of the result that None makes.
@@ -37,6 +39,17 @@ def _is_flag(item: Any) -> bool:
     if isinstance(item, TensorBase):
         return item._value.dtype == BOOL and item.dim() == 0
     return type(item) is bool
+
+
+def _as_tuple(index: Any) -> list[Any]:
+    """The items of an index; a list that holds more than numbers is a tuple, as in PyTorch."""
+    if isinstance(index, tuple):
+        return list(index)
+    if isinstance(index, list) and len(index) < 32:
+        kinds = (TensorBase, list, tuple, slice)
+        if any(it is None or it is Ellipsis or isinstance(it, kinds) for it in index):
+            return list(index)
+    return [index]
 
 
 def _is_advanced(item: Any) -> bool:
@@ -56,8 +69,8 @@ def index_tensor(item: Any) -> Any:
 
     t: Any = item if isinstance(item, TensorBase) else as_tensor(item)
     code = t._value.dtype
-    if code == BOOL:
-        return t
+    if code in (BOOL, UINT8):  # As in PyTorch, bytes are a mask.
+        return cast(t, BOOL)
     if code not in INTS:
         if t.dim() == 1 and t.shape[0] == 0:
             return cast(t, 7)
@@ -68,7 +81,7 @@ def index_tensor(item: Any) -> Any:
 def _span(item: Any) -> int:
     """How many axes an index takes: a mask as many as it has, anything else one."""
     if isinstance(item, TensorBase):
-        return item.dim() if item._value.dtype == BOOL else 1
+        return item.dim() if item._value.dtype in (BOOL, UINT8) else 1
     if isinstance(item, (np.ndarray, list)):
         array = np.asarray(item)
         return array.ndim if array.dtype == bool else 1
@@ -81,7 +94,7 @@ def parse(x: Any, index: Any) -> Plan:
     Raises:
         OutOfBoundsError: too many indices, or one outside its axis.
     """
-    items = list(index) if isinstance(index, tuple) else [index]
+    items = _as_tuple(index)
     shape = dims(x)
     used = 0
     for it in items:
@@ -115,6 +128,11 @@ def parse(x: Any, index: Any) -> Plan:
             plan.rank += 1
         elif _is_advanced(it):
             t = index_tensor(it)
+            if t._value.dtype == BOOL and not t.dim():
+                plan.advanced.append((plan.rank, t.reshape(1)))
+                plan.inserted.append(plan.rank)
+                plan.rank += 1
+                continue
             plan.advanced.append((plan.rank, t))
             span = max(t.dim(), 0) if t._value.dtype == BOOL else 1
             if t._value.dtype == BOOL:
@@ -136,10 +154,12 @@ def _slice(plan: Plan, axis: int, item: slice, n: Any) -> None:
     step = 1 if item.step is None else operator.index(item.step)
     if step <= 0:
         raise InvalidArgumentError("slice step must be positive")
-    if _symbolic(n):
-        _symbolic_slice(plan, axis, item, n, step)
+    start = None if item.start is None else as_size(item.start)
+    stop = None if item.stop is None else as_size(item.stop)
+    if _symbolic(n) or _symbolic(start) or _symbolic(stop):
+        _symbolic_slice(plan, axis, 0 if start is None else start, stop, step)
         return
-    start, end, step = item.indices(n)
+    start, end, step = slice(start, stop, step).indices(n)
     end = max(end, start)
     if (start, end, step) != (0, n, 1):
         plan.axes.append(axis)
@@ -148,9 +168,8 @@ def _slice(plan: Plan, axis: int, item: slice, n: Any) -> None:
         plan.steps.append(step)
 
 
-def _symbolic_slice(plan: Plan, axis: int, item: slice, n: Any, step: int) -> None:
-    start = 0 if item.start is None else operator.index(item.start)
-    end = FAR if item.stop is None else operator.index(item.stop)
+def _symbolic_slice(plan: Plan, axis: int, start: Any, stop: Any, step: int) -> None:
+    end = FAR if stop is None else stop
     if (start, end, step) == (0, FAR, 1):
         return
     plan.axes.append(axis)
@@ -161,19 +180,19 @@ def _symbolic_slice(plan: Plan, axis: int, item: slice, n: Any, step: int) -> No
 
 def _select(plan: Plan, axis: int, item: Any, n: Any) -> None:
     try:
-        i = operator.index(item)
+        i = as_size(item)
     except TypeError:
         raise OutOfBoundsError(
             "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are "
             f"valid indices (got {type(item).__name__})"
         ) from None
-    if not _symbolic(n):
+    if not _symbolic(n) and not _symbolic(i):
         if not -n <= i < n:
             raise OutOfBoundsError(f"index {i} is out of bounds for dimension {axis} with size {n}")
         i += n if i < 0 else 0
     plan.axes.append(axis)
     plan.starts.append(i)
-    plan.ends.append(i + 1 if i != -1 else FAR)
+    plan.ends.append(i + 1 if _symbolic(i) or i != -1 else FAR)
     plan.steps.append(1)
     plan.selected.append(axis)
     plan.label = "Select"

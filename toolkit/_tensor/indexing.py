@@ -21,7 +21,7 @@ from toolkit._tensor.views import (
     place,
     plain_view,
 )
-from toolkit.errors import OutOfBoundsError, ShapeError
+from toolkit.errors import DTypeError, OutOfBoundsError, ShapeError
 from toolkit.ops.dispatch import apply, apply1, apply2, handle
 
 if TYPE_CHECKING:
@@ -272,25 +272,24 @@ class Indexing(TensorBase):
 
     def masked_select(self, mask: Any) -> Tensor:
         """The elements where the mask holds, in one dimension."""
-        return self[mask]
+        if mask._value.dtype != BOOL:
+            raise DTypeError(f"masked_select: expected BoolTensor for mask, got {mask.dtype.name}")
+        from toolkit._tensor.joins import broadcast_tensors
+
+        x, on = broadcast_tensors(self, mask)
+        return x.reshape(1)[on.reshape(1)] if not x.dim() else x[on]
 
     def nonzero(self, as_tuple: bool = False) -> Any:
         """The indices of elements that are not zero, one row each (or one vector an axis)."""
         x: Any = self if self.dim() else self.reshape(1)  # type: ignore[attr-defined]
         places = apply1(NONZERO, x)
-        return tuple(places.unbind(0)) if as_tuple else places.t().contiguous()
+        if as_tuple:
+            return tuple(places.unbind(0))
+        return (places if self.dim() else places[:0]).t().contiguous()
 
     def argwhere(self) -> Tensor:
         """`nonzero()`."""
         return self.nonzero()
-
-    def take(self, index: Any) -> Tensor:
-        """Elements by their place in the flattened tensor."""
-        return apply2(handle("Gather", axis=0), self.reshape(-1), index)  # type: ignore[attr-defined]
-
-    def take_along_dim(self, indices: Any, dim: int) -> Tensor:
-        """`gather(dim, indices)`."""
-        return self.gather(dim, indices)  # type: ignore[attr-defined]
 
     def index_put(self, indices: Any, values: Any, accumulate: bool = False) -> Tensor:
         """A copy with the elements at a tuple of index tensors replaced or added to."""

@@ -8,14 +8,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from toolkit._tensor.base import BOOL, FLOATS, INTS, TensorBase
+from toolkit._tensor.consts import scalar
+from toolkit._tensor.elementwise import WHERE
 from toolkit._tensor.indexing import broadcast
-from toolkit._tensor.promote import cast, operand
-from toolkit._tensor.shapes import normalize_dim
+from toolkit._tensor.promote import cast
 from toolkit._tensor.state import STATE
 from toolkit._tensor.tape import Leaf, Record
 from toolkit._tensor.views import Alias
 from toolkit.errors import DTypeError, InvalidArgumentError, ShapeError
-from toolkit.ops.dispatch import apply, handle
+from toolkit.ops.dispatch import handle
 from toolkit.runtime import _core
 
 if TYPE_CHECKING:
@@ -87,20 +88,25 @@ def assign(t: Any, new: Any) -> None:
 
 def _put(t: Any, new: Any, grad: bool) -> None:
     if t._base is None:
-        value = new._get()
-        if type(value) is _core.Tensor and type(t._value) is _core.Tensor:
+        value, old = new._get(), t._value
+        if type(value) is _core.Tensor and type(old) is _core.Tensor:
             if t._shared:
                 value = _overwrite(t, value)
             elif (new if new._base is None else new._root())._shared:  # It will be written over.
                 value = value.clone()
         t._value = value
         if grad:
-            if not isinstance(t._node, Leaf) or new._node is not None:
+            if new._node is None and isinstance(t._node, Record) and STATE.trace is None:
+                # The tensor still requires a gradient, as PyTorch's: what was overwritten gets 0.
+                sources = (scalar(True, BOOL), value, old)
+                t._node = Record(WHERE, (None, None, t._node), (0, 0, t._out), sources, (value,))
+                t._out = 0
+            elif not isinstance(t._node, Leaf) or new._node is not None:
                 t._node, t._out = new._node, new._out
         elif isinstance(t._node, Record):
             # Outside the tape the new value takes the place of the old one.
-            old = None if t._node.freed else (t._node.outputs[t._out],)
-            t._node = Record(handle("Identity"), (t._node,), (t._out,), old, (value,))
+            kept = None if t._node.freed else (t._node.outputs[t._out],)
+            t._node = Record(handle("Identity"), (t._node,), (t._out,), kept, (value,))
             t._out = 0
         t._version += 1
         return
@@ -120,12 +126,18 @@ def _put(t: Any, new: Any, grad: bool) -> None:
     else:
         t._value = new._get()
         t._node, t._out = (new._node, new._out) if grad else (t._node, t._out)
-    t._seen = root._version
+    # What has no node of its own takes that of its root when it is used next.
+    again = grad and new._node is None and root._node is not None and STATE.trace is None
+    t._seen = -1 if again else root._version
 
 
 def put_value(t: Any, new: Any) -> None:
     """Gives `t` the value of `new` outside the tape: a program has computed it."""
     _put(t, new, False)
+
+
+def _differ(m: Any, n: Any) -> bool:
+    return type(m) is int and type(n) is int and m != n
 
 
 def _result(t: Any, new: Any) -> Any:
@@ -144,7 +156,7 @@ def _result(t: Any, new: Any) -> Any:
                 f"{t.dtype.name}"
             )
         new = cast(new, code)
-    if new.shape != t.shape:
+    if new.dim() != t.dim() or any(map(_differ, new.shape, t.shape)):
         raise ShapeError(
             f"output with shape {list(t.shape)} doesn't match the broadcast shape {list(new.shape)}"
         )
@@ -351,57 +363,3 @@ class Inplace(TensorBase):
     def zero_(self) -> Tensor:
         """Zeros."""
         return self.fill_(0)
-
-    def _scatter(self, dim: int, index: Any, source: Any, reduction: str | None) -> Tensor:
-        h = handle("ScatterElements", axis=normalize_dim(dim, self.dim()), reduction=reduction)
-        if not isinstance(source, TensorBase):
-            from toolkit._tensor.factories import full
-
-            source = full(index.shape, source, dtype=self.dtype)
-        elif source.shape != index.shape:
-            source = source[tuple(slice(0, n) for n in index.shape)]  # type: ignore[index]
-        return apply(h, self, index, operand(source, self._value.dtype))
-
-    def scatter(
-        self, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: str | None = None
-    ) -> Tensor:
-        """A copy with elements of `src` put at the places `index` along `dim`."""
-        kind = None if reduce is None else {"add": "add", "multiply": "mul"}[reduce]
-        return self._scatter(dim, index, value if src is None else src, kind)
-
-    def scatter_add(self, dim: int, index: Any, src: Any) -> Tensor:
-        """A copy with elements of `src` added at the places `index` along `dim`."""
-        return self._scatter(dim, index, src, "add")
-
-    def scatter_reduce(
-        self, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True
-    ) -> Tensor:
-        """A copy with elements of `src` reduced into the places `index` (sum, prod, amax, amin)."""
-        if not include_self or reduce not in ("sum", "prod", "amax", "amin"):
-            raise InvalidArgumentError(
-                "scatter_reduce: reduce 'sum', 'prod', 'amax' or 'amin' with include_self=True is "
-                f"required, got {reduce!r}."
-            )
-        kind = {"sum": "add", "prod": "mul", "amax": "max", "amin": "min"}[reduce]
-        return self._scatter(dim, index, src, kind)
-
-    def _index(self, dim: int, index: Any, source: Any, reduction: str | None) -> Tensor:
-        d = normalize_dim(dim, self.dim())
-        places = index.reshape((1,) * d + (-1,) + (1,) * (self.dim() - d - 1))
-        shape = (*self.shape[:d], index.shape[0], *self.shape[d + 1 :])
-        source = broadcast(source, shape)
-        return self._scatter(d, places.expand(shape), source, reduction)
-
-    def index_add(self, dim: int, index: Any, source: Any, *, alpha: Any = 1) -> Tensor:
-        """A copy with slices of `source` added at the indices `index` of a dimension."""
-        return self._index(dim, index, source if alpha == 1 else source * alpha, "add")
-
-    def index_copy(self, dim: int, index: Any, source: Any) -> Tensor:
-        """A copy with slices of `source` put at the indices `index` of a dimension."""
-        return self._index(dim, index, source, None)
-
-    def index_fill(self, dim: int, index: Any, value: Any) -> Tensor:
-        """A copy with one value at the indices `index` of a dimension."""
-        from toolkit._tensor.factories import as_tensor
-
-        return self._index(dim, index, cast(as_tensor(value), self._value.dtype), None)

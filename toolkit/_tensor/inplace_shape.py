@@ -33,7 +33,7 @@ def become(t: Any, new: Any, inner: Any) -> Any:
     return t
 
 
-def _moved(name: str) -> Any:
+def moved(name: str) -> Any:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         refuse_leaf(self)
         if STATE.trace is not None and self._root()._born is not STATE.trace:
@@ -55,8 +55,8 @@ def _moved(name: str) -> Any:
 class InplaceShape(TensorBase):
     """`squeeze_` and its like."""
 
-    squeeze_, unsqueeze_, transpose_ = _moved("squeeze"), _moved("unsqueeze"), _moved("transpose")
-    t_, swapaxes_, swapdims_ = _moved("t"), _moved("swapaxes"), _moved("swapdims")
+    squeeze_, unsqueeze_, transpose_ = moved("squeeze"), moved("unsqueeze"), moved("transpose")
+    t_, swapaxes_, swapdims_ = moved("t"), moved("swapaxes"), moved("swapdims")
 
     def resize_(self, *sizes: Any, memory_format: Any = None) -> Tensor:
         """Another shape: the first elements in order, zeros behind them where it is larger."""

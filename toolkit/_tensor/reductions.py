@@ -2,52 +2,25 @@
 
 from __future__ import annotations
 
-import builtins
+import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from toolkit import dtypes
+from toolkit._tensor import results
 from toolkit._tensor.base import BOOL, FLOATS, INT64, TensorBase
 from toolkit._tensor.consts import index, vector
 from toolkit._tensor.promote import cast, floating
 from toolkit._tensor.shapes import _symbolic, normalize_dim
 from toolkit._tensor.views import SQUEEZE
 from toolkit.errors import DTypeError, InvalidArgumentError, ShapeError
-from toolkit.ops.dispatch import apply1, apply2, apply_many, handle, quick
+from toolkit.ops.dispatch import apply1, apply2, handle, quick
 
 if TYPE_CHECKING:
     from toolkit.tensor import Tensor
 
 
-class ValuesIndices(NamedTuple):
-    """What `max(dim)`, `sort` and such return; prints as PyTorch's."""
-
-    values: Any
-    indices: Any
-
-    def __repr__(self) -> str:
-        name = f"toolkit.return_types.{type(self).__name__}"
-        return f"{name}(\nvalues={self.values!r},\nindices={self.indices!r})"
-
-
-class max(ValuesIndices):
-    """Result of `max(dim)`."""
-
-
-class min(ValuesIndices):
-    """Result of `min(dim)`."""
-
-
-class sort(ValuesIndices):
-    """Result of `sort`."""
-
-
-class topk(ValuesIndices):
-    """Result of `topk`."""
-
-
-class median(ValuesIndices):
-    """Result of `median(dim)`."""
+_UINT8 = 2
 
 
 def _axes(x: Any, dim: Any) -> tuple[int, ...]:
@@ -98,6 +71,27 @@ def arg_handle(op_type: str, axis: int, keepdims: int) -> Any:
     return handle(op_type, axis=axis, keepdims=keepdims, select_last_index=0)
 
 
+def _centered(x: Any, dim: Any, unbiased: Any, correction: Any) -> tuple[Any, Any]:
+    """X less its mean, and what the sum of squares is divided by."""
+    if correction is None:
+        correction = 1 if unbiased is None else int(unbiased)
+    if x._value.dtype not in FLOATS:
+        raise DTypeError("std and var only support floating point and complex dtypes")
+    rest = _count(x, dim) - correction
+    return x - reduce("ReduceMean", x, dim, True), rest if _symbolic(rest) else max(rest, 0)
+
+
+def _refuse_empty(name: str, x: Any, dim: Any) -> None:
+    """The extreme of nothing is no number."""
+    if x._value.shape and 0 in (shape := x.shape):
+        axes = range(len(shape)) if dim is None or dim == () else _axes(x, dim)
+        if any(not _symbolic(shape[a]) and shape[a] == 0 for a in axes):
+            raise ShapeError(
+                f"{name}(): Expected reduction dim to have non-zero size, got shape {list(shape)} "
+                f"and dim {dim}. Specify a non-empty dimension with the 'dim' argument."
+            )
+
+
 class Reductions(TensorBase):
     """Reductions by PyTorch's names; `dim` is an int, a tuple, or None for all."""
 
@@ -131,10 +125,12 @@ class Reductions(TensorBase):
 
     def amax(self, dim: Any = None, keepdim: bool = False) -> Tensor:
         """The maximum; gradients are shared among equal maxima."""
+        _refuse_empty("amax", self, dim)
         return reduce("ReduceMax", self, dim, keepdim, "Amax")
 
     def amin(self, dim: Any = None, keepdim: bool = False) -> Tensor:
         """The minimum; gradients are shared among equal minima."""
+        _refuse_empty("amin", self, dim)
         return reduce("ReduceMin", self, dim, keepdim, "Amin")
 
     def _extreme(self, op_type: str, kind: Any, dim: Any, keepdim: bool) -> Any:
@@ -150,6 +146,7 @@ class Reductions(TensorBase):
             return reduce(op_type, self, None, False, label + "1")
         d = normalize_dim(dim, self.dim())
         x: Any = self if self.dim() else self.reshape(1)  # type: ignore[attr-defined]
+        x = cast(x, _UINT8) if self._value.dtype == BOOL else x
         where = apply1(arg_handle("Arg" + label, d, 1), x)
         values = apply2(quick("GatherElements", "axis", d), x, where)
         if not keepdim or not self.dim():
@@ -157,18 +154,20 @@ class Reductions(TensorBase):
             values, where = apply2(SQUEEZE, values, axes), apply2(SQUEEZE, where, axes)
         if values.grad_fn is not None:
             values.grad_fn.label = label
-        return kind(values, where)
+        return kind(cast(values, self._value.dtype), where)
 
     def max(self, dim: Any = None, keepdim: bool = False) -> Any:
         """The maximum of all, (values, indices) along `dim`, or elementwise with a tensor."""
-        return self._extreme("ReduceMax", max, dim, keepdim)
+        return self._extreme("ReduceMax", results.max, dim, keepdim)
 
     def min(self, dim: Any = None, keepdim: bool = False) -> Any:
         """The minimum of all, (values, indices) along `dim`, or elementwise with a tensor."""
-        return self._extreme("ReduceMin", min, dim, keepdim)
+        return self._extreme("ReduceMin", results.min, dim, keepdim)
 
     def _arg(self, op_type: str, dim: int | None, keepdim: bool) -> Tensor:
         x: Any = self
+        if self._value.dtype == BOOL:
+            raise DTypeError(f"{op_type.lower()}(): does not support bool input")
         if dim is None or not self.dim():
             x, dim = self.reshape(-1), 0  # type: ignore[attr-defined]
             keepdim = False
@@ -184,13 +183,15 @@ class Reductions(TensorBase):
         return self._arg("ArgMin", dim, keepdim)
 
     def any(self, dim: Any = None, keepdim: bool = False) -> Tensor:
-        """Whether an element is not zero."""
-        return cast(reduce("ReduceMax", cast(cast(self, BOOL), 6), dim, keepdim), BOOL)
+        """Whether an element is not zero: bool, of uint8 uint8."""
+        found = reduce("ReduceSum", cast(cast(self, BOOL), INT64), dim, keepdim) != 0
+        return cast(found, self._value.dtype) if self._value.dtype == _UINT8 else found
 
     def all(self, dim: Any = None, keepdim: bool = False) -> Tensor:
-        """Whether no element is zero."""
+        """Whether no element is zero: bool, of uint8 uint8."""
         x: Any = cast(cast(self, BOOL), 6)
-        return reduce("ReduceProd", x, dim, keepdim) != 0
+        every = reduce("ReduceProd", x, dim, keepdim) != 0
+        return cast(every, self._value.dtype) if self._value.dtype == _UINT8 else every
 
     def var(
         self,
@@ -203,14 +204,8 @@ class Reductions(TensorBase):
         """The variance, divided by n - correction (1 unless told otherwise)."""
         if isinstance(dim, bool):
             dim, unbiased = None, dim
-        if correction is None:
-            correction = 1 if unbiased is None else int(unbiased)
-        if self._value.dtype not in FLOATS:
-            raise DTypeError("std and var only support floating point and complex dtypes")
-        centered: Any = self - reduce("ReduceMean", self, dim, True)
-        total = reduce("ReduceSum", centered * centered, dim, keepdim)
-        rest = _count(self, dim) - correction
-        out = total / (rest if _symbolic(rest) or rest > 0 else 0)
+        x, n = _centered(self, dim, unbiased, correction)
+        out = reduce("ReduceSum", x * x, dim, keepdim) / n
         if out.grad_fn is not None:
             out.grad_fn.label = "Var"
         return out
@@ -224,7 +219,13 @@ class Reductions(TensorBase):
         correction: Any = None,
     ) -> Tensor:
         """The standard deviation, the root of `var`."""
-        out: Any = Reductions.var(self, dim, unbiased, keepdim, correction=correction).sqrt()
+        if isinstance(dim, bool):
+            dim, unbiased = None, dim
+        x, n = _centered(self, dim, unbiased, correction)
+        # The norm's gradient is 0 at 0, as that of PyTorch's std.
+        out: Any = reduce("ReduceL2", x, dim, keepdim) / (
+            n.tensor().to(self.dtype).sqrt() if _symbolic(n) else math.sqrt(n)
+        )
         if out.grad_fn is not None:
             out.grad_fn.label = "Std"
         return out
@@ -254,52 +255,6 @@ class Reductions(TensorBase):
             return x.clone()
         return apply2(handle("CumSum"), x, index(normalize_dim(dim, self.dim())))
 
-    def topk(self, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
-        """The k largest (or smallest) elements along `dim` and their indices."""
-        d = normalize_dim(dim, self.dim())
-        n = self.shape[d] if self.dim() else 1
-        if not _symbolic(n) and not 0 <= k <= n:
-            raise InvalidArgumentError(f"selected index k out of range: at most {n}, got {k}")
-        return topk(*self._top("Topk", k, d, largest))
-
-    def _top(self, label: str, k: Any, d: int, largest: bool) -> tuple[Any, Any]:
-        x: Any = self if self.dim() else self.reshape(1)  # type: ignore[attr-defined]
-        count = vector((k,)) if not _symbolic(k) else k.vector()
-        h = handle("TopK", axis=d, largest=int(largest), sorted=1)
-        values, indices = apply_many(h, (x, count), 2)
-        if values.grad_fn is not None:
-            values.grad_fn.label = label
-        if not self.dim():
-            return values.reshape(()), indices.reshape(())
-        return values, indices
-
-    def sort(self, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
-        """Elements in order along `dim`, and where they were. Equal elements keep their order."""
-        d = normalize_dim(dim, self.dim())
-        n = self.shape[d] if self.dim() else 1
-        return sort(*self._top("Sort", n, d, descending))
-
-    def argsort(self, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
-        """The indices that sort along `dim`."""
-        return self.sort(dim, descending).indices
-
-    def median(self, dim: int | None = None, keepdim: bool = False) -> Any:
-        """The (lower) median of all elements, or (values, indices) along `dim`."""
-        if dim is None:
-            flat: Any = self.reshape(-1)  # type: ignore[attr-defined]
-            return flat.sort(0).values[(flat.shape[0] - 1) // 2]
-        d = normalize_dim(dim, self.dim())
-        values, indices = self.sort(d)
-        at = (self.shape[d] - 1) // 2
-        values, indices = values.narrow(d, at, 1), indices.narrow(d, at, 1)
-        if not keepdim:
-            values, indices = values.squeeze(d), indices.squeeze(d)
-        return median(values, indices)
-
-    def gather(self, dim: int, index: Any) -> Tensor:
-        """Elements picked along `dim` by an index tensor of the same rank."""
-        return apply2(handle("GatherElements", axis=normalize_dim(dim, self.dim())), self, index)
-
     def tril(self, diagonal: int = 0) -> Tensor:
         """The lower triangle, zeros elsewhere."""
         return apply2(handle("Trilu", upper=0), self, index(diagonal))
@@ -307,33 +262,6 @@ class Reductions(TensorBase):
     def triu(self, diagonal: int = 0) -> Tensor:
         """The upper triangle, zeros elsewhere."""
         return apply2(handle("Trilu", upper=1), self, index(diagonal))
-
-    def diagonal(self, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
-        """The diagonal of two dimensions, as the last one (a copy)."""
-        x: Any = self.movedim((dim1, dim2), (-2, -1))  # type: ignore[attr-defined]
-        rows, columns = x.shape[-2:]
-        n = rows + (offset if offset < 0 else 0)
-        n = builtins.min(n, columns - (offset if offset > 0 else 0))
-        first = (-offset * columns) if offset < 0 else offset
-        places = vector(tuple(first + i * (columns + 1) for i in range(builtins.max(n, 0))))
-        flat = x.reshape(*x.shape[:-2], rows * columns)
-        return apply2(handle("Gather", axis=x.dim() - 2), flat, places)
-
-    def diag(self, diagonal: int = 0) -> Tensor:
-        """The diagonal of a matrix, or the matrix with a vector as its diagonal."""
-        if self.dim() == 2:
-            return self.diagonal(diagonal)
-        from toolkit._tensor.factories import eye
-
-        n = self.shape[0] + builtins.abs(diagonal)
-        unit = eye(n, dtype=self.dtype)
-        rows = unit.narrow(0, builtins.max(-diagonal, 0), self.shape[0])
-        columns = unit.narrow(0, builtins.max(diagonal, 0), self.shape[0])
-        return rows.t() @ (self.unsqueeze(-1) * columns)  # type: ignore[attr-defined]
-
-    def trace(self) -> Tensor:
-        """The sum of the diagonal."""
-        return self.diagonal().sum()
 
     def dot(self, other: Any) -> Tensor:
         """The inner product of two vectors."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import operator
 from functools import lru_cache
 from typing import Any
 
+from toolkit._tensor.base import TensorBase
 from toolkit._tensor.consts import vector
 from toolkit._tensor.symint import SymInt
 from toolkit.errors import OutOfBoundsError, ShapeError
@@ -32,6 +34,40 @@ def dims(x: Any) -> Any:
     return value.shape if type(value) is _core.Tensor else x.shape
 
 
+def as_size(v: Any) -> Any:
+    """A size or bound: an int, or a `SymInt`; a 0-dim integer tensor of a trace becomes one."""
+    if type(v) is int or type(v) is SymInt:
+        return v
+    if isinstance(v, TensorBase) and type(v._value) is not _core.Tensor and v.dtype.name[0] in "iu":
+        return SymInt(v.reshape(1).long()._value, None, None)  # type: ignore[attr-defined]
+    return operator.index(v)
+
+
+def declare(t: Any, sizes: Any) -> Any:
+    """Writes sizes that inference did not find onto a symbolic tensor.
+
+    Args:
+        t: the tensor, returned; one with a value is left alone.
+        sizes: for each axis an int, a `SymInt` or its name; -1 or None where nothing is known.
+    """
+    if type(t._value) is _core.Tensor or t._value.shape is None:
+        return t
+    shape = t._value.shape
+    found = shape.dims
+    if len(found) != len(sizes):
+        return t
+    merged = list(found)
+    for i, (old, size) in enumerate(zip(found, sizes, strict=True)):
+        name = size.symbol if type(size) is SymInt else size
+        if isinstance(old, int) or old.value is not None or name in (None, -1):
+            continue
+        if not (isinstance(name, str) and "?" in name):
+            merged[i] = name
+    if merged != list(found):
+        t._value.shape = type(shape)(merged)
+    return t
+
+
 def as_shape(args: Any) -> tuple[Any, ...]:
     """`f(2, 3)`, `f((2, 3))` and `f(Size([2, 3]))` alike."""
     if len(args) == 1:
@@ -41,7 +77,7 @@ def as_shape(args: Any) -> tuple[Any, ...]:
             args = args[0]
     for d in args:
         if type(d) is not int:
-            return tuple(d if type(d) is int or type(d) is SymInt else int(d) for d in args)
+            return tuple(as_size(d) for d in args)
     return tuple(args)
 
 
@@ -60,7 +96,7 @@ def row_major(shape: Any) -> tuple[int, ...]:
     strides, n = [], 1
     for d in reversed(shape):
         strides.append(n)
-        n *= max(d, 1)
+        n = n * (d if _symbolic(d) else max(d, 1))
     return tuple(reversed(strides))
 
 

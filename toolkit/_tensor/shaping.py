@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING, Any
 
 from toolkit._tensor.base import TensorBase
 from toolkit._tensor.shapes import (
     _symbolic,
     as_shape,
+    declare,
     normalize_dim,
-    row_major,
     shape_operand,
     swapped,
 )
+from toolkit._tensor.state import STATE
 from toolkit._tensor.views import (
     Expanded,
     Permuted,
-    Sliced,
     Squeezed,
     Unsqueezed,
     make_view,
     reshape,
 )
-from toolkit.errors import InvalidArgumentError, OutOfBoundsError, ShapeError
-from toolkit.ops.dispatch import apply2, handle, quick
+from toolkit.errors import InvalidArgumentError, ShapeError
+from toolkit.ops.dispatch import apply2, handle
 
 if TYPE_CHECKING:
     from toolkit.tensor import Tensor
+
+
+def _tiled(shape: Any, repeats: Any) -> list[Any]:
+    """The known sizes of a tiled tensor, and names of the others."""
+    sizes: list[Any] = []
+    for n, r in zip(shape, repeats, strict=True):
+        one = [v for v in (n, r) if not (type(v) is int and v == 1)]
+        sizes.append(1 if not one else one[0] if len(one) == 1 else f"({n} * {r})")
+    return sizes
 
 
 class Shaping(TensorBase):
@@ -50,46 +58,13 @@ class Shaping(TensorBase):
             raise TypeError("len() of a 0-d tensor")
         return shape[0]
 
-    def stride(self, dim: int | None = None) -> Any:
-        """PyTorch's strides in elements; our memory itself is always row-major."""
-        strides = None if self._base is None else self._view.strides(self._base)
-        if strides is None:
-            strides = row_major(self.shape)
-        return strides if dim is None else strides[dim]
-
-    def is_contiguous(self) -> bool:
-        """Whether PyTorch's tensor would be contiguous."""
-        if self._base is None:
-            return True
-        shape = self.shape
-        if any(_symbolic(d) for d in shape):
-            return True
-        strides = self._view.strides(self._base)
-        if strides is None or 0 in shape:
-            return True
-        return all(
-            n == 1 or s == r for n, s, r in zip(shape, strides, row_major(shape), strict=True)
-        )
-
-    def contiguous(self) -> Tensor:
-        """Itself if contiguous, else a copy."""
-        return self if self.is_contiguous() else self.clone()  # type: ignore[attr-defined,return-value]
-
-    def view(self, *shape: Any) -> Tensor:
-        """The same elements under another shape, sharing them; -1 is inferred.
-
-        Raises:
-            ShapeError: the sizes do not fit, or PyTorch's tensor could not share its memory.
-        """
-        return reshape(self, as_shape(shape), only_view=True)
-
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements under another shape: a view where PyTorch gives one, else a copy."""
         return reshape(self, as_shape(shape))
 
     def view_as(self, other: Any) -> Tensor:
         """`view(other.shape)`."""
-        return self.view(other.shape)
+        return self.view(other.shape)  # type: ignore[attr-defined]
 
     def reshape_as(self, other: Any) -> Tensor:
         """`reshape(other.shape)`."""
@@ -173,6 +148,20 @@ class Shaping(TensorBase):
         return make_view(self, Permuted("Permute", tuple(reversed(range(self.dim())))))
 
     @property
+    def H(self) -> Tensor:
+        """The transpose of a matrix (of real numbers)."""
+        if self.dim() not in (0, 2):
+            raise ShapeError(
+                f"tensor.H is only supported on matrices (2-D tensors). Got {self.dim()}-D tensor."
+            )
+        return self.T
+
+    @property
+    def mH(self) -> Tensor:
+        """The last two dimensions swapped (of real numbers)."""
+        return self.mT if self.dim() else self.T
+
+    @property
     def mT(self) -> Tensor:
         """The last two dimensions swapped."""
         if self.dim() < 2:
@@ -211,6 +200,7 @@ class Shaping(TensorBase):
                 f"tensor ({len(shape)})"
             )
         target: list[Any] = []
+        known: list[Any] = []
         for i, n in enumerate(sizes):
             old = shape[i - lead] if i >= lead else 1
             if not _symbolic(n) and n == -1:
@@ -222,7 +212,11 @@ class Shaping(TensorBase):
                     f"sizes: {list(shape)}"
                 )
             target.append(n if not (_symbolic(n) and n == old) else 1)
-        return make_view(self, Expanded("Expand", shape_operand(tuple(target))))
+            known.append(n)
+        view = Expanded(
+            "Expand", shape_operand(tuple(target)), () if STATE.trace is None else known
+        )
+        return make_view(self, view)
 
     def expand_as(self, other: Any) -> Tensor:
         """`expand(other.shape)`."""
@@ -242,93 +236,13 @@ class Shaping(TensorBase):
             )
         if lead:
             x = make_view(self, Unsqueezed("Unsqueeze", tuple(range(lead))))
-        return apply2(handle("Tile"), x, shape_operand(repeats))
+        out = apply2(handle("Tile"), x, shape_operand(repeats))
+        return out if STATE.trace is None else declare(out, _tiled(x.shape, repeats))
 
     def tile(self, *repeats: Any) -> Tensor:
         """Like `repeat`; missing leading repeats are 1."""
         repeats = as_shape(repeats)
         return self.repeat((1,) * (self.dim() - len(repeats)) + repeats)
-
-    def repeat_interleave(self, repeats: Any, dim: int | None = None) -> Tensor:
-        """Repeats each element along a dimension."""
-        if dim is None:
-            return self.flatten().repeat_interleave(repeats, 0)
-        d = normalize_dim(dim, self.dim())
-        import numpy as np
-
-        from toolkit._tensor.factories import from_numpy
-
-        n = self.shape[d]
-        counts = (
-            repeats if isinstance(repeats, int) else repeats._concrete("repeat_interleave").numpy()
-        )
-        return self.index_select(d, from_numpy(np.repeat(np.arange(n), counts)))
-
-    def narrow(self, dim: int, start: int, length: int) -> Tensor:
-        """`length` indices from `start` along a dimension."""
-        d = normalize_dim(dim, self.dim())
-        n = self.shape[d]
-        start = operator.index(start)
-        if not _symbolic(n):
-            if not -n <= start <= n:
-                raise OutOfBoundsError(
-                    f"start out of range (expected to be in range of [{-n}, {n}], but got {start})"
-                )
-            start += n if start < 0 else 0
-            if length < 0 or start + length > n:
-                raise OutOfBoundsError(
-                    f"start ({start}) + length ({length}) exceeds dimension size ({n})."
-                )
-        return make_view(self, Sliced("Slice", (d,), (start,), (start + length,), (1,)))
-
-    def select(self, dim: int, index: int) -> Tensor:
-        """One index of a dimension, which is removed."""
-        if not self.dim():
-            raise OutOfBoundsError("select() cannot be applied to a 0-dim tensor.")
-        d = normalize_dim(dim, self.dim())
-        return self[(slice(None),) * d + (operator.index(index),)]  # type: ignore[index]
-
-    def unbind(self, dim: int = 0) -> tuple[Tensor, ...]:
-        """All indices of a dimension, which is removed."""
-        d = normalize_dim(dim, self.dim())
-        return tuple(self.select(d, i) for i in range(self.shape[d]))
-
-    def split(self, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
-        """Parts of equal size (the last may be smaller), or of the given sizes."""
-        d = normalize_dim(dim, self.dim())
-        n = self.shape[d]
-        if isinstance(split_size, int):
-            if split_size <= 0 and n:
-                raise InvalidArgumentError(
-                    f"split expects split_size be positive, but got split_size={split_size}"
-                )
-            sizes = [min(split_size, n - i) for i in range(0, n, split_size)] if n else [0]
-        else:
-            sizes = list(split_size)
-            if not _symbolic(n) and sum(sizes) != n:
-                raise ShapeError(
-                    "split_with_sizes expects split_sizes to sum exactly to "
-                    f"{n} (input tensor's size at dimension {d}), but got split_sizes={sizes}"
-                )
-        parts, start = [], 0
-        for size in sizes:
-            parts.append(self.narrow(d, start, size))
-            start += size
-        return tuple(parts)
-
-    def chunk(self, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-        """At most `chunks` parts of equal size (the last may be smaller)."""
-        if chunks <= 0:
-            raise InvalidArgumentError(
-                f"chunk expects `chunks` to be greater than 0, got: {chunks}"
-            )
-        n = self.shape[normalize_dim(dim, self.dim())]
-        return self.split(max(-(-n // chunks), 1), dim)
-
-    def tensor_split(self, sections: int, dim: int = 0) -> tuple[Tensor, ...]:
-        """Exactly `sections` parts whose sizes differ by at most one."""
-        n = self.shape[normalize_dim(dim, self.dim())]
-        return self.split([n // sections + (i < n % sections) for i in range(sections)], dim)
 
     def flip(self, *dims: Any) -> Tensor:
         """Reverses the order along dimensions."""
@@ -357,14 +271,18 @@ class Shaping(TensorBase):
             return self.flatten().roll(shifts, 0).view(self.shape)
         shifts = shifts if isinstance(shifts, (tuple, list)) else (shifts,)
         dims = dims if isinstance(dims, (tuple, list)) else (dims,)
+        if len(shifts) != len(dims):
+            raise InvalidArgumentError(
+                f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}"
+            )
         x: Any = self
         for shift, dim in zip(shifts, dims, strict=True):
-            n = x.shape[dim]
+            n = x.size(dim)
+            if _symbolic(n):
+                k = shift % n
+                x = declare(cat([x.narrow(dim, n - k, k), x.narrow(dim, 0, n - k)], dim), x.shape)
+                continue
             k = shift % n if n else 0
             if k:
                 x = cat([x.narrow(dim, n - k, k), x.narrow(dim, 0, n - k)], dim)
         return x.clone() if x is self else x  # type: ignore[attr-defined]
-
-    def index_select(self, dim: int, index: Any) -> Tensor:
-        """The indices `index` (1-D) of a dimension."""
-        return apply2(quick("Gather", "axis", normalize_dim(dim, self.dim())), self, index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from toolkit._tensor.base import wrap
@@ -36,7 +37,7 @@ class SymInt:
     def _with(self, op: str, sign: str, other: Any, swap: bool = False) -> Any:
         if not isinstance(other, (int, SymInt)):
             return NotImplemented
-        if not swap and other == (0 if op in ("Add", "Sub") else 1):
+        if not swap and op != "Mod" and other == (0 if op in ("Add", "Sub") else 1):
             return self
         if swap and op in ("Add", "Mul") and other == (0 if op == "Add" else 1):
             return self
@@ -46,7 +47,7 @@ class SymInt:
         pair = (theirs, mine) if swap else (mine, theirs)
         out = getattr(b, op)(*pair)
         names = (_name(other), self.name) if swap else (self.name, _name(other))
-        return SymInt(out, None, f"({names[0]} {sign} {names[1]})")
+        return SymInt(out, None, expression(names[0], sign, names[1]))
 
     @property
     def name(self) -> str:
@@ -79,6 +80,9 @@ class SymInt:
 
     def __mod__(self, other: Any) -> Any:
         return self._with("Mod", "%", other)
+
+    def __rmod__(self, other: Any) -> Any:
+        return self._with("Mod", "%", other, True)
 
     def __neg__(self) -> Any:
         return 0 - self
@@ -126,6 +130,26 @@ class SymInt:
         return self.name
 
 
+def sym_max(a: Any, b: Any) -> Any:
+    """The larger of two sizes, of which some may be symbolic."""
+    return _extreme("Max", "max", a, b)
+
+
+def sym_min(a: Any, b: Any) -> Any:
+    """The smaller of two sizes, of which some may be symbolic."""
+    return _extreme("Min", "min", a, b)
+
+
+def _extreme(op: str, name: str, a: Any, b: Any) -> Any:
+    if type(a) is not SymInt and type(b) is not SymInt:
+        return max(a, b) if op == "Max" else min(a, b)
+    if a == b:
+        return a
+    builder = _trace().recorder.builder
+    parts = [v.value() if type(v) is SymInt else builder.ints([v]) for v in (a, b)]
+    return SymInt(getattr(builder, op)(*parts), None, f"{name}({_name(a)}, {_name(b)})")
+
+
 def _trace() -> Any:
     if STATE.trace is None:
         raise InvalidArgumentError("SymInt: it has a meaning inside its trace only.")
@@ -134,3 +158,39 @@ def _trace() -> Any:
 
 def _name(other: Any) -> str:
     return other.name if isinstance(other, SymInt) else str(other)
+
+
+_OFFSET = re.compile(r"\((.+) ([+-]) (\d+)\)")
+
+
+def expression(a: str, sign: str, b: str) -> str:
+    """The name of a combination of sizes; added numbers are collected: (n + 1) - 1 is n."""
+    if sign == "-" and a == b and "?" not in a:
+        return "0"
+    if sign == "+" and a.isdigit():
+        a, b = b, a
+    if sign not in "+-" or not b.isdigit():
+        return f"({a} {sign} {b})"
+    offset = int(sign + b)
+    found = _OFFSET.fullmatch(a)
+    if found:
+        a, offset = found[1], offset + int(found[2] + found[3])
+    return a if not offset else f"({a} {'+' if offset > 0 else '-'} {abs(offset)})"
+
+
+def difference(a: Any, b: Any) -> Any:
+    """The name of the size a - b, None where it has none; writes no nodes."""
+    if type(a) is int and type(b) is int:
+        return a - b
+    name = expression(_name(a), "-", _name(b))
+    return None if "?" in name else name
+
+
+def counts(v: Any) -> bool:
+    """Whether it has a name and cannot be negative; a named dimension is at least 1."""
+    if type(v) is not SymInt or "?" in v.name:
+        return False
+    found = _OFFSET.fullmatch(v.name)
+    return "-" not in v.name or (
+        found is not None and found[1].isidentifier() and found[2] + found[3] == "-1"
+    )

@@ -17,6 +17,7 @@ from toolkit._tensor.base import INT64, wrap
 from toolkit._tensor.consts import scalar, vector
 from toolkit._tensor.shapes import (
     _symbolic,
+    declare,
     dims,
     resolve_known,
     resolve_shape,
@@ -24,7 +25,7 @@ from toolkit._tensor.shapes import (
     simplify,
     view_strides,
 )
-from toolkit._tensor.slices import FAR, put_slices, slice_of
+from toolkit._tensor.slices import FAR, put_slices, slice_of, slice_size
 from toolkit._tensor.state import STATE
 from toolkit.errors import InvalidArgumentError, ShapeError
 from toolkit.ops.dispatch import apply1, apply2, handle, quick
@@ -84,6 +85,10 @@ class View:
         """PyTorch's strides of the view; None: row-major."""
         return None
 
+    def start(self, base: Any) -> int:
+        """Where the view's first element lies behind the base's, in elements."""
+        return 0
+
     def array(self, base: Any) -> Any:
         """The view of the base's numpy array."""
         raise NotImplementedError
@@ -110,12 +115,13 @@ class Alias(View):
 class Reshaped(View):
     """The same elements in the same order under another shape."""
 
-    __slots__ = ("handle", "shape")
+    __slots__ = ("handle", "shape", "sizes")
 
-    def __init__(self, label: str, shape: Any, handle: Any = RESHAPE) -> None:
+    def __init__(self, label: str, shape: Any, handle: Any = RESHAPE, sizes: Any = ()) -> None:
         self.label, self.recorded, self.generation = label, STATE.grad, 0
         self.handle = handle
         self.shape = shape  # Const, or a symbolic vector.
+        self.sizes = sizes  # What was asked for in a trace; see `declare`.
 
     def array(self, base: Any) -> Any:
         return base.reshape(self.shape._value.numpy())
@@ -123,10 +129,14 @@ class Reshaped(View):
     def run(self, base: Any) -> Any:
         key = getattr(self.shape, "key", None)
         plain = None if key is None else _same_order(base, key[1])
-        return apply2(self.handle, base, self.shape) if plain is None else plain
+        if plain is not None:
+            return plain
+        out = apply2(self.handle, base, self.shape)
+        return declare(out, self.sizes) if self.sizes else out
 
     def put(self, base: Any, value: Any) -> Any:
-        return apply2(self.handle, value, shape_operand(base.shape))
+        shape = base.shape
+        return apply2(RESHAPE_EMPTY if 0 in shape else RESHAPE, value, shape_operand(shape))
 
     def strides(self, base: Any) -> tuple[int, ...] | None:
         if base.is_contiguous():
@@ -161,17 +171,18 @@ class Permuted(View):
 class Expanded(View):
     """Repeated along axes of size 1; it cannot be written to."""
 
-    __slots__ = ("shape",)
+    __slots__ = ("shape", "sizes")
 
-    def __init__(self, label: str, shape: Any) -> None:
+    def __init__(self, label: str, shape: Any, sizes: Any = ()) -> None:
         self.label, self.recorded, self.generation = label, STATE.grad, 0
         self.shape = shape
+        self.sizes = sizes
 
     def array(self, base: Any) -> Any:
         return np.broadcast_to(base, self.shape._value.numpy())
 
     def run(self, base: Any) -> Any:
-        return apply2(EXPAND, base, self.shape)
+        return declare(apply2(EXPAND, base, self.shape), self.sizes)
 
     def put(self, base: Any, value: Any) -> Any:
         raise InvalidArgumentError(
@@ -258,7 +269,7 @@ class Selected(View):
 
     __slots__ = ("axis", "index")
 
-    def __init__(self, axis: int, index: int) -> None:
+    def __init__(self, axis: int, index: Any) -> None:
         self.label, self.recorded, self.generation = "Select", STATE.grad, 0
         self.axis, self.index = axis, index
 
@@ -266,29 +277,39 @@ class Selected(View):
         return base[(slice(None),) * self.axis + (self.index,)]
 
     def run(self, base: Any) -> Any:
+        if _symbolic(self.index):
+            return apply2(gather_of(self.axis), base, self.index.tensor())
         return apply2(gather_of(self.axis), base, place(self.index))
 
     def put(self, base: Any, value: Any) -> Any:
         row = apply2(UNSQUEEZE, value, vector((self.axis,)))
         i = self.index
-        end = FAR if i == -1 else i + 1
+        end = FAR if not _symbolic(i) and i == -1 else i + 1
         return put_slices(base, row, (self.axis,), (i,), (end,), (1,))
 
     def strides(self, base: Any) -> tuple[int, ...] | None:
         strides = base.stride()
         return (*strides[: self.axis], *strides[self.axis + 1 :])
 
+    def start(self, base: Any) -> int:
+        return int(self.index * base.stride(self.axis))
+
 
 class Sliced(View):
-    """Every `step`-th index of [start, end) along some axes; bounds are not negative."""
+    """Every `step`-th index of [start, end) along some axes.
 
-    __slots__ = ("axes", "ends", "starts", "steps")
+    Bounds are not negative, but in a trace, where they and the sizes may be symbolic too.
+    """
+
+    __slots__ = ("axes", "ends", "sizes", "starts", "steps")
 
     def __init__(
-        self, label: str, axes: tuple[int, ...], starts: Any, ends: Any, steps: tuple[int, ...]
-    ) -> None:
+        self, label: str, axes: tuple[int, ...], starts: Any, ends: Any, steps: tuple[int, ...],
+        sizes: tuple[Any, ...] = (),
+    ) -> None:  # fmt: skip
         self.label, self.recorded, self.generation = label, STATE.grad, 0
         self.axes, self.starts, self.ends, self.steps = axes, starts, ends, steps
+        self.sizes = sizes  # Of these axes, where they follow from no shape; see `declare`.
 
     def slices(self, rank: int) -> tuple[slice, ...]:
         """As Python slices of every axis."""
@@ -301,7 +322,14 @@ class Sliced(View):
         return base[self.slices(base.ndim)]
 
     def run(self, base: Any) -> Any:
-        return slice_of(base, self.axes, self.starts, self.ends, self.steps)
+        out = slice_of(base, self.axes, self.starts, self.ends, self.steps)
+        if STATE.trace is None:
+            return out
+        shape = dims(base)
+        bounds = zip(self.axes, self.starts, self.ends, self.steps, strict=True)
+        sizes = self.sizes or [slice_size(shape[a], s, e, step) for a, s, e, step in bounds]
+        found = dict(zip(self.axes, sizes, strict=True))
+        return declare(out, [found.get(i, n) for i, n in enumerate(shape)])
 
     def put(self, base: Any, value: Any) -> Any:
         return put_slices(base, value, self.axes, self.starts, self.ends, self.steps)
@@ -311,6 +339,10 @@ class Sliced(View):
         for axis, step in zip(self.axes, self.steps, strict=True):
             strides[axis] *= step
         return tuple(strides)
+
+    def start(self, base: Any) -> int:
+        strides = base.stride()
+        return sum(s * strides[a] for a, s in zip(self.axes, self.starts, strict=True))
 
 
 def make_view(base: Any, view: View) -> Tensor:
@@ -341,7 +373,7 @@ def reshape(x: Any, shape: tuple[Any, ...], label: str = "View", only_view: bool
     target = resolve_known(shape, old) if eager else None
     target = resolve_shape(shape, old) if target is None else target
     operand = vector(target) if eager else shape_operand(simplify(target, old))
-    h = RESHAPE_EMPTY if eager and 0 in target else RESHAPE
+    h = RESHAPE_EMPTY if 0 in target else RESHAPE
     if eager and x._base is None and x._node is None:
         return plain_view(x, Reshaped(label, operand, h), x._value.reshaped(target))
     if x._base is not None and not x.is_contiguous() and not any(map(_symbolic, (*old, *target))):
@@ -353,4 +385,4 @@ def reshape(x: Any, shape: tuple[Any, ...], label: str = "View", only_view: bool
             )
         if not shared:
             return apply2(h, x, operand)
-    return make_view(x, Reshaped(label, operand, h))
+    return make_view(x, Reshaped(label, operand, h, () if eager else target))

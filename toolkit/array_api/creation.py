@@ -10,7 +10,7 @@ import numpy as np
 import toolkit._tensor.factories as factories
 from toolkit import dtypes
 from toolkit._tensor.base import TensorBase
-from toolkit._tensor.functions import meshgrid as _meshgrid
+from toolkit._tensor.joins import meshgrid as _meshgrid
 from toolkit._tensor.promote import cast
 from toolkit.array_api.common import array, check_device, default_float
 from toolkit.errors import DTypeError, InvalidArgumentError

@@ -6,7 +6,7 @@ from typing import Any
 
 import toolkit._tensor.factories as factories
 from toolkit._tensor.base import TensorBase
-from toolkit._tensor.functions import broadcast_tensors
+from toolkit._tensor.joins import broadcast_tensors
 from toolkit._tensor.shapes import normalize_dim
 from toolkit.array_api.common import array, axes_of
 from toolkit.errors import InvalidArgumentError, ShapeError

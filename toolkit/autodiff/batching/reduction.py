@@ -50,6 +50,12 @@ def softmax_grad(c: Batch) -> V:
     return c.emit(c.full(0), c.full(1), axis=c.axis(c.attr("axis", -1)))
 
 
+@batching("CumMax", "CumMin", "CumLogSumExp", domain="toolkit.nn")
+def running_extreme(c: Batch) -> V:
+    """An axis given as attribute."""
+    return c.emit(c.value(0), axis=c.axis(c.attr("axis", -1)))
+
+
 @batching("CumSum", "CumProd")
 def running(c: Batch) -> V:
     """An axis given as input."""

@@ -173,3 +173,26 @@ def cumprod(c: Vjp, x: V, axis: V) -> V:
     without = b.CumProd(b.Where(first, 1.0, x), axis, **way)
     at = b.CumSum(c.dy * without, axis, **back)
     return b.Where(first, at, b.Where(b.Equal(zeros, 0.0), before, 0.0))
+
+
+@vjp("CumMax", "CumMin", domain="toolkit.nn")
+def cum_extreme(c: Vjp, x: V) -> V:
+    """dx = sum of dy at the places that the extremes came from."""
+    b = c.b
+    zeros = b.Expand(b.const(0.0, x.dtype), b.Shape(x))
+    axis = c.attr("axis", -1)
+    return b.ScatterElements(zeros, c.outputs[1], c.dy, axis=axis, reduction="add")
+
+
+@vjp("CumLogSumExp", domain="toolkit.nn")
+def cum_log_sum_exp(c: Vjp, x: V) -> V:
+    """dx_i = e^x_i times the sum over j >= i of dy_j e^-y_j, positive and negative dy in logs."""
+    b, axis = c.b, c.attr("axis", -1)
+    way = 0 if c.attr("reverse", 0) else 1
+
+    def part(dy: V) -> V:
+        log = b.Log(b.Max(dy, 0.0)) - c.y
+        total = b.call("toolkit.nn", "CumLogSumExp", [log], {"axis": axis, "reverse": way})
+        return b.Exp(total + x)
+
+    return part(c.dy) - part(-c.dy)

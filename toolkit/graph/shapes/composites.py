@@ -55,6 +55,14 @@ for (_domain, _op_type), _function in _TABLE.items():
     shape_function(_domain, _op_type)(_function)
 
 
+@shape_function("toolkit.nn", "CumMax", "CumMin", "CumLogSumExp")
+def _running(call: NodeCall) -> Sequence[TypeInfo]:
+    x, axis = call.input(0), call.attr("axis", -1)
+    if x.dims is not None and not -len(x.dims) <= axis < len(x.dims):
+        raise call.fail(f"axis must lie in [{-len(x.dims)}, {len(x.dims) - 1}]", str(axis))
+    return [x, tensor_info(ir.DataType.INT64, x.dims)][: call.outputs]
+
+
 @shape_function("toolkit.grad", "SoftmaxGrad", "LogSoftmaxGrad")
 def _softmax_grad(call: NodeCall) -> Sequence[TypeInfo]:
     y, dy = call.input(0), call.input(1)

@@ -1,5 +1,8 @@
-// ArgMax, ArgMin, CumSum and CumProd. One pass, parallel over the dimensions around the axis.
+// ArgMax, ArgMin, and what runs along an axis: CumSum, CumProd, CumMax, CumMin, CumLogSumExp. One
+// pass, parallel over the dimensions around the axis.
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "kernels/half.h"
 #include "kernels/reduce.h"
@@ -162,11 +165,104 @@ class CumulativeKernel : public Kernel {
   bool exclusive_, reverse_, product_;
 };
 
+// The extreme up to each place and where it is: the last of equals; NaN counts as either.
+class CumExtremeKernel : public Kernel {
+ public:
+  CumExtremeKernel(const Attributes& a, bool max) : axis_(a.Int("axis", -1)), max_(max) {}
+  void Run(KernelContext& c) const override {
+    const Tensor x = Widened(c, c.input(0));
+    const int axis = NormalizeAxis(axis_, x.rank());
+    WideOutput output(c, 0, c.input(0).dtype(), x.shape());
+    const Tensor& y = output.tensor();
+    const Tensor& places = c.Output(1, DType::kInt64, x.shape());
+    if (x.size() == 0) return;
+    const int64_t n = x.dim(axis), stride = x.shape().Count(axis + 1, x.rank());
+    DispatchNumbers(x.dtype(), [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      ForColumns(c.pool(), x.shape(), axis, [&](int64_t at, int64_t m, int64_t) {
+        const T* from = x.data<T>() + at;
+        T* to = y.data<T>() + at;
+        int64_t* index = places.data<int64_t>() + at;
+        max_ ? Tile<T, true>(to, index, from, n, m, stride)
+             : Tile<T, false>(to, index, from, n, m, stride);
+      });
+    });
+    output.Finish();
+  }
+
+ private:
+  template <class T, bool kMax>
+  static void Tile(T* y, int64_t* index, const T* x, int64_t n, int64_t m, int64_t stride) {
+    T best[kColumnTile];
+    int64_t place[kColumnTile] = {};
+    std::copy_n(x, m, best);
+    for (int64_t k = 0; k < n; ++k)
+      for (int64_t j = 0; j < m; ++j) {
+        const T v = x[k * stride + j];
+        if ((kMax ? v >= best[j] : v <= best[j]) || v != v) {
+          best[j] = v;
+          place[j] = k;
+        }
+        y[k * stride + j] = best[j];
+        index[k * stride + j] = place[j];
+      }
+  }
+  int64_t axis_;
+  bool max_;
+};
+
+// log(e^x_0 + ... + e^x_i): the largest so far, and the sum of exponentials less it, in double.
+class CumLogSumExpKernel : public Kernel {
+ public:
+  explicit CumLogSumExpKernel(const Attributes& a)
+      : axis_(a.Int("axis", -1)), reverse_(a.Int("reverse", 0) != 0) {}
+  void Run(KernelContext& c) const override {
+    const Tensor& x = c.input(0);
+    const int axis = NormalizeAxis(axis_, x.rank());
+    const Tensor& y = c.Output(0, x.dtype(), x.shape());
+    if (x.size() == 0) return;
+    const int64_t n = x.dim(axis), stride = x.shape().Count(axis + 1, x.rank());
+    ForColumns(c.pool(), x.shape(), axis, [&](int64_t at, int64_t m, int64_t) {
+      x.dtype() == DType::kFloat ? Tile(y.data<float>() + at, x.data<float>() + at, n, m, stride)
+                                 : Tile(y.data<double>() + at, x.data<double>() + at, n, m, stride);
+    });
+  }
+
+ private:
+  template <class T>
+  void Tile(T* y, const T* x, int64_t n, int64_t m, int64_t stride) const {
+    double top[kColumnTile], sum[kColumnTile];
+    std::fill_n(top, m, -std::numeric_limits<double>::infinity());
+    std::fill_n(sum, m, 0.0);
+    for (int64_t k = 0; k < n; ++k) {
+      const int64_t at = (reverse_ ? n - 1 - k : k) * stride;
+      for (int64_t j = 0; j < m; ++j) {
+        const double v = static_cast<double>(x[at + j]);
+        if (v > top[j]) {
+          sum[j] = sum[j] * std::exp(top[j] - v) + 1.0;
+          top[j] = v;
+        } else if (v == top[j] && std::isinf(v)) {
+          // Infinite already, or still zero: their difference is no number.
+          sum[j] = sum[j] != sum[j] ? sum[j] : 1.0;
+        } else {
+          sum[j] += std::exp(v - top[j]);
+        }
+        y[at + j] = static_cast<T>(top[j] + std::log(sum[j]));
+      }
+    }
+  }
+  int64_t axis_;
+  bool reverse_;
+};
+
 static const bool kArg[] = {
     Register<ArgKernel>("ArgMax", true).Types(kAnyNumber),
     Register<ArgKernel>("ArgMin", false).Types(kAnyNumber),
     Register<CumulativeKernel>("CumSum", false).Types(kAnyNumber).Inplace(0, 0),
     Register<CumulativeKernel>("CumProd", true).Types(kAnyNumber).Inplace(0, 0),
+    Register<CumExtremeKernel>("CumMax", true).Types(kAnyNumber).Domain("toolkit.nn"),
+    Register<CumExtremeKernel>("CumMin", false).Types(kAnyNumber).Domain("toolkit.nn"),
+    Register<CumLogSumExpKernel>("CumLogSumExp").Types(kFloats).Widen().Domain("toolkit.nn"),
 };
 
 }  // namespace
