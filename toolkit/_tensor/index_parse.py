@@ -82,6 +82,7 @@ def parse(x: Any, index: Any) -> Plan:
         OutOfBoundsError: too many indices, or one outside its axis.
     """
     items = list(index) if isinstance(index, tuple) else [index]
+    items = [it.tensor() if _symbolic(it) else it for it in items]
     shape = dims(x)
     used = 0
     for it in items:
@@ -136,7 +137,7 @@ def _slice(plan: Plan, axis: int, item: slice, n: Any) -> None:
     step = 1 if item.step is None else operator.index(item.step)
     if step <= 0:
         raise InvalidArgumentError("slice step must be positive")
-    if _symbolic(n):
+    if _symbolic(n) or _symbolic(item.start) or _symbolic(item.stop):
         _symbolic_slice(plan, axis, item, n, step)
         return
     start, end, step = item.indices(n)
@@ -149,14 +150,20 @@ def _slice(plan: Plan, axis: int, item: slice, n: Any) -> None:
 
 
 def _symbolic_slice(plan: Plan, axis: int, item: slice, n: Any, step: int) -> None:
-    start = 0 if item.start is None else operator.index(item.start)
-    end = FAR if item.stop is None else operator.index(item.stop)
+    start, end = _bound(item.start, 0), _bound(item.stop, FAR)
     if (start, end, step) == (0, FAR, 1):
         return
     plan.axes.append(axis)
     plan.starts.append(start)
     plan.ends.append(end)
     plan.steps.append(step)
+
+
+def _bound(value: Any, default: int) -> Any:
+    """One end of a slice: a number, or a symbolic size."""
+    if value is None:
+        return default
+    return value if _symbolic(value) else operator.index(value)
 
 
 def _select(plan: Plan, axis: int, item: Any, n: Any) -> None:

@@ -1,10 +1,11 @@
-"""Slices with constant bounds, and writing into them by concatenation."""
+"""Slices with constant or symbolic bounds, and writing into them by concatenation."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from toolkit._tensor.consts import vector
+from toolkit._tensor.shapes import _symbolic, shape_operand
 from toolkit.errors import InvalidArgumentError
 from toolkit.ops.dispatch import apply, apply1, apply2, apply_constants, handle
 
@@ -13,7 +14,10 @@ FAR = 2**62  # Past every end, where a size is not known.
 
 
 def slice_of(x: Any, axes: Any, starts: Any, ends: Any, steps: Any) -> Any:
-    """ONNX Slice with constant bounds."""
+    """ONNX Slice."""
+    if any(map(_symbolic, (*starts, *ends))):
+        bounds = (shape_operand(starts), shape_operand(ends), vector(tuple(axes)))
+        return apply(SLICE, x, *bounds, vector(tuple(steps)))
     starts, ends, along = vector(starts, keyed=False), vector(ends, keyed=False), vector(axes)
     if max(steps, default=1) == 1:
         return apply_constants(SLICE, x, starts, ends, along)
@@ -26,7 +30,10 @@ def put_slices(base: Any, value: Any, axes: Any, starts: Any, ends: Any, steps: 
         return value
     axis, start, end, step = axes[0], starts[0], ends[0], steps[0]
     size = base.shape[axis]
-    full = step == 1 and start == 0 and (end == size if type(size) is int else end >= FAR)
+    if _symbolic(start) or _symbolic(end):
+        full = False
+    else:
+        full = step == 1 and start == 0 and (end == size if type(size) is int else end >= FAR)
     if full:
         return put_slices(base, value, axes[1:], starts[1:], ends[1:], steps[1:])
     if len(axes) > 1:
@@ -35,10 +42,10 @@ def put_slices(base: Any, value: Any, axes: Any, starts: Any, ends: Any, steps: 
     if step != 1:
         return _put_strided(base, value, axis, start, end, step)
     parts = [value]
-    if start > 0:
+    if _symbolic(start) or start > 0:
         parts.insert(0, slice_of(base, (axis,), (0,), (start,), (1,)))
-    if type(size) is not int:
-        if end < FAR:
+    if _symbolic(end) or type(size) is not int:
+        if _symbolic(end) or end < FAR:
             parts.append(slice_of(base, (axis,), (end,), (FAR,), (1,)))
     elif end < size:
         parts.append(slice_of(base, (axis,), (end,), (size,), (1,)))
