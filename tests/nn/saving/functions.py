@@ -64,9 +64,7 @@ CASES: dict[str, list[Case]] = {
     "pad": [call("pad", IMAGE, pad=(1, 2, 0, 3), mode=m, key=m)
             for m in ("constant", "reflect", "replicate", "circular")],
     "interpolate": [call("interpolate", IMAGE, scale_factor=s, mode=m, key=f"{m} {s}")
-                    for m in ("nearest", "bilinear", "bicubic") for s in (2, 0.5)]
-                   + [call("interpolate", IMAGE, scale_factor=2, mode="area", key="area",
-                           refused="required by mode 'area'")]
+                    for m in ("nearest", "bilinear", "bicubic", "area") for s in (2, 0.5)]
                    + [call("interpolate", SEQUENCE, size=7, mode="linear", key="size")],
     "grid_sample": [call("grid_sample", IMAGE, x("N", "L", "S", 2), align_corners=False)],
     "affine_grid": [Case(lambda: Call(lambda theta, like: F.affine_grid(

@@ -7,12 +7,14 @@ import inspect
 import pytest
 
 import toolkit as tk
-from tests.nn.saving import functions, losses, modules
+from tests.nn.saving import functions, layers, losses, modules
 from tests.nn.saving.core import Case, check, save
 from toolkit import nn
 from toolkit.nn import functional as F
 
-TABLE: dict[str, list[Case]] = {**modules.CASES, **functions.CASES, **losses.CASES}
+TABLE: dict[str, list[Case]] = {
+    **modules.CASES, **layers.CASES, **functions.CASES, **losses.CASES,
+}  # fmt: skip
 # A sample of families at older opsets and the newest one.
 OPSETS = (13, 17, 21, 28)
 SAMPLE = ("Linear", "Conv2d", "ConvTranspose2d", "MaxPool2d", "BatchNorm2d", "GroupNorm",
@@ -35,6 +37,7 @@ def params(names=None, opsets=(None,)):
     ]
 
 
+@pytest.mark.filterwarnings("ignore:.nn.functional.upsample")
 @pytest.mark.parametrize(("case", "opset"), params())
 def test_saved_file_is_right_at_other_sizes(case, opset, tmp_path):
     if case.refused:
