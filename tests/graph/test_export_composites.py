@@ -58,6 +58,7 @@ SPECIAL: list[tuple[str, str, list[Any], dict[str, Any], int]] = [
 ]
 SPD = np.eye(3, dtype=np.float32) * 3 + 0.1 * np.ones((2, 3, 3), np.float32)
 PIVOTS = np.array([[1, 3, 3], [2, 2, 3]], np.int32)
+CTC = [f32(6, 2, 4), i64(0, 2, 2, 3, 0, 0).reshape(2, 3), i64(6, 4), i64(3, 1)]
 CASES: list[tuple[str, str, list[Any], dict[str, Any], int]] = [
     ("grad", "SumToShape", [f32(2, 3, 4), i64(3, 1)], {}, 1),
     ("grad", "ConvGradInput", [DY, W, i64(2, 3, 6, 6)], {"kernel_shape": [3, 3]}, 1),
@@ -123,6 +124,8 @@ CASES: list[tuple[str, str, list[Any], dict[str, Any], int]] = [
     ("nn", "CumMax", [f32(2, 5)], {"axis": 1}, 2),
     ("nn", "CumMin", [f32(2, 5)], {"axis": 0}, 2),
     ("nn", "CumLogSumExp", [f32(2, 5, 3)], {"axis": 1, "reverse": 1}, 1),
+    ("nn", "CTCLoss", CTC, {"blank": 1}, 1),
+    ("grad", "CTCLossGrad", [f32(2), *CTC], {"blank": 1}, 1),
     ("nn", "Im2Col", [X, i64(2, 2)], {}, 1),
     ("grad", "RNNGrad", [*recurrent(1), *arriving(1)], BOTH, 5),
     ("grad", "GRUGrad", [*recurrent(3), *arriving(1)], BOTH | {"linear_before_reset": 1}, 5),

@@ -108,10 +108,13 @@ class TensorBase:
         """The value as a core tensor; an error while tracing."""
         value = self._get()
         if type(value) is not _core.Tensor:
+            from toolkit.graph.trace import at_user_line
+
             raise InvalidArgumentError(
                 f"{what}: a value is required, got a symbolic tensor of a trace. "
                 "The result of a graph is not known while it is recorded; use where() or "
-                "operations instead of Python control flow."
+                "operations instead of Python control flow, and ops.If or ops.Loop where only one "
+                f"side may run.{at_user_line()}"
             )
         if STATE.trace is not None:
             STATE.trace.looked = True

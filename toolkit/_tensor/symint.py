@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import Any
 
 from toolkit._tensor.base import wrap
@@ -87,6 +88,12 @@ class SymInt:
     def __neg__(self) -> Any:
         return 0 - self
 
+    def __pow__(self, other: Any) -> Any:
+        return self.tensor() ** other
+
+    def __rpow__(self, other: Any) -> Any:
+        return other ** self.tensor()
+
     def __truediv__(self, other: Any) -> Any:
         return self.tensor() / other
 
@@ -95,18 +102,28 @@ class SymInt:
 
     def __eq__(self, other: Any) -> bool:
         if not isinstance(other, SymInt):
-            return False
+            return isinstance(other, int) and self._differs(other)
         if self.symbol and other.symbol and "?" not in self.symbol:
             return self.symbol == other.symbol
         return self.source is other.source and self.axis == other.axis
+
+    def _differs(self, size: int) -> bool:
+        """That no dynamic dimension equals a number: to the user's own code it is refused."""
+        from toolkit.graph.trace import in_package
+
+        caller = sys._getframe(2)
+        return False if in_package(caller) else bool(self._refuse(f"comparison with {size}"))
 
     def __hash__(self) -> int:
         return hash(self.symbol or (id(self.source), self.axis))
 
     def _refuse(self, what: str) -> Any:
+        from toolkit.graph.trace import at_user_line
+
         raise InvalidArgumentError(
             f"{what}: a known size is required, got the dynamic dimension '{self.name}'. Python "
-            "control flow cannot depend on it; give the input a fixed size, or use where()."
+            "control flow cannot depend on it; leave it out of dynamic={...} to fix its size, or "
+            f"use where().{at_user_line()}"
         )
 
     def __lt__(self, other: Any) -> Any:

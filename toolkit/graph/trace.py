@@ -150,11 +150,20 @@ def user_line() -> tuple[str, int] | None:
     """File and line of the innermost caller outside this package."""
     frame = sys._getframe(1)
     while frame is not None:
-        file = frame.f_code.co_filename
-        if not file.startswith(_PACKAGE):
-            return (file, frame.f_lineno)
+        if not in_package(frame):
+            return (frame.f_code.co_filename, frame.f_lineno)
         frame = frame.f_back  # type: ignore[assignment]
     return None
+
+
+def at_user_line() -> str:
+    """What an error's text ends with: the user's file, line and code."""
+    return _at(user_line())
+
+
+def in_package(frame: Any) -> bool:
+    """Whether a frame runs this package's own code."""
+    return bool(frame.f_code.co_filename.startswith(_PACKAGE))
 
 
 def _at(source: tuple[str, int] | None) -> str:

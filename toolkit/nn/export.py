@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from toolkit.errors import InvalidArgumentError
+from toolkit.nn.export_inputs import Arguments, leaves, symbolic_shapes
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -16,52 +17,56 @@ if TYPE_CHECKING:
     from toolkit.tensor import Tensor
     from toolkit.tracing import Trace
 
-Dynamic = Mapping[str, Mapping[int, str] | Sequence[str | int | None]] | None
 
-
-def export(module: Module, inputs: Any, dynamic: Dynamic = None) -> ir.Model:
+def export(module: Module, inputs: Any, dynamic: Any = None) -> ir.Model:
     """Traces a module, in the mode it is in, into an ONNX model at the canonical opset.
 
     Args:
         module: parameters and buffers become initializers under their `state_dict` names.
-        inputs: example inputs, a tensor or a tuple of tensors. Only shapes and dtypes matter.
-        dynamic: by input name the symbolic dimensions, `{"x": {0: "batch", 2: "length"}}`. None:
-            dimension 0 of every input is "batch". `{}`: all sizes are fixed.
+        inputs: example arguments of `forward`: a tensor, a tuple of arguments, or a dict of keyword
+            arguments. An argument is a tensor, a number or text (a constant of the graph), or a
+            tuple, list or dict of these, whose tensors are inputs "name_0" or "name_key". Only
+            shapes and dtypes of tensors matter.
+        dynamic: by input name the symbolic dimensions, `{"x": {0: "batch", 2: "length"}}` or
+            `{"x": ["batch", None, "length"]}`; a tuple of these by position. None: dimension 0 of
+            every input is "batch" (those whose size is another one have a symbol of their own).
+            `{}`: all sizes are fixed.
 
     Raises:
-        InvalidArgumentError: no example was given, or `dynamic` names no input.
+        InvalidArgumentError: no example was given, `dynamic` names no input, or one symbol stands
+            for two sizes.
     """
-    from toolkit.tensor import as_tensor
     from toolkit.tracing import Trace
 
     if inputs is None:
         raise InvalidArgumentError(
             "save: example inputs are required, got none. Pass inputs=x, or inputs=(x, y)."
         )
-    tensors = [as_tensor(x) for x in as_tuple(inputs)]
-    names = input_names(module, len(tensors))
-    for name in dynamic or {}:
-        if name not in names:
-            raise InvalidArgumentError(
-                f"save: dynamic dimensions of an input among {names} are required, got '{name}'."
-            )
+    given = _arguments(module, inputs)
+    shapes = symbolic_shapes(given, dynamic)
     with Trace() as trace:
         for name, tensor in (*module.named_parameters(), *module.named_buffers()):
             trace.name_tensor(tensor, name)
-        symbols = [
-            symbolic_input(trace, n, x, dynamic) for n, x in zip(names, tensors, strict=True)
-        ]
-        outputs = as_tuple(module(*symbols))
-        return trace.finish(
-            {"output" if i == 0 else f"output_{i}": y for i, y in enumerate(outputs)}
+        args, kwargs = given.replaced(
+            {n: trace.input(n, x.dtype, shapes[n]) for n, x in given.tensors.items()}
         )
+        outputs = leaves("output", module(*args, **kwargs))
+        return trace.finish(outputs)
+
+
+def _arguments(module: Module, inputs: Any) -> Arguments:
+    """The example arguments by the names that they have in `forward`."""
+    if isinstance(inputs, Mapping):
+        return Arguments([], dict(inputs), [])
+    args = as_tuple(inputs)
+    return Arguments(args, {}, input_names(module, len(args)))
 
 
 def save(
     module: Module,
     path: str | os.PathLike[str],
     inputs: Any = None,
-    dynamic: Dynamic = None,
+    dynamic: Any = None,
     opset: int | None = None,
     inline: bool = False,
 ) -> None:
@@ -77,12 +82,13 @@ def save(
     """
     from toolkit.graph.io import save_model
 
-    was_training = module.training
+    modes = [(m, m.training) for m in module.modules()]
     module.eval()
     try:
         model = export(module, inputs, dynamic)
     finally:
-        module.train(was_training)
+        for m, mode in modes:
+            m.training = mode
     save_model(model, path, opset=opset, inline=inline)
 
 
@@ -103,25 +109,7 @@ def as_tuple(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, (tuple, list)) else (value,)
 
 
-def symbolic_input(trace: Trace, name: str, example: Tensor, dynamic: Dynamic = None) -> Tensor:
-    """A graph input like the example, with its dynamic dimensions named."""
-    return trace.input(name, example.dtype, symbolic_shape(name, example, dynamic))
-
-
-def symbolic_shape(name: str, example: Tensor, dynamic: Dynamic) -> list[int | str]:
-    """The example's shape with the dynamic dimensions named."""
-    shape: list[int | str] = list(example.shape)
-    if dynamic is None:
-        if shape:
-            shape[0] = "batch"
-        return shape
-    spec = dynamic.get(name, {})
-    items = spec.items() if isinstance(spec, Mapping) else enumerate(spec)
-    for axis, symbol in items:
-        if not -len(shape) <= axis < len(shape):
-            raise InvalidArgumentError(
-                f"save: a dimension of '{name}' within {tuple(shape)} is required, got {axis}."
-            )
-        if isinstance(symbol, str):
-            shape[axis] = symbol
-    return shape
+def symbolic_input(trace: Trace, name: str, example: Tensor) -> Tensor:
+    """A graph input like the example, whose first dimension is "batch"."""
+    shape = list(example.shape)
+    return trace.input(name, example.dtype, ["batch", *shape[1:]] if shape else shape)

@@ -133,11 +133,14 @@ class LinearCrossEntropyLoss(_WeightedLoss):
         self.options = options
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        shape = (self.num_classes, *self.out_features)
-        bias = self.linear.bias
+        weight: Any = self.linear.weight
+        bias: Any = self.linear.bias
+        if self.out_features:
+            shape = (self.num_classes, *self.out_features)
+            weight = weight.reshape(*shape, self.linear.in_features)
+            bias = None if bias is None else bias.reshape(shape)
         return F.linear_cross_entropy(
-            input, self.linear.weight.reshape(*shape, self.linear.in_features), target,
-            linear_bias=None if bias is None else bias.reshape(shape), weight=self.weight,
+            input, weight, target, linear_bias=bias, weight=self.weight,
             reduction=self.reduction, ignore_index=self.ignore_index,
             label_smoothing=self.label_smoothing, options=self.options,
         )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.parity.core import FLOATS, Row, d
+from tests.parity.core import FLOATS, Row, d, module
 from tests.parity.rows.losses import REDUCTIONS, loss, made
 
 SCORES, LABELS = d(6, 5), d(6, low=0, high=4, dtype="int64")
@@ -179,6 +179,9 @@ ROWS = [
     made("MultiLabelSoftMarginLoss", SCORES, d(6, 5, low=0, high=1)),
     made("LinearCrossEntropyLoss", d(6, 4), LABELS, in_features=4, num_classes=5, bias=True,
          ignore_index=3),
+    Row("nn.LinearCrossEntropyLoss/chunks", module(lambda m: m.nn.LinearCrossEntropyLoss(
+        4, 5, bias=True, options=m.nn.LinearCrossEntropyOptions(batch_chunk_size=2))),
+        [d(6, 4), LABELS]),
     made("LinearCrossEntropyLoss", d(2, 4), MAP, key="/axes", in_features=4, num_classes=5,
          out_features=(3, 4)),
     made("AdaptiveLogSoftmaxWithLoss", d(9, 8), d(9, low=0, high=19, dtype="int64"), **ADAPTIVE),

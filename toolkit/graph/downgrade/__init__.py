@@ -123,7 +123,10 @@ def _restore(
 
 
 def _refusal(opset: int, reason: ToolkitError) -> UnsupportedOperatorError:
-    return UnsupportedOperatorError(f"{reason} It cannot be exported to opset {opset}.")
+    return UnsupportedOperatorError(
+        f"{reason} It cannot be exported to opset {opset}: ask for a newer one, opset={OPSET}, or "
+        "leave the operator out of the model."
+    )
 
 
 def _since(op_type: str, opset: int) -> int | None:

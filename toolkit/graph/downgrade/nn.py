@@ -62,6 +62,23 @@ def batch_normalization(edit: Edit) -> None:
     edit.replace(*results)
 
 
+@before("RMSNormalization", opset=23)
+def rms_normalization(edit: Edit) -> None:
+    """X / sqrt(mean(X^2) + epsilon) in the type `stash_type`, times the scale."""
+    x, scale = edit.node.inputs
+    rank = edit.rank(x)
+    if rank is None or x is None or x.dtype is None:
+        raise edit.fail("a known rank is required before opset 23", "an unknown rank")
+    stash = edit.get("stash_type", 1)
+    wide = x if int(x.dtype) in (stash, 11) else edit.op("Cast", [x], {"to": stash})
+    axes = list(range(edit.get("axis", -1) % rank, rank))
+    mean = edit.op("ReduceMean", [edit.op("Mul", [wide, wide]), edit.const(axes)])
+    epsilon = edit.const_like(edit.get("epsilon", 1e-5), wide, "epsilon")
+    y = edit.op("Div", [wide, edit.op("Sqrt", [edit.op("Add", [mean, epsilon])])])
+    y = y if wide is x else edit.op("Cast", [y], {"to": int(x.dtype)})
+    edit.replace(edit.op("Mul", [y, scale]))
+
+
 @before("Gemm", opset=11)
 def gemm(edit: Edit) -> None:
     """Input C was required: a zero stands for it."""

@@ -9,9 +9,28 @@ from toolkit.graph.pads import positions
 
 @before("Pad", opset=19)
 def pad_19(edit: Edit) -> None:
-    """Mode wrap came with opset 19."""
-    if edit.get("mode", "constant") == "wrap":
-        raise edit.fail("mode constant, reflect or edge is required before opset 19", "wrap")
+    """Mode wrap came with opset 19: `Concat(x[-begin:], x, x[:end])` along each axis."""
+    if edit.get("mode", "constant") != "wrap":
+        return
+    rank, pads = edit.rank(edit.node.inputs[0]), edit.constant_of(1)
+    axes = None if edit.input(3) is None else edit.constant_of(3)
+    unknown = edit.input(3) is not None and axes is None
+    if rank is None or pads is None or unknown or min(pads, default=0) < 0:
+        need = "mode wrap with constant pads of a known rank, none negative, is required"
+        raise edit.fail(f"{need} before opset 19", "others")
+    places = list(range(rank)) if axes is None else [int(a) % rank for a in axes]
+    y = edit.node.inputs[0]
+    for i, axis in enumerate(places):
+        begin, end = int(pads[i]), int(pads[len(places) + i])
+        parts = [y]
+        if begin:
+            bounds = (edit.const([n]) for n in (-begin, 2**62, axis))
+            parts.insert(0, edit.op("Slice", [y, *bounds]))
+        if end:
+            parts.append(edit.op("Slice", [y, *(edit.const([n]) for n in (0, end, axis))]))
+        y = edit.op("Concat", parts, {"axis": axis}) if len(parts) > 1 else y
+    assert y is not None
+    edit.replace(edit.op("Identity", [y]) if y is edit.node.inputs[0] else y)
 
 
 @before("Pad", opset=18)

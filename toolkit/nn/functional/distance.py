@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from toolkit._tensor.elementwise import where
 from toolkit.errors import InvalidArgumentError, ShapeError
@@ -10,6 +11,10 @@ from toolkit.nn.functional.reduction import chosen, reduced
 from toolkit.tensor import Tensor, arange
 
 _EPSILON = 1e-12
+
+
+def _norm(x: Any, p: float, dim: int, keepdim: bool = False) -> Tensor:
+    return x.norm(p, dim, keepdim)  # type: ignore[no-any-return]
 
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
@@ -22,7 +27,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     rank = max(x1.dim(), x2.dim())
     x1, x2 = (x.reshape(*[1] * (rank - x.dim()), *x.shape) if x.dim() < rank else x
               for x in (x1, x2))  # fmt: skip
-    a, b = (x / x.norm(2, dim, True).clamp(min=eps) for x in (x1, x2))
+    a, b = (x / _norm(x, 2, dim, True).clamp(min=eps) for x in (x1, x2))
     return (a * b).sum(dim)
 
 
@@ -30,7 +35,7 @@ def pairwise_distance(
     x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
 ) -> Tensor:
     """The p-norm of x1 - x2 + eps along the last dimension."""
-    return (x1 - x2 + eps).norm(p, -1, keepdim)
+    return _norm(x1 - x2 + eps, p, -1, keepdim)
 
 
 def pdist(input: Tensor, p: float = 2.0) -> Tensor:
@@ -41,7 +46,7 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
         raise InvalidArgumentError(f"pdist: pdist only supports non-negative p values, got {p}.")
     n = arange(input.shape[0])
     first, second = (n.unsqueeze(1) < n).nonzero().unbind(1)
-    return (input.index_select(0, first) - input.index_select(0, second)).norm(p, 1)
+    return _norm(input.index_select(0, first) - input.index_select(0, second), p, 1)
 
 
 def cosine_embedding_loss(

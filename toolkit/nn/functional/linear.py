@@ -49,6 +49,11 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         raise DTypeError(
             f"one_hot is only applicable to index tensor of type LongTensor, got {tensor.dtype}."
         )
+    if num_classes == -1 and STATE.trace is not None:
+        raise InvalidArgumentError(
+            "one_hot: num_classes is required in a graph, got none: the largest index is not known "
+            "while it is recorded."
+        )
     if num_classes == -1:
         num_classes = int(tensor.max().item()) + 1
     if num_classes <= 0:

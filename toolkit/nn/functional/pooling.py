@@ -39,7 +39,7 @@ def _max_pool(
         y = apply1(h, x)
         return y.squeeze(0) if single else y
     y, indices = apply_many(h, (x,), 2)
-    plane = math.prod(int(d) for d in x.shape[2:])  # ONNX counts through the whole tensor.
+    plane = math.prod(x.shape[2:])  # ONNX counts through the whole tensor.
     indices = indices % plane
     return (y.squeeze(0), indices.squeeze(0)) if single else (y, indices)
 

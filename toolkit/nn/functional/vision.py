@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from toolkit._tensor.factories import as_tensor
+from toolkit._tensor.factories import arange, as_tensor
+from toolkit._tensor.shapes import as_shape, shape_operand
+from toolkit._tensor.symint import SymInt
 from toolkit.errors import InvalidArgumentError, ShapeError
 from toolkit.nn.functional.adaptive import (
     adaptive_avg_pool1d,
@@ -17,8 +19,9 @@ from toolkit.nn.functional.adaptive import (
     adaptive_avg_pool3d,
 )
 from toolkit.nn.functional.conv import Ints, _batched, ntuple
+from toolkit.nn.functional.reduction import may_equal
 from toolkit.ops.dispatch import apply, as_operands, handle
-from toolkit.tensor import Tensor, arange
+from toolkit.tensor import Tensor
 
 _SMOOTH = {"linear": (3, "linear"), "bilinear": (4, "linear"), "bicubic": (4, "cubic"),
            "trilinear": (5, "linear")}  # fmt: skip
@@ -221,26 +224,29 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
         size: (N, C, H, W) or (N, C, D, H, W).
         align_corners: as `grid_sample`.
     """
-    sizes = [int(n) for n in size]
+    sizes = as_shape((tuple(size),))
     space = len(sizes) - 2
-    if space not in (2, 3) or tuple(theta.shape) != (sizes[0], space, space + 1):
+    if space not in (2, 3) or not may_equal(theta.shape, (sizes[0], space, space + 1)):
         raise ShapeError(
             f"affine_grid: theta (N, {space}, {space + 1}) is required by size {sizes}, got "
             f"{list(theta.shape)}."
         )
+    if any(type(n) is SymInt for n in sizes):
+        h = handle("AffineGrid", align_corners=int(bool(align_corners)))
+        return apply(h, theta, shape_operand(sizes))
     if align_corners and 1 in sizes[2:]:
         # An axis of one element is at 0, where ONNX has no position.
         place = [i for i, n in enumerate(reversed(sizes[2:])) if n == 1]
         keep = [0.0 if i in place else 1.0 for i in range(space)] + [1.0]
         theta = theta * as_tensor(np.array(keep)).to(theta.dtype)
-        sizes = [n if i < 2 or n > 1 else 2 for i, n in enumerate(sizes)]
+        sizes = tuple(n if i < 2 or n > 1 else 2 for i, n in enumerate(sizes))
         grid = affine_grid(theta, sizes, True)
         for i, n in enumerate(size):
             if i >= 2 and n == 1:
                 grid = grid.narrow(i - 1, 0, 1)
         return grid
     h = handle("AffineGrid", align_corners=int(bool(align_corners)))
-    return apply(h, *as_operands("affine_grid", (theta, sizes)))
+    return apply(h, *as_operands("affine_grid", (theta, list(sizes))))
 
 
 def _window(where: str, n: int, dilation: Ints, padding: Ints, stride: Ints) -> dict[str, Any]:
@@ -343,26 +349,25 @@ def _max_unpool(
     kernel = ntuple(kernel_size, n, f"{where}: kernel_size")
     strides = kernel if stride in (None, ()) else ntuple(stride, n, f"{where}: stride")
     pads = ntuple(padding, n, f"{where}: padding")
-    sizes = [int(d) for d in x.shape[2:]]
     natural = [
-        (d - 1) * s - 2 * p + k for d, s, p, k in zip(sizes, strides, pads, kernel, strict=True)
+        (d - 1) * s - 2 * p + k
+        for d, s, p, k in zip(x.shape[2:], strides, pads, kernel, strict=True)
     ]
-    wanted = natural if output_size is None else [int(d) for d in output_size][-n:]
-    if any(not d - s < w < d + s for d, s, w in zip(natural, strides, wanted, strict=True)):
-        raise ShapeError(
-            f"{where}: an output size within a stride of {natural} is required, got {wanted}."
-        )
-    # ONNX counts through the whole tensor; a kernel of the right size gives the wanted output.
-    reach = tuple(
-        w - (d - 1) * s + 2 * p for w, d, s, p in zip(wanted, sizes, strides, pads, strict=True)
-    )
+    wanted, reach = natural, kernel
+    if output_size is not None:
+        wanted = [int(d) for d in output_size][-n:]
+        if any(not -s < w - d < s for d, s, w in zip(natural, strides, wanted, strict=True)):
+            raise ShapeError(
+                f"{where}: an output size within a stride of {natural} is required, got {wanted}."
+            )
+        # A kernel of the right size gives the wanted output.
+        reach = tuple(k + w - d for k, w, d in zip(kernel, wanted, natural, strict=True))
+    # ONNX counts through the whole tensor.
+    plane = math.prod(wanted)
+    planes = arange(math.prod(x.shape[:2])) * (plane.tensor() if type(plane) is SymInt else plane)
     at = indices.unsqueeze(0) if single else indices
-    batch, channels = arange(x.shape[0]).unsqueeze(1), arange(x.shape[1])
-    first: Any = (batch * x.shape[1] + channels) * math.prod(wanted)
-    for _ in range(n):
-        first = first.unsqueeze(-1)
     h = handle("MaxUnpool", kernel_shape=reach, strides=strides, pads=pads * 2)
-    y = apply(h, x, at + first)
+    y = apply(h, x, at + planes.reshape(*x.shape[:2], *[1] * n))
     return y.squeeze(0) if single else y
 
 

@@ -1,0 +1,1 @@
+"""What `save` writes, run in onnxruntime at sizes other than the traced ones."""
