@@ -31,6 +31,7 @@ LR, STEP = np.float32(0.1), np.int64(2)
 SAME = [f32(3, 4) for _ in range(5)]
 HEADS = [f32(2, 2, 3, 4), f32(2, 2, 3, 4), f32(2, 2, 3, 4)]
 MOMENT = np.abs(f32(3, 4))
+MUON = {"coefficients": ["3.4445", "-4.775", "2.0315"], "steps": 3}
 BOTH = {"direction": "bidirectional", "hidden_size": 2}
 LENS = np.array([4, 2], np.int32)
 
@@ -137,6 +138,18 @@ CASES: list[tuple[str, str, list[Any], dict[str, Any], int]] = [
     ("optim", "SGD", [*SAME[:3], LR, STEP], {"momentum": 0.9}, 2),
     ("optim", "Adam", [*SAME[:3], MOMENT, LR, STEP], {"weight_decay": 0.01}, 3),
     ("optim", "AdamW", [*SAME[:3], MOMENT, LR, STEP], {}, 3),
+    ("optim", "LAMB", [*SAME[:2], LR, STEP, SAME[2], MOMENT], {}, 3),
+    ("optim", "Adafactor", [*SAME[:2], LR, STEP, MOMENT[:, :1], MOMENT[:1]], {}, 3),
+    ("optim", "Muon", [*SAME[:2], LR, STEP, SAME[2]], MUON, 2),
+    ("optim", "NAdam", [*SAME[:2], LR, STEP, SAME[2], MOMENT, np.float32(0.9)], {}, 4),
+    ("optim", "RAdam", [*SAME[:2], LR, np.int64(9), SAME[2], MOMENT], {}, 3),
+    ("optim", "Adamax", [*SAME[:2], LR, STEP, SAME[2], MOMENT], {}, 3),
+    ("optim", "Adagrad", [*SAME[:2], LR, STEP, MOMENT], {}, 2),
+    ("optim", "Adadelta", [*SAME[:2], LR, STEP, MOMENT, MOMENT], {}, 3),
+    ("optim", "RMSprop", [*SAME[:2], LR, STEP, MOMENT], {}, 2),
+    ("optim", "Rprop", [*SAME[:2], LR, STEP, SAME[2], MOMENT], {}, 3),
+    ("optim", "ASGD", [*SAME[:2], LR, STEP, SAME[2], LR, np.float32(1)], {}, 4),
+    ("optim", "Lion", [*SAME[:2], LR, STEP, SAME[2]], {}, 2),
     ("optim", "AdamWOptimizer", [*SAME[:3], MOMENT, LR, STEP], {"adam_mode": 1}, 3),
     ("optim", "GradNormPower", [SAME[0]], {"norm_type": 3.0}, 1),
     ("optim", "ClipGradNorm", [SAME[0], np.float32(3)], {"max_norm": 0.5}, 1),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from toolkit import linalg
-from toolkit._tensor.functions import broadcast_tensors
+from toolkit._tensor.joins import broadcast_tensors
 from toolkit.array_api.common import array, both, sum_dtype
 from toolkit.array_api.products import matmul, matrix_transpose, tensordot, vecdot
 from toolkit.errors import ShapeError
