@@ -45,8 +45,8 @@ void Axpy(T a, const T* x, T* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] += a * x[i];
 }
 
-// By the half angle where c > 0 (Rutishauser 1966): for small angles c rounds to 1, and x + s y would
-// lengthen every time.
+// By the half angle where c > 0 (Rutishauser 1966): for small angles c rounds to 1, and x + s y
+// would lengthen every time.
 template <class T>
 void Rotate(T* x, T* y, int64_t n, T c, T s) {
   if (c > 0) {
