@@ -142,5 +142,6 @@ def check(op, sample, chosen, constants, want):
 def test_every_rule_has_a_row():
     rows = {(op.domain, op.op_type) for op in OPS}
     own = {("", name) for name in ("GroupNormalization", "BitCast")}
+    own.add(("toolkit.linalg", "PinvOf"))  # A body alone, tried in test_export_composites.
     missing = [key for key in registry.operators() if key not in rows | own]
     assert not missing, missing

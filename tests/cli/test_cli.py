@@ -124,7 +124,7 @@ def test_convert(model, tmp_path):
         (["train", "mlp", "--data", "nothing"], 1, "data: one of"),
         (["train", "nosuch", "--data", "digits"], 1, "nosuch"),
         (["train", "mlp", "--data", "digits", "--loss", "x"], 1, "--loss: one of"),
-        (["train", "mlp", "--data", "digits", "--optim", "x"], 1, "--optim: sgd"),
+        (["train", "mlp", "--data", "digits", "--optim", "x"], 1, "--optim: one of sgd"),
     ],
 )
 def test_bad_input_is_one_line(args, code, match, tmp_path, monkeypatch):

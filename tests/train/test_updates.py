@@ -264,7 +264,9 @@ def test_the_exported_step_runs_in_onnxruntime(tmp_path, target):
         step(x, y)
         states = {k: got[f"{k}.next"] for k in states}
     for k, v in states.items():
-        np.testing.assert_allclose(v, step.state_dict()[k], rtol=1e-4, atol=1e-6, err_msg=k)
+        want = step.state_dict()[k]
+        atol = max(1e-6, 1e-6 * float(np.abs(want).max(initial=0)))  # Sums cancel.
+        np.testing.assert_allclose(v, want, rtol=1e-4, atol=atol, err_msg=k)
 
 
 @pytest.mark.parametrize(

@@ -82,12 +82,12 @@ def where(condition: Any, x1: Any, x2: Any, /) -> Any:
 
 def sort(x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Any:
     """Elements in order along an axis."""
-    return array("sort", x).sort(axis, descending, stable).values
+    return array("sort", x).sort(axis, descending, stable=stable).values
 
 
 def argsort(x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Any:
     """The indices that sort along an axis."""
-    return array("argsort", x).sort(axis, descending, stable).indices
+    return array("argsort", x).sort(axis, descending, stable=stable).indices
 
 
 def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Any:

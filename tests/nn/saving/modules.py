@@ -118,4 +118,4 @@ class Unpool(nn.Module):
 
 # What holds modules or is the base of some, without a call of its own.
 ABSTRACT = {"Module", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "RNNBase",
-            "RNNCellBase", "Container"}  # fmt: skip
+            "RNNCellBase", "Container", "DataParallel"}  # fmt: skip

@@ -100,3 +100,16 @@ def ctc_loss(c: Vjp, log_probs: V, targets: V, input_lengths: V, target_lengths:
     dx = c.grad("CTCLossGrad", c.dy, log_probs, targets, input_lengths, target_lengths,
                 **c.attributes)  # fmt: skip
     return named_like(dx, log_probs)
+
+
+@vjp("CTCLossGrad", domain="toolkit.grad")
+def ctc_loss_grad(
+    c: Vjp, dloss: V, log_probs: V, targets: V, input_lengths: V, target_lengths: V
+) -> Result:
+    """ddloss = sum of ddx times CTCLossGrad of cotangents of one; by log_probs through the body."""
+    if c.need(1):
+        return NotImplemented  # type: ignore[no-any-return]
+    one = c.b.Expand(c.b.const(1.0, dloss.dtype), c.b.shape(dloss))
+    each = c.grad("CTCLossGrad", one, log_probs, targets, input_lengths, target_lengths,
+                  **c.attributes)  # fmt: skip
+    return c.b.ReduceSum(c.dy * named_like(each, log_probs), [0, 2], keepdims=0)
