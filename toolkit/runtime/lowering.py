@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +40,11 @@ class CompiledProgram:
     def run(self, inputs: Sequence[_core.Tensor]) -> list[_core.Tensor]:
         """Runs once; releases the GIL meanwhile."""
         return self.program.run(inputs)
+
+    def select(self, outputs: Sequence[str]) -> CompiledProgram:
+        """A program of some of the outputs; it shares the kernels and their weights."""
+        program = self.program.select([self.output_names.index(n) for n in outputs])
+        return CompiledProgram(program, self.input_names, tuple(outputs), ())
 
     def state(self, name: str) -> _core.Tensor:
         """The memory of a state, as the latest run left it."""
@@ -201,6 +207,9 @@ class Lowering:
         if self.known.pop(slot, None) is not None:
             del self.slots[value]
             self.program.release(slot)
+            if isinstance(value.const_value, ir.ExternalTensor):
+                with suppress(BufferError):  # A kernel reads it there: it stays mapped.
+                    value.const_value.release()
 
     def _fed(self) -> set[ir.Value]:
         """Values that only a run makes known, those of the programs around this one too."""

@@ -111,16 +111,24 @@ class InferenceSession:
     def _compile(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> CompiledProgram:
         key = (inputs, outputs)
         if key not in self._programs:
-            every = self._inputs | self._overridable
-            self._programs[key] = lower(
-                [every[n] for n in inputs],
-                [self._outputs[n] for n in outputs],
-                functions=self._model.functions,
-                fuse=bool(self._options.graph_optimization_level),
-            )
+            self._programs[key] = self._part(*key) or self._lowered(*key)
             if self._profiler is not None:
                 self._profiler.watch(self._programs[key].program)
         return self._programs[key]
+
+    def _lowered(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> CompiledProgram:
+        every = self._inputs | self._overridable
+        return lower(
+            [every[n] for n in inputs],
+            [self._outputs[n] for n in outputs],
+            functions=self._model.functions,
+            fuse=bool(self._options.graph_optimization_level),
+        )
+
+    def _part(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> CompiledProgram | None:
+        """A program of some outputs that shares the packed weights of the one for all of them."""
+        whole = self._programs.get((inputs, tuple(self._outputs)))
+        return None if whole is None else whole.select(outputs)
 
     def run(
         self,

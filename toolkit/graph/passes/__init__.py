@@ -41,14 +41,14 @@ def optimize(model: ir.Model, evaluate: Evaluate | None = None, rounds: int = 3)
     Returns:
         The same model.
     """
-    passes = [
-        InlineFunctionsPass(),
-        NoOpPass(),
-        ConstantFoldingPass(evaluate),
-        CommonSubexpressionPass(),
-        DeadCodePass(),
-    ]
-    PassManager(passes, steps=rounds, early_stop=True)(model)
+    first = [InlineFunctionsPass(), NoOpPass()]
+    rest = [ConstantFoldingPass(evaluate), CommonSubexpressionPass(), DeadCodePass()]
+    for step in range(rounds):
+        changed = [each(model).modified for each in first]
+        if step and not any(changed):
+            break  # What the rest leaves is nothing for itself.
+        if not any([each(model).modified for each in rest]):
+            break
     return model
 
 

@@ -59,7 +59,8 @@ class ConstantFoldingPass(ir.passes.InPlacePass):
             for attr in node.attributes.values():
                 if attr.type == ir.AttributeType.GRAPH and not attr.is_ref():
                     changed |= self._graph(attr.as_graph(), inference, False)
-            inference.node(node)
+            if not (main and node.op_type == "Constant"):  # Which becomes an initializer.
+                inference.node(node)
             changed |= self._node(graph, node, inference, main)
         return changed
 
@@ -107,7 +108,9 @@ def _replace(graph: ir.Graph, node: ir.Node, arrays: Sequence[Array], main: bool
         if not name:
             continue
         value.name = None
-        tensor = ir.tensor(np.ascontiguousarray(array).reshape(np.shape(array)), name=name)
+        array = np.ascontiguousarray(array).reshape(np.shape(array))
+        # `ir.tensor` finds out what it was given, which takes longer than the rest.
+        tensor = (ir.tensor if array.dtype.kind in "OSU" else ir.Tensor)(array, name=name)
         if main:
             new = ir.Value(
                 name=name,

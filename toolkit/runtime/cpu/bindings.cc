@@ -458,6 +458,7 @@ NB_MODULE(_core, m) {
       .def("add_update", &Program::AddUpdate)
       .def("release", &Program::Release)
       .def("finalize", &Program::Finalize)
+      .def("select", &Program::Select, "outputs"_a)
       .def("run", RunProgram)
       .def("state", &Program::state)
       .def_prop_ro("num_instructions", &Program::num_instructions)

@@ -41,6 +41,7 @@ constexpr int64_t kNearBytes =
     512;  // Between the rows of a transposed A that is read where it lies.
 constexpr int64_t kRowBytes = 512 * 1024;  // Of A, in L2 while B passes.
 constexpr int64_t kMaxRowBlock = 64;
+constexpr int64_t kPagePanels = 64, kPageRows = 16;  // Of B, packed in one go.
 constexpr int64_t kColumnBytes = 512 * 1024;  // Of B, in L2 while the panels of a packed A pass.
 
 // How one call is carried out: decided once, shared by the threads.
@@ -198,11 +199,33 @@ bool RunVector(const GemmArgs<T>& g, const GemmKernels<T>& kernels) {
   return true;
 }
 
+// PackPanels of a B whose rows lie one after the other. A few rows pass through many panels at a
+// time: the reads are then of whole pages, which the processor fetches ahead.
+template <class T>
+void PackRows(const GemmArgs<T>& g, const GemmKernels<T>& kernels, T* packed) {
+  const int64_t nr = kernels.nr, panels = CeilDiv(g.n, nr), depth = Depth(kernels, g.k);
+  const int64_t groups = CeilDiv(panels, kPagePanels);
+  ThreadPool::Global().ParallelFor(groups * CeilDiv(g.k, kPageRows), 1, [&](int64_t b, int64_t e) {
+    for (int64_t i = b; i < e; ++i) {
+      const int64_t first = i % groups * kPagePanels,
+                    k_end = std::min(g.k, (i / groups + 1) * kPageRows);
+      for (int64_t k = i / groups * kPageRows, next; k < k_end; k = next) {
+        const int64_t k0 = k / depth * depth, kc = std::min(depth, g.k - k0);
+        next = std::min({k_end, k0 + depth});
+        for (int64_t p = first; p < std::min(panels, first + kPagePanels); ++p)
+          kernels.pack_straight(std::min(nr, g.n - p * nr), next - k, g.b + k * g.ldb + p * nr,
+                                g.ldb, nr, packed + k0 * panels * nr + p * nr * kc + (k - k0) * nr);
+      }
+    }
+  });
+}
+
 // Packs all of B, shared by tiles that differ in their rows only.
 template <class T>
 void PackPanels(const GemmArgs<T>& g, const GemmKernels<T>& kernels, T* packed) {
   const int64_t nr = kernels.nr, panels = CeilDiv(g.n, nr), depth = Depth(kernels, g.k);
   const int64_t k_blocks = CeilDiv(g.k, depth);
+  if (!g.b_source && !g.trans_b) return PackRows(g, kernels, packed);
   ThreadPool::Global().ParallelFor(panels * k_blocks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t k0 = i / panels * depth, n0 = i % panels * nr;
@@ -210,10 +233,8 @@ void PackPanels(const GemmArgs<T>& g, const GemmKernels<T>& kernels, T* packed) 
       T* out = packed + k0 * panels * nr + n0 * kc;
       if (g.b_source)
         g.b_source->Pack(k0, kc, n0, n, nr, out);
-      else if (g.trans_b)
-        kernels.pack_transposed(n, kc, g.b + n0 * g.ldb + k0, g.ldb, nr, out);
       else
-        kernels.pack_straight(n, kc, g.b + k0 * g.ldb + n0, g.ldb, nr, out);
+        kernels.pack_transposed(n, kc, g.b + n0 * g.ldb + k0, g.ldb, nr, out);
     }
   });
 }

@@ -158,6 +158,33 @@ void Program::Finalize() {
   }
 }
 
+std::shared_ptr<Program> Program::Select(const std::vector<int>& outputs) const {
+  TK_REQUIRE(state_slots_.empty(), ErrorKind::kInvalidArgument,
+             "program: one without states is required to select outputs of it");
+  auto part = std::make_shared<Program>();
+  part->slots_ = slots_, part->read_ = read_, part->gone_ = gone_;
+  part->input_names_ = input_names_, part->input_slots_ = input_slots_;
+  std::vector<bool> needed(slots_.size(), false);
+  for (int k : outputs) {
+    TK_REQUIRE(k >= 0 && k < num_outputs(), ErrorKind::kInvalidArgument,
+               "program: an output below ", num_outputs(), " is required, got ", k);
+    part->AddOutput(output_slots_[k]);
+    needed[output_slots_[k]] = true;
+  }
+  for (size_t i = instructions_.size(); i-- > 0;) {
+    const Instruction& instruction = instructions_[i];
+    const auto is_needed = [&](int s) { return s != kNoSlot && needed[s]; };
+    const std::vector<int>& made = instruction.outputs;
+    if (std::none_of(made.begin(), made.end(), is_needed)) continue;
+    for (int s : instruction.inputs)
+      if (s != kNoSlot) needed[s] = true;
+    part->instructions_.push_back(instruction);
+  }
+  std::reverse(part->instructions_.begin(), part->instructions_.end());
+  part->Finalize();
+  return part;
+}
+
 void Program::DeriveDeaths() {
   dies_.assign(instructions_.size(), {});
   given_dies_.assign(instructions_.size(), {});

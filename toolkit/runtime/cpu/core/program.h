@@ -23,7 +23,7 @@ class Program;
 
 struct Instruction {
   const KernelDef* def;
-  std::unique_ptr<Kernel> kernel;
+  std::shared_ptr<Kernel> kernel;                // With what it packed; of `Select` too.
   std::string name;                              // The node's name, for messages.
   std::vector<int> inputs;                       // kNoSlot where an optional input is absent.
   std::vector<int> outputs;                      // kNoSlot where an optional output is not wanted.
@@ -70,6 +70,9 @@ class Program {
   // Finalize does so for all.
   void Release(int slot);
   void Finalize();
+  // A program of some of a finalized one's outputs, by their numbers: its kernels, and so the
+  // weights that they packed, are shared.
+  std::shared_ptr<Program> Select(const std::vector<int>& outputs) const;
 
   // Runs once; `inputs` in the order of AddInput. The outputs own their memory; with `share`, an
   // output that is an input which owns its memory is given back as it is, not copied. Thread-safe,
