@@ -73,6 +73,21 @@ class Record:
         return tuple(zip(self.nodes, self.slots, strict=True))
 
 
+def renewed(old: Any, new: Any) -> bool:
+    """Whether both are records of the same operations; then the values of `new` go to `old`.
+
+    Records that were freed stay so.
+    """
+    if type(old) is not Record or type(new) is not Record or old.freed:
+        return False
+    if old.op is not new.op or old.slots != new.slots:
+        return False
+    if not all(a is b or renewed(a, b) for a, b in zip(old.nodes, new.nodes, strict=True)):
+        return False
+    old.inputs, old.outputs, old.signature = new.inputs, new.outputs, None
+    return True
+
+
 class FunctionRecord(Record):
     """A custom `autograd.Function`: its own `backward` is called instead of a rule."""
 
