@@ -111,7 +111,7 @@ class TensorBase:
         """The value as a core tensor; an error while tracing."""
         value = self._get()
         if type(value) is not _core.Tensor:
-            from toolkit.graph.trace import at_user_line
+            from toolkit.source_lines import at_user_line
 
             raise InvalidArgumentError(
                 f"{what}: a value is required, got a symbolic tensor of a trace. "
