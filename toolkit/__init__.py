@@ -84,6 +84,9 @@ _HOMES = {
     "load_training": "train.onefile",
     "export_train_step": "train.onefile",
     "vmap": "func",
+    **dict.fromkeys(
+        ("is_anomaly_check_nan_enabled", "is_anomaly_enabled", "set_anomaly_enabled"), "autograd"
+    ),
     **dict.fromkeys(_FUNCTIONAL, "nn.functional"),
     **dict.fromkeys(("cosine_similarity", "pairwise_distance", "pdist"), "nn.functional"),
     **dict.fromkeys(

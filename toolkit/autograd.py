@@ -5,7 +5,20 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from toolkit._tensor.anomaly import (
+    detect_anomaly,
+    is_anomaly_check_nan_enabled,
+    is_anomaly_enabled,
+    set_anomaly_enabled,
+    set_detect_anomaly,
+)
 from toolkit._tensor.state import STATE
+
+__all__ = [
+    "backward", "cache_clear", "cache_info", "detect_anomaly", "enable_grad", "grad",
+    "inference_mode", "is_anomaly_check_nan_enabled", "is_anomaly_enabled", "is_grad_enabled",
+    "no_grad", "set_anomaly_enabled", "set_detect_anomaly", "set_grad_enabled",
+]  # fmt: skip
 
 
 class _Mode:

@@ -5,9 +5,22 @@ A message has one form: *where: what is required, got what. Hint.*
 
 from __future__ import annotations
 
+from typing import Any
+
+from toolkit import source_lines
+
 
 class ToolkitError(RuntimeError):
-    """Anything that toolkit refuses. As in PyTorch, it is a `RuntimeError`."""
+    """Anything that toolkit refuses. As in PyTorch, it is a `RuntimeError`.
+
+    Its note is the line of the user's program that led here, unless the message has it.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        line = source_lines.note()
+        if line is not None and not (args and line in str(args[0])):
+            self.add_note(f"at {line}")
 
 
 class InvalidArgumentError(ToolkitError, ValueError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit import dtypes
 from toolkit._tensor.state import STATE
-from toolkit._tensor.tape import Leaf, Record
+from toolkit._tensor.tape import Leaf, Record, renewed
 from toolkit.errors import InvalidArgumentError
 from toolkit.runtime import _core
 
@@ -86,9 +86,12 @@ class TensorBase:
             self._same_base()
             self._base._base is not None and self._base._sync()
             fresh = self._view.take(self._base)
-            self._value, self._node, self._out = fresh._value, fresh._node, fresh._out
-            if isinstance(fresh._node, Record):
-                fresh._node.label = self._view.label
+            self._value = fresh._value
+            # Only the memory changed: hooks and checkpoints know the record that there was.
+            if self._seen != root._version or not renewed(self._node, fresh._node):
+                self._node, self._out = fresh._node, fresh._out
+                if isinstance(fresh._node, Record):
+                    fresh._node.label = self._view.label
             self._seen = root._version
 
     def _same_base(self) -> None:
@@ -108,7 +111,7 @@ class TensorBase:
         """The value as a core tensor; an error while tracing."""
         value = self._get()
         if type(value) is not _core.Tensor:
-            from toolkit.graph.trace import at_user_line
+            from toolkit.source_lines import at_user_line
 
             raise InvalidArgumentError(
                 f"{what}: a value is required, got a symbolic tensor of a trace. "

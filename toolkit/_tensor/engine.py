@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolkit._tensor import segments
+from toolkit._tensor import anomaly, segments
 from toolkit._tensor.base import TensorBase, wrap
 from toolkit._tensor.promote import cast
 from toolkit._tensor.segments import Edge
 from toolkit._tensor.state import STATE
-from toolkit._tensor.tape import FunctionRecord, Leaf, Record
+from toolkit._tensor.tape import MODE, FunctionRecord, Leaf, Record
 from toolkit.errors import InvalidArgumentError, ShapeError
 
 
@@ -162,7 +162,10 @@ class _Walk:
                 self._add(self.pending, edge, ct)
             order, cuts = segments.collect([n for n, _ in self.pending], self.only)
             self.visited.update(order)
-            if not cuts:
+            if MODE.anomaly:
+                inner = {e for r in order for e in zip(r.nodes, r.slots, strict=True) if e[0]}
+                self._watched(inner | set(self.pending))
+            elif not cuts:
                 self._segment(self.pending, order, cuts)
             else:
                 while self.pending:
@@ -173,6 +176,22 @@ class _Walk:
             STATE.grad = before
         return self.found
 
+    def _watched(self, cuts: set[Edge]) -> None:
+        """Record by record, for anomaly detection."""
+        while self.pending:
+            edge = max(self.pending, key=lambda e: e[0].seq)
+            ct = self.pending.pop(edge)
+            if isinstance(edge[0], Leaf):
+                self._step(edge, ct, cuts)
+                continue
+            try:
+                made = self._step(edge, ct, cuts)
+            except Exception as error:
+                anomaly.explain(error, edge[0])
+                raise
+            if MODE.check_nan:
+                anomaly.check(edge[0], made)
+
     def free(self) -> None:
         """Drops the values of the tape that was walked."""
         for record in self.visited:
@@ -181,11 +200,12 @@ class _Walk:
     def _add(self, into: dict[Edge, Any], edge: Edge, ct: Any) -> None:
         into[edge] = into[edge] + ct if edge in into else ct
 
-    def _step(self, edge: Edge, ct: Any, cuts: set[Edge]) -> None:
+    def _step(self, edge: Edge, ct: Any, cuts: set[Edge]) -> list[tuple[Edge, Any]]:
+        """Goes on from an edge to the next ones; their gradients."""
         node, slot = edge
         if isinstance(node, Leaf):
             self._add(self.found, edge, ct)
-            return
+            return []
         for hook in list(((node.hooks or {}).get(slot) or {}).values()):
             result = hook(ct)
             ct = ct if result is None else result
@@ -196,34 +216,39 @@ class _Walk:
         if self.only is not None and edge in self.only:
             self._add(self.found, edge, ct)
             if self.stop:
-                return
+                return []
         if isinstance(node, FunctionRecord):
-            self._function(node, slot, ct)
-            return
+            return self._function(node, slot, ct)
         order, _ = segments.collect([node], self.only, cuts)
-        self._segment({edge: ct}, order, cuts)
+        return self._segment({edge: ct}, order, cuts)
 
-    def _function(self, node: FunctionRecord, slot: int, ct: Any) -> None:
+    def _function(self, node: FunctionRecord, slot: int, ct: Any) -> list[tuple[Edge, Any]]:
         cts: list[Any] = [None] * len(node.outputs)
         cts[slot] = ct
         for other in [e for e in self.pending if e[0] is node]:
             cts[other[1]] = self.pending.pop(other)
-        for e, grad in node.backward(cts):
+        made = node.backward(cts)
+        for e, grad in made:
             self._add(self.pending, e, grad)
+        return made
 
-    def _segment(self, roots: dict[Edge, Any], order: list[Record], cuts: set[Edge]) -> None:
+    def _segment(
+        self, roots: dict[Edge, Any], order: list[Record], cuts: set[Edge]
+    ) -> list[tuple[Edge, Any]]:
         leaves = {e: ct for e, ct in roots.items() if isinstance(e[0], Leaf)}
         for e, ct in leaves.items():
             if self.only is None or e in self.only:
                 self._add(self.found, e, ct)
         inner = {e: ct for e, ct in roots.items() if e not in leaves}
         if not inner:
-            return
+            return []
         segment = segments.Segment(order, list(inner), cuts, self.only)
-        for e, grad in segment.run(list(inner.values()), self.create_graph):
+        made = segment.run(list(inner.values()), self.create_graph)
+        for e, grad in made:
             self._add(self.found if isinstance(e[0], Leaf) else self.pending, e, grad)
         if self.pending is roots:
             self.pending = {}
+        return made
 
     def _leaf_hooks(self) -> None:
         for edge, ct in self.found.items():

@@ -109,7 +109,7 @@ class SymInt:
 
     def _differs(self, size: int) -> bool:
         """That no dynamic dimension equals a number: to the user's own code it is refused."""
-        from toolkit.graph.trace import in_package
+        from toolkit.source_lines import in_package
 
         caller = sys._getframe(2)
         return False if in_package(caller) else bool(self._refuse(f"comparison with {size}"))
@@ -118,7 +118,7 @@ class SymInt:
         return hash(self.symbol or (id(self.source), self.axis))
 
     def _refuse(self, what: str) -> Any:
-        from toolkit.graph.trace import at_user_line
+        from toolkit.source_lines import at_user_line
 
         raise InvalidArgumentError(
             f"{what}: a known size is required, got the dynamic dimension '{self.name}'. Python "

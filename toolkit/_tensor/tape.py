@@ -12,11 +12,23 @@ from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from toolkit.source_lines import user_line
+
 if TYPE_CHECKING:
     from toolkit._tensor.base import TensorBase
     from toolkit.ops.dispatch import Handle
 
 _next = count().__next__
+
+
+class Mode:
+    """Anomaly detection, for all threads; see `toolkit._tensor.anomaly`."""
+
+    anomaly = False
+    check_nan = True
+
+
+MODE = Mode()
 Hook = Callable[["TensorBase"], "TensorBase | None"]
 
 
@@ -34,8 +46,8 @@ class Leaf:
 class Record:
     """One operation: `op(inputs) -> outputs`; input i is output `slots[i]` of `nodes[i]`."""
 
-    __slots__ = ("hooks", "inputs", "label", "nodes", "op", "outputs", "retain", "seq", "signature",
-                 "slots")  # fmt: skip
+    __slots__ = ("hooks", "inputs", "label", "line", "nodes", "op", "outputs", "retain", "seq",
+                 "signature", "slots")  # fmt: skip
 
     def __init__(
         self, op: Handle, nodes: tuple[Any, ...], slots: tuple[int, ...], inputs: Any, outputs: Any
@@ -50,6 +62,8 @@ class Record:
         self.hooks: dict[int, dict[int, Hook]] | None = None  # By output.
         self.retain: dict[int, Any] | None = None  # Tensors (weakly) that asked for retain_grad.
         self.label: str | None = None
+        if MODE.anomaly:
+            self.line = user_line()
 
     @property
     def freed(self) -> bool:
@@ -71,6 +85,21 @@ class Record:
     def next_functions(self) -> tuple[tuple[Any, int], ...]:
         """The records of the inputs, as PyTorch's `grad_fn.next_functions`."""
         return tuple(zip(self.nodes, self.slots, strict=True))
+
+
+def renewed(old: Any, new: Any) -> bool:
+    """Whether both are records of the same operations; then the values of `new` go to `old`.
+
+    Records that were freed stay so.
+    """
+    if type(old) is not Record or type(new) is not Record or old.freed:
+        return False
+    if old.op is not new.op or old.slots != new.slots:
+        return False
+    if not all(a is b or renewed(a, b) for a, b in zip(old.nodes, new.nodes, strict=True)):
+        return False
+    old.inputs, old.outputs, old.signature = new.inputs, new.outputs, None
+    return True
 
 
 class FunctionRecord(Record):

@@ -5,9 +5,6 @@ What it is to trace a tensor program is not here (`toolkit.tracing`); this part 
 
 from __future__ import annotations
 
-import linecache
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,8 +14,7 @@ import onnx_ir as ir
 from toolkit.errors import InvalidArgumentError, ToolkitError
 from toolkit.graph.build import Builder, _attributes
 from toolkit.graph.infer import OPSET, infer_node
-
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+from toolkit.source_lines import at, user_line
 
 
 def attributes_of(domain: str, op_type: str, given: Mapping[str, Any]) -> list[ir.Attr]:
@@ -117,7 +113,7 @@ class Recorder:
         try:
             inferred = infer_node(op_type, domain, values, attrs, outputs, name=name)
         except ToolkitError as error:
-            raise type(error)(f"{error}{_at(source)}") from None
+            raise type(error)(f"{error}{at(source)}") from None
         node = ir.Node(domain, op_type, values, attrs, num_outputs=outputs, name=name)
         for i, (value, (dtype, shape)) in enumerate(zip(node.outputs, inferred, strict=True)):
             value.name = f"{name}.out" if i == 0 else f"{name}.out_{i}"
@@ -144,31 +140,3 @@ class Recorder:
             self._names.add(name)
             self.graph.outputs.append(value)
         return ir.Model(self.graph, ir_version=10, producer_name="toolkit")
-
-
-def user_line() -> tuple[str, int] | None:
-    """File and line of the innermost caller outside this package."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        if not in_package(frame):
-            return (frame.f_code.co_filename, frame.f_lineno)
-        frame = frame.f_back  # type: ignore[assignment]
-    return None
-
-
-def at_user_line() -> str:
-    """What an error's text ends with: the user's file, line and code."""
-    return _at(user_line())
-
-
-def in_package(frame: Any) -> bool:
-    """Whether a frame runs this package's own code."""
-    return bool(frame.f_code.co_filename.startswith(_PACKAGE))
-
-
-def _at(source: tuple[str, int] | None) -> str:
-    if source is None:
-        return ""
-    file, line = source
-    code = linecache.getline(file, line).strip()
-    return f"\n  {os.path.basename(file)}:{line}: {code}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from toolkit._tensor.state import STATE
 from toolkit.errors import InvalidArgumentError, ShapeError
-from toolkit.graph.trace import user_line
+from toolkit.source_lines import user_line
 from toolkit.tensor import Tensor
 
 REDUCTIONS = ("none", "mean", "sum")

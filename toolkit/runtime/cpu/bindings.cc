@@ -372,16 +372,20 @@ nb::list Kernels() {
   return rows;
 }
 
+// An instance, not its class: made here, where the user's line is still on the stack.
+void SetError(const char* name, const char* message) {
+  const nb::object type = ErrorClass(name);
+  PyErr_SetObject(type.ptr(), type(message).ptr());
+}
+
 // Errors of the core become the classes of toolkit.errors.
 void Translate(const std::exception_ptr& p, void*) {
   try {
     std::rethrow_exception(p);
   } catch (const Error& e) {
-    const nb::object type = ErrorClass(kErrorClasses[static_cast<int>(e.kind())]);
-    PyErr_SetString(type.ptr(), e.what());
+    SetError(kErrorClasses[static_cast<int>(e.kind())], e.what());
   } catch (const std::bad_alloc&) {
-    const nb::object type = ErrorClass("OutOfMemoryError");
-    PyErr_SetString(type.ptr(), "out of memory: a kernel's working memory could not be allocated");
+    SetError("OutOfMemoryError", "out of memory: a kernel's working memory could not be allocated");
   }
 }
 
