@@ -29,6 +29,11 @@ from toolkit.distributions.extremes import (
     Pareto,
     Weibull,
 )
+from toolkit.distributions.gamma import (
+    Chi2,
+    Gamma,
+    InverseGamma,
+)
 from toolkit.distributions.kl import (
     kl_divergence,
     register_kl,
@@ -49,9 +54,21 @@ from toolkit.distributions.positive import (
     Exponential,
     Geometric,
 )
+from toolkit.distributions.rates import (
+    NegativeBinomial,
+    Poisson,
+)
+from toolkit.distributions.ratios import (
+    FisherSnedecor,
+    StudentT,
+)
 from toolkit.distributions.relaxed import (
     RelaxedBernoulli,
     RelaxedOneHotCategorical,
+)
+from toolkit.distributions.simplex import (
+    Beta,
+    Dirichlet,
 )
 from toolkit.distributions.transformed import (
     Independent,
@@ -86,17 +103,22 @@ __all__ = [
     "AbsTransform",
     "AffineTransform",
     "Bernoulli",
+    "Beta",
     "Binomial",
     "CatTransform",
     "Categorical",
     "Cauchy",
+    "Chi2",
     "ComposeTransform",
     "ContinuousBernoulli",
     "CumulativeDistributionTransform",
+    "Dirichlet",
     "Distribution",
     "ExpTransform",
     "Exponential",
     "ExponentialFamily",
+    "FisherSnedecor",
+    "Gamma",
     "GeneralizedPareto",
     "Geometric",
     "Gumbel",
@@ -104,16 +126,19 @@ __all__ = [
     "HalfNormal",
     "Independent",
     "IndependentTransform",
+    "InverseGamma",
     "Kumaraswamy",
     "Laplace",
     "LogNormal",
     "LogisticNormal",
     "MixtureSameFamily",
     "Multinomial",
+    "NegativeBinomial",
     "Normal",
     "OneHotCategorical",
     "OneHotCategoricalStraightThrough",
     "Pareto",
+    "Poisson",
     "PowerTransform",
     "RelaxedBernoulli",
     "RelaxedOneHotCategorical",
@@ -123,6 +148,7 @@ __all__ = [
     "SoftplusTransform",
     "StackTransform",
     "StickBreakingTransform",
+    "StudentT",
     "TanhTransform",
     "Transform",
     "TransformedDistribution",
