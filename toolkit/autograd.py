@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from typing import Any
 
 from toolkit._tensor.anomaly import (
@@ -137,9 +138,13 @@ def cache_clear() -> None:
     segments.cache_clear()
 
 
-def __getattr__(name: str) -> Any:
-    if name == "Function":
-        from toolkit._tensor.function import Function
+_HOMES = {
+    "Function": "function", "GradcheckError": "gradcheck", "Variable": "variable",
+    "gradcheck": "gradcheck", "gradgradcheck": "gradcheck",
+}  # fmt: skip
 
-        return Function
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"toolkit._tensor.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'toolkit.autograd' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Views of parameters, whose memory is shared: their place on the tape stays the same."""
+"""Views whose place on the tape stays the same when their memory is written to."""
 
 import numpy as np
 import pytest
@@ -68,4 +68,16 @@ def test_a_view_reads_memory_that_was_written_to():
         w.detach().numpy()[:] = 2
         (v * v).sum().backward()
         found.append(w.grad.numpy())
+    np.testing.assert_allclose(*found)
+
+
+def test_a_detached_leaf_stays_one_when_its_base_is_written_to():
+    found = []
+    for m in (tk, torch):
+        base = m.tensor(W)
+        x = base.detach().requires_grad_()
+        base.add_(1)
+        assert x.requires_grad
+        x.square().sum().backward()
+        found.append(x.grad.numpy())
     np.testing.assert_allclose(*found)

@@ -88,7 +88,8 @@ class TensorBase:
             fresh = self._view.take(self._base)
             self._value = fresh._value
             # Only the memory changed: hooks and checkpoints know the record that there was.
-            if self._seen != root._version or not renewed(self._node, fresh._node):
+            kept = type(self._node) is Leaf and self._node.tensor() is self  # Made a leaf itself.
+            if not kept and (self._seen != root._version or not renewed(self._node, fresh._node)):
                 self._node, self._out = fresh._node, fresh._out
                 if isinstance(fresh._node, Record):
                     fresh._node.label = self._view.label
