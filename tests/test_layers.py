@@ -36,7 +36,7 @@ TENSOR = {
     "linalg",
     "special",
 }
-NN = {"nn", "optim", "data", "distributions"}
+NN = {"nn", "optim", "data", "distributions", "compiler"}
 SHARED = {"errors", "dtypes"}
 GRAPH, AUTODIFF, RUNTIME = {"graph"}, {"autodiff"}, {"runtime"}
 BELOW_TENSOR = GRAPH | AUTODIFF | RUNTIME

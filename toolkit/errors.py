@@ -27,6 +27,10 @@ class InvalidArgumentError(ToolkitError, ValueError):
     """An argument has a value that the call does not accept."""
 
 
+class DataDependentError(InvalidArgumentError):
+    """Python asks for a value or size that is known only when the traced program runs."""
+
+
 class ShapeError(ToolkitError, ValueError):
     """Shapes do not fit together."""
 

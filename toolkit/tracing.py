@@ -66,7 +66,8 @@ class Trace:
         self._saved: dict[int, tuple[Any, dict[str, Any]]] = {}
         self._draws: dict[int, tuple[Any, int]] = {}
         self._dims: dict[Any, Any] = {}
-        self.looked = False  # Whether Python read the value of a tensor from outside.
+        self.looked = False  # Whether Python read the value of a tensor.
+        self.looked_at = ""  # The user's line that first read one of a tensor from outside.
         self._main = self.recorder  # Holds what comes from outside.
         self._regions: list[Region] = []
 
@@ -166,6 +167,14 @@ class Trace:
     def captured(self) -> Iterable[tuple[Any, ir.Value]]:
         """(tensor, initializer) of each tensor from outside, whose memory stays its own."""
         return self._tensors.values()
+
+    def look(self, tensor: Any) -> None:
+        """Called where Python reads the value of a tensor, which the graph then takes for fixed."""
+        self.looked = True
+        if not self.looked_at and tensor._born is not self:
+            from toolkit.source_lines import at_user_line
+
+            self.looked_at = at_user_line()
 
     # -- operations ----------------------------------------------------------------------------
 

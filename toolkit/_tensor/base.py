@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from toolkit import dtypes
 from toolkit._tensor.state import STATE
 from toolkit._tensor.tape import Leaf, Record, renewed
-from toolkit.errors import InvalidArgumentError
+from toolkit.errors import DataDependentError, InvalidArgumentError
 from toolkit.runtime import _core
 
 if TYPE_CHECKING:
@@ -114,14 +114,14 @@ class TensorBase:
         if type(value) is not _core.Tensor:
             from toolkit.source_lines import at_user_line
 
-            raise InvalidArgumentError(
+            raise DataDependentError(
                 f"{what}: a value is required, got a symbolic tensor of a trace. "
                 "The result of a graph is not known while it is recorded; use where() or "
-                "operations instead of Python control flow, and ops.If or ops.Loop where only one "
-                f"side may run.{at_user_line()}"
+                "operations instead of Python control flow, and cond() or while_loop() where only "
+                f"one side may run.{at_user_line()}"
             )
         if STATE.trace is not None:
-            STATE.trace.looked = True
+            STATE.trace.look(self)
         return value
 
     # -- what it is ----------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 
 from toolkit._tensor.base import wrap
 from toolkit._tensor.state import STATE
-from toolkit.errors import InvalidArgumentError
+from toolkit.errors import DataDependentError, InvalidArgumentError
 
 
 class SymInt:
@@ -120,7 +120,7 @@ class SymInt:
     def _refuse(self, what: str) -> Any:
         from toolkit.source_lines import at_user_line
 
-        raise InvalidArgumentError(
+        raise DataDependentError(
             f"{what}: a known size is required, got the dynamic dimension '{self.name}'. Python "
             "control flow cannot depend on it; leave it out of dynamic={...} to fix its size, or "
             f"use where().{at_user_line()}"

@@ -52,7 +52,8 @@ def fingerprint(tree: Any) -> tuple[Any, list[Any]] | None:
         return None
 
 
-def _is_ours(module: Any) -> bool:
+def is_ours(module: Any) -> bool:
+    """Whether the name of a module is one of this package."""
     return isinstance(module, str) and (module == "toolkit" or module.startswith("toolkit."))
 
 
@@ -135,12 +136,12 @@ class _Look:
         own = self._dict(f.__dict__)
         given = self.at(f.__defaults__), self.at(f.__kwdefaults__)
         used: tuple[Any, ...] = ()
-        if not _is_ours(f.__module__) and f.__module__ not in _PURE:
+        if not is_ours(f.__module__) and f.__module__ not in _PURE:
             used = self._globals(f)
         return self.same(f.__code__), given, tuple(cells), own, used
 
     def _globals(self, f: types.FunctionType) -> tuple[Any, ...]:
-        names = _names(f.__code__)
+        names = names_of(f.__code__)
         found = []
         for name in sorted(names):
             if name in f.__globals__:
@@ -156,7 +157,7 @@ class _Look:
     def _module(self, module: types.ModuleType, names: frozenset[str]) -> Any:
         """A module: by name, or by those of its members that the code may name."""
         name = module.__name__
-        if _is_ours(name) or name in _PURE:
+        if is_ours(name) or name in _PURE:
             return name
         if name.partition(".")[0] == "numpy":
             if "random" in names or not names:
@@ -175,7 +176,7 @@ class _Look:
         return name, tuple(members)
 
     def _class(self, x: type) -> Any:
-        if _is_ours(x.__module__) or x.__module__ in _PURE:
+        if is_ours(x.__module__) or x.__module__ in _PURE:
             return id(x)
         if not x.__flags__ & (1 << 9):  # Not made by Python code.
             raise Unknown
@@ -195,10 +196,10 @@ class _Look:
 
 
 @functools.lru_cache(maxsize=1024)
-def _names(code: types.CodeType) -> frozenset[str]:
+def names_of(code: types.CodeType) -> frozenset[str]:
     """The names that code and the functions inside it use."""
     found = set(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            found |= _names(constant)
+            found |= names_of(constant)
     return frozenset(found)

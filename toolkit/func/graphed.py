@@ -105,6 +105,8 @@ class Graphed:
         backward = needed_nodes(gradient.outputs, dict.fromkeys(gradient.inputs, 0))
         wanted = [v for node in backward if node not in forward for v in reads(node)]
         known = set(gradient.inputs)
+        touched = {*wanted, *gradient.outputs}
+        read = [i for i, v in enumerate(self.inputs) if v in touched]
         kept = [
             v
             for v in dict.fromkeys([*wanted, *gradient.outputs])
@@ -113,8 +115,12 @@ class Graphed:
         return Saving(
             given,
             targets,
+            read,
             lower(self.inputs, [*self.outputs, *kept]),
-            lower([*kept, *gradient.inputs], gradient.outputs),
+            lower(
+                [*kept, *(self.inputs[i] for i in read), *gradient.inputs[len(self.inputs) :]],
+                gradient.outputs,
+            ),
         )
 
 
@@ -124,12 +130,14 @@ class Saving(NamedTuple):
     Attributes:
         given: for each output, whether it has a cotangent.
         targets: the inputs whose cotangents the second program gives.
+        read: the inputs that the second program reads.
         forward: inputs -> outputs, values.
-        backward: values, inputs, cotangents -> cotangents of inputs.
+        backward: values, these inputs, cotangents -> cotangents of inputs.
     """
 
     given: tuple[bool, ...]
     targets: list[int]
+    read: list[int]
     forward: Any
     backward: Any
 
@@ -192,19 +200,21 @@ class _StagedRecord(FunctionRecord):
                 "Trying to backward through the graph a second time: the saved tensors have "
                 "already been freed. Specify retain_graph=True."
             )
-        if any(id(v) in POISONED for v in self.inputs):
+        given = tuple(c is not None for c in cotangents)
+        again = STATE.grad or given != self.saving.given
+        values = self.inputs if again else [self.inputs[i] for i in self.saving.read]
+        if POISONED and any(id(v) in POISONED for v in values):
             raise InvalidArgumentError(
                 "one of the variables needed for gradient computation has been modified by an "
                 "inplace operation: clone() it before the write."
             )
-        given = tuple(c is not None for c in cotangents)
         arrived = [c for c in cotangents if c is not None]
-        if STATE.grad or given != self.saving.given:
+        if again:
             targets, grads = self._as_function(given, arrived)
         else:
             targets = self.saving.targets
-            values = [*self.kept, *self.inputs, *(c._get() for c in arrived)]
-            grads = [wrap(g) for g in self.saving.backward.run(values)]
+            feeds = [*self.kept, *values, *(c._get() for c in arrived)]
+            grads = [wrap(g) for g in self.saving.backward.run(feeds)]
         return [((self.nodes[i], self.slots[i]), g) for i, g in zip(targets, grads, strict=True)]
 
     def _as_function(

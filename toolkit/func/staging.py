@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _LIMIT = 256
 _graphs: OrderedDict[Any, Graphed] = OrderedDict()
-_traced: OrderedDict[Any, _Traced] = OrderedDict()
+_traced: OrderedDict[Any, Traced] = OrderedDict()
 
 
 class CacheInfo(NamedTuple):
@@ -53,7 +53,7 @@ def cache_clear() -> None:
     _traces = _misses = 0
 
 
-class _Traced(NamedTuple):
+class Traced(NamedTuple):
     """A function as a graph, with what it reads and writes besides its arguments."""
 
     graphed: Graphed
@@ -63,6 +63,7 @@ class _Traced(NamedTuple):
     results: list[Any]  # The leaves of the result, for those that are no tensors.
     spec: Spec  # Its structure.
     kept: list[Any]  # Objects whose identity is in the key.
+    looked_at: str = ""  # The user's line that read the value of a tensor from outside.
 
 
 def staged(f: Callable[..., Any], args: tuple[Any, ...], about: Any) -> Any:
@@ -87,17 +88,18 @@ def staged(f: Callable[..., Any], args: tuple[Any, ...], about: Any) -> Any:
         key = known[0], spec, signature, places, STATE.grad, promote.default_code
     traced = None if key is None else _traced.get(key)
     if traced is None:
-        traced, repeats = _trace(f, leaves, spec, tensors, known[1] if known else [])
+        traced, repeats = trace_call(f, leaves, spec, tensors, known[1] if known else [])
         if key is not None and repeats:
             _traced[key] = traced
             if len(_traced) > _LIMIT:
                 _traced.popitem(last=False)
     else:
         _traced.move_to_end(key)
-    return _execute(traced, tensors)
+    return execute(traced, tensors)
 
 
-def _execute(traced: _Traced, tensors: list[Any]) -> Any:
+def execute(traced: Traced, tensors: list[Any]) -> Any:
+    """Runs a traced function on other tensors, and makes its writes."""
     made = iter(run(traced.graphed, [*tensors, *traced.captured]))
     results = [next(made) if isinstance(y, TensorBase) else y for y in traced.results]
     for tensor in traced.mutated:
@@ -107,16 +109,31 @@ def _execute(traced: _Traced, tensors: list[Any]) -> Any:
     return unflatten(results, traced.spec)
 
 
-def _trace(
-    f: Callable[..., Any], leaves: list[Any], spec: Spec, tensors: list[Any], kept: list[Any]
-) -> tuple[_Traced, bool]:
-    """A function as a graph, and whether the same key will always mean that graph."""
+def trace_call(
+    f: Callable[..., Any],
+    leaves: list[Any],
+    spec: Spec,
+    tensors: list[Any],
+    kept: list[Any],
+    shapes: Sequence[Any] | None = None,
+) -> tuple[Traced, bool]:
+    """A function as a graph, and whether the same key will always mean that graph.
+
+    Args:
+        f: takes and returns trees of tensors.
+        leaves: its arguments, tensors among them.
+        spec: their structure.
+        tensors: the tensors among the leaves.
+        kept: objects whose identity is in the key.
+        shapes: of the tensors, where sizes are symbols; None: as they are.
+    """
     from toolkit.tracing import Trace
 
     global _traces
     _traces += 1
     with Trace("func") as trace:
-        inputs = [trace.input(f"x{i}", t.dtype, tuple(t.shape)) for i, t in enumerate(tensors)]
+        sizes = [tuple(t.shape) for t in tensors] if shapes is None else shapes
+        inputs = [trace.input(f"x{i}", t.dtype, sizes[i]) for i, t in enumerate(tensors)]
         formals = [x._value for x in inputs]
         symbols = iter(inputs)
         given = [next(symbols) if isinstance(x, TensorBase) else x for x in leaves]
@@ -134,9 +151,10 @@ def _trace(
         [*formals, *(v for _, v in captured)],
         [*outputs, *(v for _, v in mutated), *(inputs[i]._value for i in written)],
     )
-    found = _Traced(
-        graphed, [t for t, _ in captured], [t for t, _ in mutated], written, results, out_spec, kept
-    )
+    found = Traced(
+        graphed, [t for t, _ in captured], [t for t, _ in mutated], written, results, out_spec,
+        kept, trace.looked_at,
+    )  # fmt: skip
     seen = {id(random.default_generator.state)}
     for x in kept:
         if isinstance(x, TensorBase):

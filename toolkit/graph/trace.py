@@ -13,7 +13,8 @@ import onnx_ir as ir
 
 from toolkit.errors import InvalidArgumentError, ToolkitError
 from toolkit.graph.build import Builder, _attributes
-from toolkit.graph.infer import OPSET, infer_node
+from toolkit.graph.infer import OPSET, GraphInference, infer_node
+from toolkit.graph.subgraphs import unique_names
 from toolkit.source_lines import at, user_line
 
 
@@ -125,6 +126,40 @@ class Recorder:
         if domain and domain not in self.graph.opset_imports:
             self.graph.opset_imports[domain] = 1
         self.graph.append(node)
+        return node.outputs
+
+    def add_graphs(
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        attributes: Sequence[ir.Attr],
+        outputs: int,
+        *,
+        domain: str = "",
+        stop: bool = False,
+    ) -> Sequence[ir.Value]:
+        """Appends a node whose attributes are graphs, and infers its outputs.
+
+        Args:
+            op_type: If, Loop or Scan.
+            inputs: values of this graph or of one around it.
+            attributes: the graphs among them.
+            outputs: how many it has.
+            domain: of the operator.
+            stop: no gradient passes.
+        """
+        name = self.fresh(op_type)
+        node = ir.Node(domain, op_type, inputs, attributes, num_outputs=outputs, name=name)
+        for i, value in enumerate(node.outputs):
+            value.name = f"{name}.out" if i == 0 else f"{name}.out_{i}"
+        if stop:
+            node.meta["stop_gradient"] = True
+        source = user_line()
+        if source is not None:
+            node.meta["source"] = source
+        self.graph.append(node)
+        GraphInference({}, strict=False).node(node)
+        unique_names(self.graph)
         return node.outputs
 
     def model(self, outputs: Mapping[str, ir.Value]) -> ir.Model:

@@ -136,8 +136,7 @@ def append(recorder: Recorder, node: ir.Node, values: Mapping[ir.Value, Any]) ->
     """A copy of the node at the end of a graph, reading `values` in place of its own."""
     import onnx_ir as ir
 
-    from toolkit.graph.infer import GraphInference
-    from toolkit.graph.subgraphs import copy, unique_names
+    from toolkit.graph.subgraphs import copy
 
     attributes = []
     for attribute in node.attributes.values():
@@ -146,16 +145,9 @@ def append(recorder: Recorder, node: ir.Node, values: Mapping[ir.Value, Any]) ->
             attribute = ir.AttrGraph(attribute.name, inner)
         attributes.append(attribute)
     inputs = [None if v is None else values[v] for v in node.inputs]
-    name = recorder.fresh(node.op_type)
-    made = ir.Node(
-        node.domain, node.op_type, inputs, attributes, num_outputs=len(node.outputs), name=name
+    return recorder.add_graphs(
+        node.op_type, inputs, attributes, len(node.outputs), domain=node.domain
     )
-    for i, value in enumerate(made.outputs):
-        value.name = f"{name}.out" if i == 0 else f"{name}.out_{i}"
-    recorder.graph.append(made)
-    GraphInference({}, strict=False).node(made)
-    unique_names(recorder.graph)
-    return made.outputs
 
 
 class _Region:

@@ -1,0 +1,300 @@
+"""A function that is traced once per signature and runs as a program from then on.
+
+A call is one record on the tape (`toolkit.func.graphed`). What cannot be traced is kept as a graph
+break: for that signature the function runs eagerly.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from toolkit._tensor import promote
+from toolkit._tensor.base import TensorBase
+from toolkit._tensor.state import STATE
+from toolkit._tensor.symint import SymInt
+from toolkit.compiler.guards import Guard, Watch
+from toolkit.errors import DataDependentError, ToolkitWarning
+from toolkit.func.pytree import flatten, unflatten
+from toolkit.func.staging import Traced, execute, trace_call
+from toolkit.random import default_generator
+
+RECOMPILE_LIMIT = 8  # PyTorch's `torch._dynamo.config.recompile_limit`.
+_lock = threading.RLock()  # One trace at a time: modules hold symbolic values while it records.
+_NOTHING = Guard()
+ALL: weakref.WeakSet[Compiled] = weakref.WeakSet()
+
+
+class Explanation(NamedTuple):
+    """What a compiled function has done so far.
+
+    Attributes:
+        graphs: programs that it holds.
+        retraces: traces beyond the first.
+        graph_break_count: signatures that run eagerly.
+        break_reasons: why, each with the user's line.
+    """
+
+    graphs: int
+    retraces: int
+    graph_break_count: int
+    break_reasons: tuple[str, ...]
+
+
+class _Break(NamedTuple):
+    reason: str
+
+
+class _Program(NamedTuple):
+    traced: Traced
+    sizes: list[int]  # Which results are sizes: they leave the program as tensors.
+
+
+class _Token(NamedTuple):
+    """A state of what a function reaches besides its arguments."""
+
+    number: int
+    kept: list[Any]  # Objects whose identity is in it.
+
+
+class _Slot:
+    """The programs of a signature but for its shapes."""
+
+    __slots__ = ("dynamic", "entries", "kept", "shapes")
+
+    def __init__(self, kept: list[Any]) -> None:
+        self.kept = kept
+        self.entries: dict[Any, _Program | _Break] = {}
+        self.shapes: Any = None  # Of the first call.
+        self.dynamic: Any = set()  # (tensor, dimension) with a symbol; None: never.
+
+
+class Compiled:
+    """See `toolkit.compile`."""
+
+    def __init__(
+        self, function: Callable[..., Any], fullgraph: bool, dynamic: bool | None, limit: int | None
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+        self._fullgraph = fullgraph
+        self._dynamic = dynamic
+        self._limit = RECOMPILE_LIMIT if limit is None else limit
+        self.reset()
+        ALL.add(self)
+
+    def reset(self) -> None:
+        """Forgets the programs and the counts."""
+        self._slots: dict[Any, _Slot] = {}
+        self._tokens: dict[Any, _Token] = {}
+        self._latest: tuple[Watch, _Token] | None = None
+        self._traces = 0
+        self._warned = False
+
+    def explain(self) -> Explanation:
+        """How many graphs there are, how often it was traced again, and the graph breaks."""
+        entries = [e for slot in self._slots.values() for e in slot.entries.values()]
+        reasons = tuple(e.reason for e in entries if type(e) is _Break)
+        retraces = max(self._traces - 1, 0)
+        return Explanation(len(entries) - len(reasons), retraces, len(reasons), reasons)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the program for this signature; it is made at the first such call."""
+        if STATE.trace is not None:
+            return self._function(*args, **kwargs)
+        leaves, spec = flatten((args, kwargs))
+        constants: list[Any] = []
+        places: list[int] = []  # For each leaf the number of its tensor, -1 for another object.
+        numbers: dict[int, int] = {}
+        tensors: list[Any] = []
+        for x in leaves:
+            if not isinstance(x, TensorBase):
+                places.append(-1)
+                constants.append(x)
+                continue
+            number = numbers.setdefault(id(x), len(tensors))
+            if number == len(tensors):
+                tensors.append(x)
+            places.append(number)
+        latest = self._latest
+        token = latest[1] if latest is not None and latest[0].same() else self._look()
+        guard = _NOTHING
+        if constants:
+            guard = Guard()
+            for x in constants:
+                guard.look(x)
+        values = [t._get() for t in tensors]
+        shapes = tuple([tuple(v.shape) for v in values])
+        key = (
+            spec, tuple(places), tuple([(v.dtype, v.ndim) for v in values]), STATE.grad,
+            promote.default_code, token.number, *guard.parts,
+        )  # fmt: skip
+        slot = self._slots.get(key)
+        entry = None if slot is None else slot.entries.get(_pattern(shapes, slot.dynamic))
+        if type(entry) is _Program:
+            return _run(entry, tensors)
+        if entry is None:
+            with _lock:
+                if slot is None:
+                    slot = self._slots[key] = _Slot([*guard.kept, *token.kept])
+                call = _Call(self._function, args, kwargs, leaves, spec, places, tensors, shapes)
+                return self._first(call, slot)
+        return self._function(*args, **kwargs)
+
+    def _look(self) -> _Token:
+        """What the function reaches now, as a number."""
+        guard = Guard()
+        guard.look(self._function)
+        token = self._tokens.setdefault(tuple(guard.parts), _Token(len(self._tokens), guard.kept))
+        self._latest = guard.watch, token
+        return token
+
+    def _first(self, call: _Call, slot: _Slot) -> Any:
+        """A call of a signature not met before."""
+        if self._traces >= self._limit:
+            reason = f"recompile limit of {self._limit} reached"
+            if self._fullgraph:
+                raise DataDependentError(f"compile(fullgraph=True): {reason}.")
+            return self._broken(call, slot, _pattern(call.shapes, slot.dynamic), reason)
+        self._widen(slot, call.shapes)
+        self._traces += 1
+        while True:
+            pattern = _pattern(call.shapes, slot.dynamic)
+            found = slot.entries.get(pattern)
+            if found is not None:  # What varies now has been traced before with a symbol.
+                self._traces -= 1
+                return _run(found, call.tensors) if type(found) is _Program else call.eagerly()
+            try:
+                program = _compile(call, pattern, slot.kept)
+                result = _run(program, call.tensors)
+            except Exception as error:
+                if slot.dynamic:
+                    slot.dynamic = None  # This code needs to know its sizes.
+                    continue
+                if self._fullgraph:
+                    if not isinstance(error, DataDependentError):
+                        raise
+                    raise DataDependentError(f"compile(fullgraph=True): {error}") from None
+                return self._broken(call, slot, pattern, str(error))
+            slot.entries[pattern] = program
+            return result
+
+    def _broken(self, call: _Call, slot: _Slot, pattern: Any, reason: str) -> Any:
+        result = call.eagerly()  # An error of its own is the user's, and no graph break.
+        slot.entries[pattern] = _Break(reason)
+        if not self._warned:
+            self._warned = True
+            name = getattr(self._function, "__qualname__", type(self._function).__name__)
+            warnings.warn(
+                f"compile: graph break, '{name}' runs eagerly for this signature. {reason}",
+                ToolkitWarning,
+                stacklevel=4,
+            )
+        return result
+
+    def _widen(self, slot: _Slot, shapes: Any) -> None:
+        """Chooses the dimensions that have symbols: all, or those that were seen to vary."""
+        if slot.dynamic is None or self._dynamic is False:
+            slot.dynamic = None
+        elif self._dynamic:
+            slot.dynamic = {(i, d) for i, shape in enumerate(shapes) for d in range(len(shape))}
+        elif slot.shapes is None:
+            slot.shapes = shapes
+        else:
+            slot.dynamic = slot.dynamic | {
+                (i, d)
+                for i, (old, new) in enumerate(zip(slot.shapes, shapes, strict=True))
+                for d in range(len(new))
+                if old[d] != new[d]
+            }
+
+
+class _Call(NamedTuple):
+    """One call: its arguments, flat and as they came."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    leaves: list[Any]
+    spec: Any
+    places: list[int]
+    tensors: list[Any]
+    shapes: tuple[tuple[int, ...], ...]
+
+    def eagerly(self) -> Any:
+        """The result without a program."""
+        return self.function(*self.args, **self.kwargs)
+
+    def rebuilt(self, tensors: Sequence[Any]) -> Any:
+        """The result for other tensors."""
+        given = [x if p < 0 else tensors[p] for x, p in zip(self.leaves, self.places, strict=True)]
+        args, kwargs = unflatten(given, self.spec)
+        return self.function(*args, **kwargs)
+
+
+def _pattern(shapes: tuple[tuple[int, ...], ...], dynamic: Any) -> Any:
+    """Shapes with symbols at dynamic dimensions: equal sizes there have the same symbol.
+
+    Sizes 0 and 1 have none, because they broadcast and reduce differently.
+    """
+    if not dynamic:
+        return shapes
+    names: dict[int, str] = {}
+    return tuple(
+        tuple(
+            names.setdefault(n, f"s{len(names)}") if n > 1 and (i, d) in dynamic else n
+            for d, n in enumerate(shape)
+        )
+        for i, shape in enumerate(shapes)
+    )
+
+
+def _compile(call: _Call, pattern: Any, kept: list[Any]) -> _Program:
+    """Traces a call.
+
+    Raises:
+        DataDependentError: the graph would hold for this call only.
+    """
+    sizes: list[int] = []
+
+    def function(*tensors: Any) -> Any:
+        leaves, spec = flatten(call.rebuilt(tensors))
+        for i, y in enumerate(leaves):
+            if type(y) is SymInt:
+                sizes.append(i)
+                leaves[i] = y.tensor()
+        return unflatten(leaves, spec)
+
+    leaves, spec = flatten(tuple(call.tensors))
+    traced, _ = trace_call(function, leaves, spec, call.tensors, [], pattern)
+    if traced.looked_at:
+        raise DataDependentError(
+            "a value is required that stays as it is, got that of a tensor, which Python reads."
+            f"{traced.looked_at}"
+        )
+    known = {id(x) for x in kept} | {id(x._root()) for x in kept if isinstance(x, TensorBase)}
+    known.add(id(default_generator.state))
+    for tensor in traced.captured:
+        if id(tensor) not in known:
+            raise DataDependentError(
+                "tensors that the arguments, the modules or the function hold are required, got "
+                f"one of shape {list(tensor.shape)} from elsewhere."
+            )
+    return _Program(traced, sizes)
+
+
+def _run(program: _Program, tensors: list[Any]) -> Any:
+    result = execute(program.traced, tensors)
+    if not program.sizes:
+        return result
+    leaves, spec = flatten(result)
+    for i in program.sizes:
+        leaves[i] = int(leaves[i])
+    return unflatten(leaves, spec)

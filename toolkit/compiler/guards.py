@@ -1,0 +1,176 @@
+"""What compiled code depends on besides its tensors, as a key that is quick to make at each call.
+
+Constants count by value; modules and other objects by their attributes; functions by their code and
+what it reaches through closures and globals; tensors by identity, element type and shape, as their
+values are read when the program runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from operator import is_
+from typing import Any
+
+import numpy as np
+
+from toolkit._tensor.base import TensorBase
+from toolkit.dtypes import DType
+from toolkit.func.fingerprint import is_ours, names_of
+from toolkit.nn.hooks import HookTable
+
+_PLAIN = frozenset({int, float, bool, str, bytes, complex, type(None), type(Ellipsis), DType})
+_OPAQUE = (type, types.ModuleType, types.BuiltinFunctionType, types.MethodDescriptorType)
+_LIMIT = 100  # Elements of a container that holds other things than tensors and objects.
+
+
+class Watch:
+    """Tells quickly whether a key made before would be the same now: nothing was replaced."""
+
+    __slots__ = ("cells", "members", "names", "tensors", "volatile")
+
+    def __init__(self) -> None:
+        self.members: list[tuple[Any, tuple[Any, ...]]] = []  # Live views, and what was in them.
+        self.cells: list[tuple[Any, Any]] = []
+        self.names: list[tuple[dict[str, Any], str, Any]] = []
+        self.tensors: list[tuple[Any, Any, Any]] = []
+        self.volatile = False  # Something holds values that change in place.
+
+    def same(self) -> bool:
+        """Whether all is as it was."""
+        if self.volatile:
+            return False
+        for view, saved in self.members:
+            if len(view) != len(saved) or not all(map(is_, view, saved)):
+                return False
+        for cell, content in self.cells:
+            if cell.cell_contents is not content:
+                return False
+        for table, name, value in self.names:
+            if table.get(name) is not value:
+                return False
+        for tensor, code, shape in self.tensors:
+            found = tensor._get()
+            if found.dtype != code or tuple(found.shape) != shape:
+                return False
+        return True
+
+
+class Guard:
+    """A key under construction.
+
+    Attributes:
+        parts: the key.
+        kept: objects whose identity is in it, which must live as long as it is used.
+        watch: tells whether it still holds.
+    """
+
+    __slots__ = ("kept", "parts", "seen", "watch")
+
+    def __init__(self) -> None:
+        self.watch = Watch()
+        self.parts: list[Any] = []
+        self.kept: list[Any] = []
+        self.seen: set[int] = set()
+
+    def look(self, x: Any) -> None:
+        """Adds what code may depend on in an object."""
+        kind = x.__class__
+        if kind in _PLAIN:
+            self.parts += (kind, x)
+            return
+        name = id(x)
+        self.parts.append(name)
+        if name in self.seen:
+            return
+        self.seen.add(name)
+        self.kept.append(x)
+        if isinstance(x, TensorBase):
+            value = x._get()
+            form = value.dtype, tuple(value.shape)
+            self.parts += form
+            self.watch.tensors.append((x, *form))
+        elif kind is dict:
+            self._dict(x)
+        elif kind is list or kind is tuple:
+            self._items(x)
+        elif kind is set:
+            self._items(sorted(x, key=repr))
+            self.watch.members.append((x, tuple(x)))
+        elif isinstance(x, np.ndarray):
+            self.parts += (x.dtype.str, x.shape, x.tobytes() if x.dtype.kind != "O" else None)
+            self.watch.volatile = True
+        elif kind is types.FunctionType:
+            self._function(x)
+        elif kind is types.MethodType:
+            self.look(x.__func__)
+            self.look(x.__self__)
+        elif kind is functools.partial:
+            self.look(x.func)
+            self.look(x.args)
+            self.look(x.keywords)
+        elif kind is slice:
+            self.parts += (x.start, x.stop, x.step)
+        elif not isinstance(x, _OPAQUE):
+            members = getattr(x, "__dict__", None)
+            if members:
+                self._object(members)
+
+    def _object(self, members: dict[str, Any]) -> None:
+        parts = self.parts
+        view = members.values()
+        self.watch.members.append((view, tuple(view)))
+        for name, value in members.items():
+            kind = value.__class__
+            if kind in _PLAIN:
+                parts += (kind, value)
+            elif kind is HookTable:
+                self._dict(value.hooks)
+            elif name != "_state_hooks":  # Of modules: they are no part of a call.
+                self.look(value)
+
+    def _dict(self, x: dict[Any, Any]) -> None:
+        self.parts.append(len(x))
+        for view in (x.keys(), x.values()) if x else (x,):
+            self.watch.members.append((view, tuple(view)))
+        for key, value in x.items():
+            self.parts.append(key if key.__class__ in _PLAIN else id(key))
+            self.look(value)
+
+    def _items(self, x: Any) -> None:
+        self.parts.append(len(x))
+        if x.__class__ is list:
+            self.watch.members.append((x, tuple(x)))
+        if len(x) > _LIMIT and x[0].__class__ in _PLAIN:
+            self.parts.append(repr(x))
+            return
+        for value in x:
+            self.look(value)
+
+    def _function(self, f: types.FunctionType) -> None:
+        self.parts.append(id(f.__code__))
+        if is_ours(f.__module__):
+            return
+        if f.__dict__:
+            self._dict(f.__dict__)
+        for value in (*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()):
+            self.look(value)
+        for cell in f.__closure__ or ():
+            try:
+                value = cell.cell_contents
+            except ValueError:  # Not filled yet.
+                self.parts.append(None)
+                self.watch.volatile = True
+                continue
+            self.look(value)
+            self.watch.cells.append((cell, value))
+        for name in _globals(f.__code__):
+            value = f.__globals__.get(name)
+            self.watch.names.append((f.__globals__, name, value))
+            if value is not None and not isinstance(value, _OPAQUE):
+                self.look(value)
+
+
+@functools.lru_cache(maxsize=1024)
+def _globals(code: types.CodeType) -> tuple[str, ...]:
+    return tuple(sorted(names_of(code)))
