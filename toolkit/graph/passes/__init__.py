@@ -47,8 +47,8 @@ def optimize(model: ir.Model, evaluate: Evaluate | None = None, rounds: int = 3)
         changed = [each(model).modified for each in first]
         if step and not any(changed):
             break  # What the rest leaves is nothing for itself.
-        more = [each(model).modified for each in rest]
-        if not any(more):
+        changed = [each(model).modified for each in rest]
+        if not any(changed):
             break
     return model
 
