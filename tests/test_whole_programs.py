@@ -43,6 +43,7 @@ ENDS = {
     "super_resolution": {"psnr": End(atol=1.5, least=14.5), "of_plain": End(atol=0.2, most=0.7)},
     "time_sequence": {"loss": End(atol=4e-3, most=5e-3)},
     "graph_convolution": {"accuracy": End(atol=0.06, least=0.9)},
+    "siamese": {"accuracy": End(atol=0.12, least=0.7)},
 }  # fmt: skip
 
 
