@@ -42,11 +42,13 @@ GRAPH, AUTODIFF, RUNTIME = {"graph"}, {"autodiff"}, {"runtime"}
 BELOW_TENSOR = GRAPH | AUTODIFF | RUNTIME
 ALLOWED = {
     "errors": set(),
+    "cuda": set(),
     "dtypes": SHARED,
     "graph": GRAPH,
     "autodiff": AUTODIFF | GRAPH,
     "runtime": RUNTIME | GRAPH,
     **dict.fromkeys(TENSOR, TENSOR | BELOW_TENSOR),
+    "utils": {"data"} | TENSOR | BELOW_TENSOR,  # PyTorch's name for `data` is utils.data.
     **dict.fromkeys(NN, NN | TENSOR | BELOW_TENSOR),
     "convert": {"convert"} | NN | TENSOR | BELOW_TENSOR,
     "train": {"train", "models", "convert"} | NN | TENSOR | BELOW_TENSOR,

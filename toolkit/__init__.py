@@ -69,7 +69,7 @@ inf, nan, pi, e = _functions.inf, _functions.nan, _functions.pi, _functions.e
 
 _MODULES = ("array_api", "nn", "optim", "data", "train", "runtime", "autodiff", "graph", "convert",
             "models", "cli", "fft", "func", "linalg", "special", "tracing", "errors", "dtypes",
-            "utils", "distributions", "compiler")  # fmt: skip
+            "utils", "distributions", "compiler", "cuda")  # fmt: skip
 # Functions of nn.functional that PyTorch has at the top, too, with the same arguments in order.
 _FUNCTIONAL = """
     adaptive_avg_pool1d alpha_dropout avg_pool1d bilinear celu celu_ channel_shuffle conv1d conv2d
