@@ -112,4 +112,4 @@ def ctc_loss_grad(
     one = c.b.Expand(c.b.const(1.0, dloss.dtype), c.b.shape(dloss))
     each = c.grad("CTCLossGrad", one, log_probs, targets, input_lengths, target_lengths,
                   **c.attributes)  # fmt: skip
-    return c.b.ReduceSum(c.dy * named_like(each, log_probs), [0, 2], keepdims=0)
+    return c.b.ReduceSum(c.dy * named_like(each, log_probs), [0, 2], keepdims=0)  # type: ignore[no-any-return]
