@@ -37,11 +37,12 @@ TENSOR = {
     "special",
 }
 NN = {"nn", "optim", "data", "distributions", "compiler"}
-SHARED = {"errors", "dtypes"}
+SHARED = {"errors", "dtypes", "source_lines"}
 GRAPH, AUTODIFF, RUNTIME = {"graph"}, {"autodiff"}, {"runtime"}
 BELOW_TENSOR = GRAPH | AUTODIFF | RUNTIME
 ALLOWED = {
-    "errors": set(),
+    "source_lines": set(),
+    "errors": {"source_lines"},
     "cuda": set(),
     "dtypes": SHARED,
     "graph": GRAPH,
