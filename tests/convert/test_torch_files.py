@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import toolkit as tk
+from tests import tolerances
 from toolkit.errors import InvalidArgumentError
 
 FORMATS = {"zip": True, "legacy": False}
@@ -100,7 +101,9 @@ def test_a_module_takes_the_state_of_a_file(tmp_path):
         ours.load_state_dict(tk.load(path, map_location="cpu", weights_only=True))
         x = np.ones((2, 3), np.float32)
         expected = theirs(torch.tensor(x)).detach().numpy()
-        np.testing.assert_allclose(ours(tk.tensor(x)).detach().numpy(), expected, rtol=1e-6)
+        np.testing.assert_allclose(
+            ours(tk.tensor(x)).detach().numpy(), expected, *tolerances.of("float32")
+        )
 
 
 def test_files_are_mapped_and_never_written(tmp_path):

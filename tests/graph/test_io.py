@@ -89,7 +89,7 @@ def test_paths_bytes_protos_and_models_load(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        (None, r"^load '.*m\.onnx': an \.onnx file is required, got no such file\.$"),
+        (None, r"^load '.*m\.onnx': an \.onnx file is required, got no such file\."),
         (b"", r"an ONNX model is required, got an empty one"),
         (b"this is no model at all", r"got 23 bytes that do not parse\. Is it truncated\?"),
         (b"\x08\x0a", r"got 2 bytes without a graph\. Is it truncated\?"),

@@ -177,7 +177,7 @@ def as_array(x):
     [
         (longer_than_three, "if x.shape.0. > 3:", "the dynamic dimension 'batch'"),
         (exactly_one, "if x.shape.0. == 1:", "comparison with 1.*the dynamic dimension 'batch'"),
-        (positive, "if x.sum.. > 0:", "bool: a value is required.*ops.If"),
+        (positive, "if x.sum.. > 0:", "bool: a value is required.*cond"),
         (by_rows, "return sum.*range", "the dynamic dimension 'batch'"),
         (as_number, "return x . float", "a value is required.*where"),
         (as_array, "return x . np.exp", "numpy: a value is required"),
