@@ -70,14 +70,6 @@ inf, nan, pi, e = _functions.inf, _functions.nan, _functions.pi, _functions.e
 _MODULES = ("array_api", "nn", "optim", "data", "train", "runtime", "autodiff", "graph", "convert",
             "models", "cli", "fft", "func", "linalg", "special", "tracing", "errors", "dtypes",
             "utils", "distributions", "compiler", "cuda")  # fmt: skip
-# Functions of nn.functional that PyTorch has at the top, too, with the same arguments in order.
-_FUNCTIONAL = """
-    adaptive_avg_pool1d alpha_dropout avg_pool1d bilinear celu celu_ channel_shuffle conv1d conv2d
-    conv3d conv_tbc conv_transpose1d conv_transpose2d conv_transpose3d dropout feature_alpha_dropout
-    group_norm layer_norm max_pool1d max_pool1d_with_indices max_pool2d max_pool3d
-    native_channel_shuffle pixel_shuffle pixel_unshuffle rms_norm rrelu rrelu_ selu selu_ threshold
-    threshold_
-""".split()  # noqa: SIM905
 _HOMES = {
     "load": "convert.loading",
     "save": "train.onefile",
@@ -88,7 +80,6 @@ _HOMES = {
         ("is_anomaly_check_nan_enabled", "is_anomaly_enabled", "set_anomaly_enabled"), "autograd"
     ),
     **dict.fromkeys(("compile", "cond", "scan", "while_loop"), "compiler"),
-    **dict.fromkeys(_FUNCTIONAL, "nn.functional"),
     **dict.fromkeys(("cosine_similarity", "pairwise_distance", "pdist"), "nn.functional"),
     **dict.fromkeys(
         ("binary_cross_entropy_with_logits", "cosine_embedding_loss", "ctc_loss",
