@@ -1,6 +1,7 @@
 #include "kernels/conv_depthwise.h"
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 #include "core/thread_pool.h"
@@ -16,7 +17,7 @@ class DepthwisePlan {
   DepthwisePlan(const ConvShape& s, int64_t parts)
       : s_(s), planes_(s.window, DepthwiseSimd().lanes, 0.0f, parts), columns_(s.window.out[1]) {
     const Window& w = s.window;
-    kernel_ = DepthwiseSimd().fn[w.kernel[0] / 2 - 1][w.stride[0] - 1];
+    kernel_ = DepthwiseSimd().fn[w.kernel[0] / 2 - 1][w.stride[0] - 1][w.stride[1] - 1];
     for (int64_t i = 0; i < planes_.most_rows(); ++i)
       stores_.push_back({i * planes_.columns(), i * columns_, columns_});
   }
@@ -30,29 +31,38 @@ class DepthwisePlan {
            const ConvEpilogue<float>& e, float* y) const {
     std::vector<float> padded = planes_.Scratch();
     std::vector<float> sums(planes_.widened() ? planes_.most_rows() * planes_.columns() : 0);
+    // Bounds are for what comes after a residual.
+    const float low = e.residual ? -kInfinity : e.low, high = e.residual ? kInfinity : e.high;
     for (int64_t i = begin; i < end; ++i) {
       const int64_t o = i % (s_.group * s_.out_channels);
       const float* plane = x + i / s_.out_channels * s_.in_count();
-      const float bias = e.bias ? e.bias[o] : 0.0f;
+      const DepthwiseFilter filter = {w + o * s_.taps(), e.bias ? e.bias[o] : 0.0f, low, high};
       const bool next = i + 1 < end && s_.out_channels == 1;
       for (const Band& band : planes_.bands(part)) {
         const int64_t rows = band.end - band.begin;
         const int64_t at = i * s_.out_count() + band.begin * columns_;
-        const float* from = planes_.Load(band, plane, next ? s_.in_count() : 0, padded.data());
-        kernel_(from, planes_.window().in[1], w + o * s_.taps(), bias, rows, planes_.columns(),
-                planes_.widened() ? sums.data() : y + at);
+        const PlaneRowsIn from = planes_.Load(band, plane, next ? s_.in_count() : 0, padded.data());
+        kernel_(from, filter, rows, planes_.columns(), planes_.widened() ? sums.data() : y + at);
         if (planes_.widened())
           StoreChannel(stores_.data(), rows, sums.data(), Unbiased(e), 0, at, y);
         else
-          FinishRange(e, at, at + rows * columns_, y);
+          Finish(e, at, rows * columns_, y);
       }
     }
   }
 
  private:
+  static constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
   static ConvEpilogue<float> Unbiased(ConvEpilogue<float> e) {
     e.bias = nullptr;
     return e;
+  }
+
+  // What the kernel has not done.
+  static void Finish(const ConvEpilogue<float>& e, int64_t at, int64_t n, float* y) {
+    if (e.residual) return FinishRange(e, at, at + n, y);
+    if (e.activation) e.activation(y + at, y + at, n, e.params);
   }
 
   const ConvShape& s_;
@@ -69,7 +79,8 @@ template <class T>
 void DepthwiseForward(const ConvShape& s, const T* x, const T* w, const ConvEpilogue<T>& e, T* y) {
   const int64_t out_count = s.out_count(), in_count = s.in_count(), taps = s.taps();
   const int64_t channels = s.group * s.out_channels, columns = s.window.out[s.window.rank - 1];
-  const bool small = s.batch * channels * out_count * taps <= kParallelWork;
+  constexpr int64_t kPace = 4;  // A multiply-add takes as long as several of a product.
+  const bool small = s.batch * channels * out_count * taps * kPace <= kParallelWork;
   const int64_t grain =
       small ? s.batch * channels : 1 + 16384 / std::max<int64_t>(1, out_count * taps);
   ThreadPool& pool = ThreadPool::Global();

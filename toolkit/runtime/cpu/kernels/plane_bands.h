@@ -8,20 +8,22 @@
 #include "core/thread_pool.h"
 #include "kernels/conv_tiles.h"
 #include "kernels/plane.h"
+#include "simd/plane_rows.h"
 
 namespace toolkit {
 
-// Rows [begin, end) of y, and how the rows of x that they see are copied into scratch.
+// Rows [begin, end) of y, and the rows of x that they see: rows of padding, then `loads`, as copied
+// into scratch.
 struct Band {
   int64_t begin, end;
+  int64_t above;
   std::vector<RowCopy> loads;
-  int64_t above, rows;  // Rows of padding before what is copied; all rows in scratch.
 };
 
 class PlaneBands {
  public:
   // A window of rank 2. Vectors of `lanes` columns: a narrower y is widened to whole vectors of 4,
-  // 8 or more, in scratch. `fill`: what the padding holds. `parts` share out the rows.
+  // 8 or more, in scratch. `fill`: what columns of padding hold. `parts` share out the rows.
   PlaneBands(const Window& window, int64_t lanes, float fill, int64_t parts = 1)
       : from_(window), padding_(window), w_(padding_.window()), lanes_(lanes), fill_(fill) {
     columns_ = w_.out[1];
@@ -54,7 +56,7 @@ class PlaneBands {
   }
   int64_t columns() const { return columns_; }  // Computed.
   bool widened() const { return columns_ != w_.out[1]; }
-  bool copies() const { return padding_.needed() || widened(); }
+  bool copies() const { return w_.in[1] != from_.in[1] || from_.pad_begin[1] != 0 || widened(); }
   int64_t most_rows() const { return most_rows_; }  // Of y, in a band.
 
   // Scratch for Load: whole vectors may be read beyond what is needed.
@@ -63,18 +65,13 @@ class PlaneBands {
     return std::vector<float>(copies() ? most_in_ * w_.in[1] + slack : 0, fill_);
   }
 
-  // The band's rows of x, with their padding: in `scratch`, or where they lie. Asks for the same
+  // The band's rows of x, their columns padded: in `scratch`, or where they lie. Asks for the same
   // rows `ahead` elements further.
-  const float* Load(const Band& band, const float* plane, int64_t ahead, float* scratch) const {
-    if (!copies()) return plane + band.begin * w_.stride[0] * w_.in[1];
-    const int64_t pitch = w_.in[1], below = band.above + static_cast<int64_t>(band.loads.size());
-    if (bands_.size() > 1) {  // Columns of padding stay; rows of padding differ from band to band.
-      std::fill(scratch, scratch + band.above * pitch, fill_);
-      std::fill(scratch + below * pitch, scratch + band.rows * pitch, fill_);
-    }
-    ConvSimd().load(band.loads.data(), static_cast<int64_t>(band.loads.size()), 1, plane, ahead,
-                    scratch);
-    return scratch;
+  PlaneRowsIn Load(const Band& band, const float* plane, int64_t ahead, float* scratch) const {
+    const auto there = static_cast<int64_t>(band.loads.size());
+    if (!copies()) return {there ? plane + band.loads[0].from : plane, w_.in[1], band.above, there};
+    ConvSimd().load(band.loads.data(), there, 1, plane, ahead, scratch);
+    return {scratch, w_.in[1], band.above, there};
   }
 
  private:
@@ -84,13 +81,14 @@ class PlaneBands {
     const int64_t pitch = w_.in[1], stride = w_.stride[0];
     const int64_t n = std::min(from_.in[1], pitch - from_.pad_begin[1]);
     for (int64_t begin = first; begin < last; begin += height) {
-      Band band = {begin, std::min(begin + height, last), {}, 0, 0};
-      band.rows = (band.end - begin - 1) * stride + w_.kernel[0];
+      Band band = {begin, std::min(begin + height, last), 0, {}};
+      const int64_t rows = (band.end - begin - 1) * stride + w_.kernel[0];
       const int64_t top = begin * stride - from_.pad_begin[0];
-      band.above = std::clamp<int64_t>(-top, 0, band.rows);
-      for (int64_t r = band.above; r < band.rows && top + r < from_.in[0] && n > 0; ++r)
-        band.loads.push_back({(top + r) * from_.in[1], r * pitch + from_.pad_begin[1], n});
-      most_in_ = std::max(most_in_, band.rows);
+      band.above = std::clamp<int64_t>(-top, 0, rows);
+      for (int64_t r = band.above; r < rows && top + r < from_.in[0] && n > 0; ++r)
+        band.loads.push_back(
+            {(top + r) * from_.in[1], (r - band.above) * pitch + from_.pad_begin[1], n});
+      most_in_ = std::max(most_in_, static_cast<int64_t>(band.loads.size()));
       most_rows_ = std::max(most_rows_, band.end - band.begin);
       bands_.push_back(std::move(band));
     }
@@ -117,8 +115,8 @@ void ForEachPart(int64_t parts, int64_t planes, int64_t grain, Fn fn) {
 
 // A square window at most two steps apart, without dilation.
 inline bool IsSquareWindow(const Window& w) {
-  return w.rank == 2 && w.kernel[0] == w.kernel[1] && w.stride[0] == w.stride[1] &&
-         w.stride[0] <= 2 && w.dilation[0] == 1 && w.dilation[1] == 1;
+  return w.rank == 2 && w.kernel[0] == w.kernel[1] && w.stride[0] <= 2 && w.stride[1] <= 2 &&
+         w.dilation[0] == 1 && w.dilation[1] == 1;
 }
 
 }  // namespace toolkit

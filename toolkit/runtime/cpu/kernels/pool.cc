@@ -63,17 +63,17 @@ void MaxPlanes(const Window& w, int64_t planes, const T* x, T* y) {
 // Small square windows, band by band: a part of planes [begin, end).
 void MaxSquares(const PlaneBands& planes, const Window& w, int64_t part, int64_t begin, int64_t end,
                 const float* x, float* y) {
-  const MaxPoolFn kernel = PoolSimd().max[w.kernel[0] - 2][w.stride[0] - 1];
+  const MaxPoolFn kernel = PoolSimd().max[w.kernel[0] - 2][w.stride[0] - 1][w.stride[1] - 1];
   const int64_t columns = w.out[1], wide = planes.columns();
   std::vector<float> padded = planes.Scratch();
   std::vector<float> best(planes.widened() ? planes.most_rows() * wide : 0);
   for (int64_t i = begin; i < end; ++i)
     for (const Band& band : planes.bands(part)) {
       const int64_t rows = band.end - band.begin;
-      const float* from =
+      const PlaneRowsIn from =
           planes.Load(band, x + i * InCount(w), i + 1 < end ? InCount(w) : 0, padded.data());
       float* to = y + i * OutCount(w) + band.begin * columns;
-      kernel(from, planes.window().in[1], rows, wide, planes.widened() ? best.data() : to);
+      kernel(from, rows, wide, planes.widened() ? best.data() : to);
       for (int64_t r = 0; r < rows && planes.widened(); ++r)
         std::copy_n(best.data() + r * wide, columns, to + r * columns);
     }

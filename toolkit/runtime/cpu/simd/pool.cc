@@ -5,31 +5,40 @@
 namespace toolkit::TOOLKIT_ISA_NS {
 namespace {
 
+constexpr float kLowest = -__builtin_inff();
+
 template <class V>
 TK_INLINE V Larger(V best, V x) {
   best = x > best ? x : best;
   return x == x ? best : x;
 }
 
-template <int K, int Stride>
+template <int K, int StrideY, int StrideX>
 struct Largest {
-  template <int Rows, int W, int Vectors>
-  TK_INLINE void Tile(const float* x, int64_t pitch, int64_t columns, int64_t second,
-                      float* y) const {
+  static constexpr int kKernel = K;
+
+  template <int Rows, int W, int Vectors, bool Whole>
+  TK_INLINE void Tile(const SlideTile& t, float* y) const {
     VW<W> best[Rows][Vectors];
     TK_UNROLL
-    for (int r = 0; r < (Rows - 1) * Stride + K; ++r) {
+    for (int i = 0; i < Rows; ++i) {
+      TK_UNROLL
+      for (int v = 0; v < Vectors; ++v) best[i][v] = kLowest - VW<W>{};
+    }
+    const float* x = t.x;
+    TK_UNROLL
+    for (int r = 0; r < (Rows - 1) * StrideY + K; ++r, x += t.pitch) {
+      if (!t.template Has<Whole>(r)) continue;
       TK_UNROLL
       for (int v = 0; v < Vectors; ++v) {
-        const float* from = x + r * pitch + v * second * Stride;
-        VW<W> across = LoadStep<W, Stride>(from);  // Of one row, for all the windows over it.
+        const float* from = x + t.template Column<W, Vectors>(v) * StrideX;
+        VW<W> across = LoadStep<W, StrideX>(from);  // Of one row, for all the windows over it.
         TK_UNROLL
-        for (int t = 1; t < K; ++t) across = Larger(across, LoadStep<W, Stride>(from + t));
+        for (int k = 1; k < K; ++k) across = Larger(across, LoadStep<W, StrideX>(from + k));
         TK_UNROLL
         for (int i = 0; i < Rows; ++i) {
-          const int k = r - i * Stride;
-          if (k == 0) best[i][v] = across;
-          if (k > 0 && k < K) best[i][v] = Larger(best[i][v], across);
+          const int k = r - i * StrideY;
+          if (k >= 0 && k < K) best[i][v] = Larger(best[i][v], across);
         }
       }
     }
@@ -37,21 +46,25 @@ struct Largest {
     for (int i = 0; i < Rows; ++i) {
       TK_UNROLL
       for (int v = 0; v < Vectors; ++v)
-        memcpy(y + i * columns + v * second, &best[i][v], sizeof(best[i][v]));
+        memcpy(y + i * t.columns + t.template Column<W, Vectors>(v), &best[i][v],
+               sizeof(best[i][v]));
     }
   }
 };
 
-template <int K, int Stride>
-void MaxPool(const float* x, int64_t pitch, int64_t rows, int64_t columns, float* y) {
-  SlidePlane<Stride>(Largest<K, Stride>{}, x, pitch, rows, columns, y);
+template <int K, int StrideY, int StrideX>
+void MaxPool(const PlaneRowsIn& x, int64_t rows, int64_t columns, float* y) {
+  SlidePlane<StrideY, StrideX>(Largest<K, StrideY, StrideX>{}, x, rows, columns, y);
 }
+
+#define TK_STRIDES(K)                       \
+  {                                         \
+      {MaxPool<K, 1, 1>, MaxPool<K, 1, 2>}, \
+      {MaxPool<K, 2, 1>, MaxPool<K, 2, 2>}, \
+  }
 
 }  // namespace
 
-extern const PoolTable pool_table = {
-    kWidth,
-    {{MaxPool<2, 1>, MaxPool<2, 2>}, {MaxPool<3, 1>, MaxPool<3, 2>}},
-};
+extern const PoolTable pool_table = {kWidth, {TK_STRIDES(2), TK_STRIDES(3)}};
 
 }  // namespace toolkit::TOOLKIT_ISA_NS
