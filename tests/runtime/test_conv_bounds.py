@@ -14,9 +14,10 @@ import toolkit as tk
 from tests.runtime.test_conv_algorithms import three
 from toolkit import nn
 
-BOUND = {"plain": 1.3e-5, "winograd2": 5e-6, "winograd4": 3e-5}
+BOUND = {"plain": 1.3e-5, "winograd2": 5e-6, "winograd4": 3e-5, "winograd6": 4e-4}
 # The points of F(m x m), without infinity; simd/winograd.cc.
 POINTS = {"winograd2": (0.0, 1.0, -1.0), "winograd4": (0.0, 0.75, -0.75, 1.5, -1.5)}
+POINTS["winograd6"] = (0.0, 0.5625, -0.5625, 1.0, -1.0, 1.75, -1.75)
 CHANNELS = (1, 3, 16, 128, 512)
 
 
@@ -82,7 +83,9 @@ def test_the_signs_that_a_transform_adds_up(rng, channels, algorithm):
             assert against_sums(algorithm, x, w, dy, 0) < BOUND[algorithm]
 
 
-@pytest.mark.parametrize(("algorithm", "most"), [("winograd2", 7.2), ("winograd4", 83.6)])
+@pytest.mark.parametrize(
+    ("algorithm", "most"), [("winograd2", 7.2), ("winograd4", 83.6), ("winograd6", 648.3)]
+)
 def test_the_growth_of_rounding(algorithm, most):
     """NUMERICS.md's worst case: sums of magnitudes through the transforms over the direct sum."""
     a, g, b = (np.abs(m) for m in transforms(POINTS[algorithm]))

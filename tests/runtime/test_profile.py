@@ -71,7 +71,7 @@ def test_a_profile_lists_what_ran(rng):
 
 def test_the_algorithm_is_the_one_that_runs(rng):
     """The attribute that forces an algorithm shows in the profile."""
-    for name in ("direct", "winograd2", "winograd4", "transposed"):
+    for name in ("direct", "winograd2", "winograd4", "winograd6", "transposed"):
         program = _core.Program()
         x = program.add_input("x")
         w = program.add_constant(_core.Tensor.from_array(np.ones((8, 8, 3, 3), np.float32)))

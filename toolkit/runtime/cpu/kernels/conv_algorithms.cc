@@ -131,10 +131,15 @@ void ForwardTransposed(const ConvShape& s, const float* x, const float* packed,
 }
 
 // The side of Winograd's tiles of y.
-int TileOf(ConvAlgorithm algorithm) { return algorithm == ConvAlgorithm::kWinograd2 ? 2 : 4; }
+int TileOf(ConvAlgorithm algorithm) {
+  return algorithm == ConvAlgorithm::kWinograd2   ? 2
+         : algorithm == ConvAlgorithm::kWinograd4 ? 4
+                                                  : 6;
+}
 
 bool IsWinograd(ConvAlgorithm algorithm) {
-  return algorithm == ConvAlgorithm::kWinograd2 || algorithm == ConvAlgorithm::kWinograd4;
+  return algorithm == ConvAlgorithm::kWinograd2 || algorithm == ConvAlgorithm::kWinograd4 ||
+         algorithm == ConvAlgorithm::kWinograd6;
 }
 
 // dw^T = im2col(x) dy^T with K running over the whole batch in order.

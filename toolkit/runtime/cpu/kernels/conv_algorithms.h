@@ -30,11 +30,12 @@ enum class ConvAlgorithm {
   kDirect,
   kWinograd2,
   kWinograd4,
+  kWinograd6,
   kDisjoint,    // Of an input gradient: taps as far apart as the stride, none meets another.
   kTransposed,  // 1 x 1: positions are the rows of the product, channels its columns.
   kPhases,      // Of an input gradient with a stride: a convolution for each residue.
 };
-constexpr int kConvAlgorithms = 9;
+constexpr int kConvAlgorithms = 10;
 // kForward: with packed weights; kForwardOnce: with weights of one call.
 enum class ConvPass { kForward, kForwardOnce, kInputGradient, kWeightGradient };
 
@@ -49,6 +50,7 @@ enum class ConvChoice {
   kDirect,
   kWinograd2,
   kWinograd4,
+  kWinograd6,
   kTransposed
 };
 ConvChoice ParseConvChoice(const Attributes& attributes);

@@ -113,13 +113,20 @@ struct Cost {
     const double points = (m + 2) * (m + 2);
     const double tiles =
         images * static_cast<double>(CeilDiv(s.window.out[0], m) * CeilDiv(s.window.out[1], m));
-    const double in = m == 4 ? 320 : 110,
-                 out = m == 4 ? 340 : 100;  // Operations a vector of tiles.
+    // Operations a vector of tiles.
+    const double in = m == 6 ? 700 : m == 4 ? 320 : 110, out = m == 6 ? 750 : m == 4 ? 340 : 100;
     const double reads = FirstRead(points * o * c * 4);
     const bool forward = pass == ConvPass::kForward || pass == ConvPass::kForwardOnce;
     const double once = forward ? 0 : o * c * points / 4;
     return 1500 + std::max(Products(tiles, c * points, Whole(o)), reads) +
            tiles / lanes * (c * in + o * out) + once;
+  }
+
+  // F(6x6) has the larger error and weights: for a gain worth it, and never in training.
+  bool LargeTilesPay(double least) const {
+    constexpr double kGain = 0.95, kBytes = 1 << 24, kChannels = 32;
+    if (o < kChannels || c < kChannels) return false;
+    return Winograd(6, ConvPass::kForward) < kGain * least && o * c * 64 * 4 <= kBytes;
   }
 
   bool strided() const { return s.window.stride[s.window.rank - 1] > 1; }
@@ -138,16 +145,17 @@ ConvChoice ParseConvChoice(const Attributes& attributes) {
   if (name == "direct") return ConvChoice::kDirect;
   if (name == "winograd2") return ConvChoice::kWinograd2;
   if (name == "winograd4") return ConvChoice::kWinograd4;
+  if (name == "winograd6") return ConvChoice::kWinograd6;
   if (name == "transposed") return ConvChoice::kTransposed;
   Fail(ErrorKind::kInvalidArgument,
-       "algorithm must be auto, measured, plain, direct, winograd2, winograd4 or transposed, got ",
-       name);
+       "algorithm must be auto, measured, plain, direct, winograd2, winograd4, winograd6 or ",
+       "transposed, got ", name);
 }
 
 const char* ConvAlgorithmName(ConvAlgorithm algorithm) {
-  constexpr const char* kNames[kConvAlgorithms] = {"pointwise", "depthwise",  "im2col",
-                                                   "direct",    "winograd2",  "winograd4",
-                                                   "disjoint",  "transposed", "phases"};
+  constexpr const char* kNames[kConvAlgorithms] = {
+      "pointwise", "depthwise", "im2col",   "direct",     "winograd2",
+      "winograd4", "winograd6", "disjoint", "transposed", "phases"};
   return kNames[static_cast<int>(algorithm)];
 }
 
@@ -160,6 +168,8 @@ ConvAlgorithm ChooseConv(const ConvShape& s, ConvPass pass, DType dtype, ConvCho
   const bool direct = !gradient && DirectApplies(s);
   if (choice == ConvChoice::kWinograd2) return winograd ? ConvAlgorithm::kWinograd2 : plain;
   if (choice == ConvChoice::kWinograd4) return winograd ? ConvAlgorithm::kWinograd4 : plain;
+  if (choice == ConvChoice::kWinograd6)
+    return winograd && !gradient ? ConvAlgorithm::kWinograd6 : plain;
   if (choice == ConvChoice::kDirect) return direct ? ConvAlgorithm::kDirect : plain;
   if (choice == ConvChoice::kTransposed) return gradient ? plain : ConvAlgorithm::kTransposed;
   if (plain == ConvAlgorithm::kDepthwise) return plain;
@@ -174,6 +184,8 @@ ConvAlgorithm ChooseConv(const ConvShape& s, ConvPass pass, DType dtype, ConvCho
     if (winograd && !WinogradOff()) {
       offers.Add(ConvAlgorithm::kWinograd2, cost.Winograd(2, pass));
       offers.Add(ConvAlgorithm::kWinograd4, cost.Winograd(4, pass));
+      if (pass == ConvPass::kForward && cost.LargeTilesPay(offers.least))
+        offers.Add(ConvAlgorithm::kWinograd6, cost.Winograd(6, pass));
     }
   }
   const bool measured = choice == ConvChoice::kMeasured ||

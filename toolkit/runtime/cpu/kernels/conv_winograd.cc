@@ -37,7 +37,9 @@ int64_t BlockTiles(const WinogradPlan& p) {
   const int64_t channels = p.s.in_channels + p.s.out_channels;
   const int64_t tile = p.points * channels * 4;
   const int64_t weights = p.points * p.s.in_channels * p.s.out_channels * 4;
-  const int64_t limit = std::max<int64_t>(p.gemm.mr, std::max(kBytes, weights) / tile);
+  // In whole panels, which leave the fewest lanes of the transforms empty.
+  const int64_t limit =
+      std::max<int64_t>(1, std::max(kBytes, weights) / tile / p.gemm.mr) * p.gemm.mr;
   int64_t blocks = CeilDiv(tiles, limit);
   if (blocks > 1)
     blocks = RoundUp(blocks, std::max(kShares, threads));
@@ -108,7 +110,7 @@ class BlockWork {
   // Panels [begin, end) of output channels.
   void Run(int64_t begin, int64_t end, const float* weights, int64_t first,
            const ConvEpilogue<float>& epilogue, float* y) const {
-    const FloatSpace m(p_.points * PanelStep());
+    const FloatSpace m(ProductSize());
     for (int64_t j = begin; j < end; ++j)
       RunPanel(j, weights + j * w_.panel, m.data(), first, epilogue, y);
   }
@@ -117,7 +119,7 @@ class BlockWork {
   void RunOnce(bool adjoint, const float* w, int64_t first, const ConvEpilogue<float>& epilogue,
                float* y) const {
     ThreadPool::Global().ParallelFor(w_.panels, 1, [&](int64_t begin, int64_t end) {
-      const FloatSpace panel(w_.panel), m(p_.points * PanelStep());
+      const FloatSpace panel(w_.panel), m(ProductSize());
       for (int64_t j = begin; j < end; ++j) {
         TransformPanel(p_, adjoint, w, j, 0, p_.s.in_channels, panel.data(), w_.step);
         RunPanel(j, panel.data(), m.data(), first, epilogue, y);
@@ -127,6 +129,8 @@ class BlockWork {
 
  private:
   int64_t PanelStep() const { return tiles_ * p_.nr + kWinogradSkew; }
+  // A panel's products at all points, then a vector of its channels of y.
+  int64_t ProductSize() const { return p_.points * PanelStep() + p_.lanes * out_.size(); }
 
   void TransformChannels(const float* x, int64_t c0, int64_t c1) {
     std::vector<float> scratch(in_.size(), 0.0f);
@@ -146,7 +150,7 @@ class BlockWork {
     for (int64_t point = 0; point < p_.points; ++point)
       Multiply(point, panel + point * w_.step, m + point * PanelStep());
     for (int64_t i = 0; i < p_.nr && j * p_.nr + i < p_.s.out_channels; i += p_.lanes)
-      Finish(m + i, j * p_.nr + i, first, epilogue, y);
+      Finish(m + i, j * p_.nr + i, first, epilogue, m + p_.points * PanelStep(), y);
   }
 
   // m (tiles, nr) of a point and one panel of its weights.
@@ -168,17 +172,16 @@ class BlockWork {
 
   // y = A^T m A of a vector of output channels from o on; m: where they begin.
   void Finish(const float* m, int64_t o, int64_t first, const ConvEpilogue<float>& epilogue,
-              float* y) const {
+              float* scratch, float* y) const {
     const int64_t size = out_.size();
     std::vector<int32_t> planes(p_.lanes);
     for (int64_t l = 0; l < p_.lanes; ++l) planes[l] = static_cast<int32_t>(l * size);
-    std::vector<float> scratch(p_.lanes * size);
     for (int64_t t = 0; t < tiles_; ++t)
       p_.f.output(m + t * p_.nr, PanelStep(), planes.data(), out_.pitch(),
-                  scratch.data() + *out_.offsets(t));
+                  scratch + *out_.offsets(t));
     for (int64_t l = 0; l < std::min(p_.lanes, p_.s.out_channels - o); ++l) {
       const int64_t channel = first + o + l;
-      StoreChannel(out_.rows(), out_.row_count(), scratch.data() + l * size, epilogue, channel,
+      StoreChannel(out_.rows(), out_.row_count(), scratch + l * size, epilogue, channel,
                    channel * p_.s.out_count(), y);
     }
   }

@@ -16,7 +16,7 @@ constexpr int64_t kPlanesAhead = 2;    // Planes between a prefetch and its use.
 struct WinogradPlan {
   WinogradPlan(const ConvShape& shape, int m)
       : s(shape),
-        f(m == 2 ? WinogradSimd().f2 : WinogradSimd().f4),
+        f(WinogradSimd().of(m)),
         gemm(GemmSimd().f32),
         lanes(gemm.lanes),
         nr(gemm.nr),

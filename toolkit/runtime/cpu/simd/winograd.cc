@@ -170,6 +170,52 @@ struct F4 {
   }
 };
 
+// F(6, 3): points 0, a, -a, 1, -1, c, -c, infinity with a = 9/16 and c = 7/4, as F(4, 3). For
+// forward passes alone.
+struct F6 {
+  static constexpr int kM = 6, kN = 8;
+  static constexpr float kA = 0.5625f, kC = 1.75f, kA2 = kA * kA, kC2 = kC * kC;
+  static constexpr float kA3 = kA2 * kA, kC3 = kC2 * kC, kA4 = kA2 * kA2, kC4 = kC2 * kC2;
+  static constexpr float kA5 = kA4 * kA, kC5 = kC4 * kC;
+  static constexpr float kG0 = -1 / (kA2 * kC2), kGa = 1 / (2 * kA2 * (kA2 - 1) * (kA2 - kC2)),
+                         kG1 = 1 / (2 * (1 - kA2) * (1 - kC2)),
+                         kGc = 1 / (2 * kC2 * (kC2 - kA2) * (kC2 - 1));
+  // d[4] - (p + q) d[2] + p q d[0]: the product of (t^2 - p) (t^2 - q).
+  TK_INLINE static V Product(const V& d4, const V& d2, const V& d0, float p, float q) {
+    return (d4 - d2 * (p + q)) + d0 * (p * q);
+  }
+  TK_INLINE static void Input(const V (&d)[8], V (&out)[8]) {
+    constexpr float kSum = kA2 + 1 + kC2, kPairs = kA2 + kC2 + kA2 * kC2, kAll = kA2 * kC2;
+    out[0] = (d[6] - d[4] * kSum) + (d[2] * kPairs - d[0] * kAll);
+    out[7] = (d[7] - d[5] * kSum) + (d[3] * kPairs - d[1] * kAll);
+    Pair(Product(d[6], d[4], d[2], 1, kC2), Product(d[5], d[3], d[1], 1, kC2) * kA, out + 1);
+    Pair(Product(d[6], d[4], d[2], kA2, kC2), Product(d[5], d[3], d[1], kA2, kC2), out + 3);
+    Pair(Product(d[6], d[4], d[2], kA2, 1), Product(d[5], d[3], d[1], kA2, 1) * kC, out + 5);
+  }
+  TK_INLINE static void Pair(const V& even, const V& odd, V* out) {
+    out[0] = even + odd;
+    out[1] = even - odd;
+  }
+  TK_INLINE static void Output(const V (&p)[8], V (&y)[6]) {
+    const V even_a = p[1] + p[2], odd_a = p[1] - p[2];
+    const V even_1 = p[3] + p[4], odd_1 = p[3] - p[4];
+    const V even_c = p[5] + p[6], odd_c = p[5] - p[6];
+    y[0] = (p[0] + even_1) + (even_a + even_c);
+    y[1] = odd_1 + odd_a * kA + odd_c * kC;
+    y[2] = even_1 + even_a * kA2 + even_c * kC2;
+    y[3] = odd_1 + odd_a * kA3 + odd_c * kC3;
+    y[4] = even_1 + even_a * kA4 + even_c * kC4;
+    y[5] = (p[7] + odd_1) + odd_a * kA5 + odd_c * kC5;
+  }
+  TK_INLINE static void Weights(const V (&w)[3], V (&out)[8]) {
+    out[0] = w[0] * kG0;
+    Pair((w[0] + w[2] * kA2) * kGa, w[1] * (kA * kGa), out + 1);
+    Pair((w[0] + w[2]) * kG1, w[1] * kG1, out + 3);
+    Pair((w[0] + w[2] * kC2) * kGc, w[1] * (kC * kGc), out + 5);
+    out[7] = w[2];
+  }
+};
+
 template <class F>
 void Input(const float* x, const int32_t* offsets, int64_t pitch, float* out, int64_t step) {
   V rows[F::kN][F::kN];
@@ -207,11 +253,13 @@ void Output(const float* in, int64_t step, const int32_t* offsets, int64_t pitch
   }
   TK_UNROLL
   for (int i = 0; i < F::kM; ++i, y += pitch) {
-    V t[F::kM], v[4] = {};
+    constexpr int kFirst = F::kM < 4 ? F::kM : 4, kRest = F::kM - kFirst;
+    V t[F::kM], first[4] = {}, rest[4] = {};
     F::Output(columns[i], t);
     TK_UNROLL
-    for (int j = 0; j < F::kM; ++j) v[j] = t[j];
-    StoreColumns<F::kM>(v, offsets, y);
+    for (int j = 0; j < F::kM; ++j) (j < 4 ? first[j] : rest[j - 4]) = t[j];
+    StoreColumns<kFirst>(first, offsets, y);
+    if constexpr (kRest > 0) StoreColumns<kRest>(rest, offsets, y + 4);
   }
 }
 
@@ -292,8 +340,10 @@ constexpr WinogradTransforms Transforms() {
   return {F::kM, Input<F>, Output<F>, Gradient<F>, Weights<F>, WeightGradient<F>};
 }
 
+constexpr WinogradTransforms kForward6 = {6, Input<F6>, Output<F6>, nullptr, Weights<F6>, nullptr};
+
 }  // namespace
 
-extern const WinogradTable winograd_table = {kWidth, Transforms<F2>(), Transforms<F4>()};
+extern const WinogradTable winograd_table = {kWidth, Transforms<F2>(), Transforms<F4>(), kForward6};
 
 }  // namespace toolkit::TOOLKIT_ISA_NS

@@ -30,7 +30,9 @@ struct WinogradTransforms {
 
 struct WinogradTable {
   int lanes;
-  WinogradTransforms f2, f4;
+  WinogradTransforms f2, f4, f6;  // f6 has no gradients.
+
+  const WinogradTransforms& of(int m) const { return m == 2 ? f2 : m == 4 ? f4 : f6; }
 };
 
 }  // namespace toolkit
