@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from toolkit.errors import InvalidModelError
 from toolkit.graph.upgrade.registry import next_adapter
+from toolkit.graph.walk import graphs_of
 
 PROTO_LIMIT = 2**31 - 2**24
 """Protobuf ends at 2 GB; above this nothing is serialized in one piece."""
@@ -172,15 +173,16 @@ def check_tensors(model: ir.Model, where: str) -> None:
     Raises:
         InvalidModelError: One holds fewer or more, or a name is no text.
     """
-    for graph in model.graphs():
-        for value in (*graph.inputs, *(v for node in graph for v in node.outputs)):
-            if not isinstance(value.name or "", str):
-                raise invalid(where, f"the name {value.name!r} is not UTF-8")
-    scopes: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
-    for node in (n for scope in scopes for n in scope.all_nodes()):
-        if not isinstance(node.op_type, str) or not isinstance(node.domain, str):
-            raise invalid(where, f"the operator {node.op_type!r} is not UTF-8")
-    for name, tensor in _tensors(model):
+    graphs = graphs_of(model)
+    for graph in graphs:
+        for value in graph.inputs:
+            _check_name(value, where)
+        for node in graph:
+            if not isinstance(node.op_type, str) or not isinstance(node.domain, str):
+                raise invalid(where, f"the operator {node.op_type!r} is not UTF-8")
+            for value in node.outputs:
+                _check_name(value, where)
+    for name, tensor in _tensors(graphs):
         try:
             kind = tensor.dtype
         except ValueError as error:
@@ -194,6 +196,11 @@ def check_tensors(model: ir.Model, where: str) -> None:
             if got != need:
                 text = f"tensor '{name}' of shape {tuple(tensor.shape)} needs {need} {unit}"
                 raise invalid(where, f"{text} and holds {got}")
+
+
+def _check_name(value: ir.Value, where: str) -> None:
+    if not isinstance(value.name or "", str):
+        raise invalid(where, f"the name {value.name!r} is not UTF-8")
 
 
 def _amounts(tensor: ir.serde.TensorProtoTensor) -> tuple[str, int, int]:
@@ -223,12 +230,12 @@ def _check_external(name: str, tensor: ir.ExternalTensor, where: str) -> None:
         raise invalid(where, f"{text} and there are {got}")
 
 
-def _tensors(model: ir.Model) -> Iterator[tuple[str, ir.TensorProtocol]]:
-    for graph in model.graphs():
+def _tensors(graphs: Iterable[ir.Graph]) -> Iterator[tuple[str, ir.TensorProtocol]]:
+    for graph in graphs:
         for name, value in graph.initializers.items():
             if value.const_value is not None:
                 yield name, value.const_value
         for node in graph:
-            for attr in node.attributes.values():
+            for attr in node.attributes.data.values():
                 if attr.type == ir.AttributeType.TENSOR and not attr.is_ref():
                     yield node.outputs[0].name or node.op_type, attr.value

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from toolkit.graph.shapes.registry import is_known, shape_text
+from toolkit.graph.walk import all_nodes
 
 
 class DeclaredShapes:
@@ -48,7 +49,7 @@ class DeclaredShapes:
 
 
 def _computed(model: ir.Model) -> Iterator[ir.Value]:
-    for node in model.graph.all_nodes():
+    for node in all_nodes(model.graph):
         yield from node.outputs
 
 

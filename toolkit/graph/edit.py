@@ -15,6 +15,7 @@ from toolkit.errors import ToolkitError, UnsupportedOperatorError
 from toolkit.graph.infer import GraphInference
 from toolkit.graph.shapes.node import info_of
 from toolkit.graph.shapes.registry import NodeCall
+from toolkit.graph.walk import inner_graphs
 
 REQUIRED = object()
 
@@ -40,7 +41,7 @@ class Names:
 
     def add(self, graph: ir.Graph) -> None:
         """Takes the names of a graph and of its subgraphs."""
-        for inner in (graph, *graph.subgraphs()):
+        for inner in (graph, *inner_graphs(graph)):
             self._taken.update(v.name for v in inner.inputs if v.name)
             self._taken.update(inner.initializers)
             self._taken.update(v.name for n in inner for v in n.outputs if v.name)

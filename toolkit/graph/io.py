@@ -28,8 +28,10 @@ from toolkit.graph.check import (
 from toolkit.graph.declared import DeclaredShapes
 from toolkit.graph.expansions import expand
 from toolkit.graph.external_layout import ExternalLayout
+from toolkit.graph.infer import GraphInference
 from toolkit.graph.normalize import is_plain, normalize
 from toolkit.graph.upgrade import CANONICAL_OPSET, upgrade
+from toolkit.graph.walk import inner_graphs
 
 __all__ = [
     "CANONICAL_OPSET",
@@ -48,7 +50,7 @@ T = TypeVar("T")
 ModelSource = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
 
 
-def load_model(source: ModelSource) -> ir.Model:
+def load_model(source: ModelSource, constants: bool = False) -> ir.Model:
     """Reads, checks and upgrades a model; its values then have types and, if known, shapes.
 
     Operators with a rule in `graph.expansions` are written out.
@@ -56,6 +58,7 @@ def load_model(source: ModelSource) -> ir.Model:
     Args:
         source: A path, the file's bytes, a `ModelProto` (not changed), or an `ir.Model` (changed in
             place and returned).
+        constants: Read the Constant nodes of a file's main graph as initializers.
 
     Raises:
         InvalidModelError: The file is missing, truncated, no ONNX model, or violates the standard.
@@ -63,9 +66,20 @@ def load_model(source: ModelSource) -> ir.Model:
     Warns:
         ToolkitWarning: Once, where the file is wrong in what can be put right, as declared shapes.
     """
-    if not isinstance(source, ir.Model):
-        return _checked(source)[0]
-    return _canonical(source)
+    return load_inferred(source, constants)[0]
+
+
+def load_inferred(
+    source: ModelSource, constants: bool = False
+) -> tuple[ir.Model, GraphInference | None]:
+    """As `load_model`, and what inferred the model's nodes as they are.
+
+    None: some of them were written after it.
+    """
+    if isinstance(source, ir.Model):
+        return source, _canonical(source)
+    model, _, inference = _checked(source, constants=constants)
+    return model, inference
 
 
 def load_with_source(
@@ -86,7 +100,7 @@ def load_with_source(
     Raises:
         InvalidModelError: As `load_model`.
     """
-    model, proto = _checked(source, True, prepare, checked)
+    model, proto, _ = _checked(source, True, prepare, checked)
     layout = ExternalLayout.of(proto, _path_of(source))
     _read_external(proto, _path_of(source))
     return model, proto, layout
@@ -97,8 +111,9 @@ def _checked(
     whole: bool = False,
     prepare: Callable[[ir.Model], None] | None = None,
     checked: bool = False,
-) -> tuple[ir.Model, onnx.ModelProto]:
-    """The model at the canonical opset, and the file; warns of what was put right.
+    constants: bool = False,
+) -> tuple[ir.Model, onnx.ModelProto, GraphInference | None]:
+    """The model at the canonical opset, the file, and as `load_inferred`; warns of what is wrong.
 
     Without `whole`, large weights stay in the file: the proto lacks them, the model refers to them.
     """
@@ -106,7 +121,7 @@ def _checked(
     if whole or isinstance(source, onnx.ModelProto):
         read, stored = _read(source), None
     else:
-        stored = _stored(source)
+        stored = _stored(source, constants)
         read = _parse(stored.text, where)
     proto, found = normalize(read, where)
     if not checked:
@@ -115,22 +130,21 @@ def _checked(
     if prepare is not None:
         prepare(model)
     declared = DeclaredShapes(model)
-    _canonical(model)
+    inference = _canonical(model)
     wrong = declared.put_back(model)
     if wrong:
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         found.append(f"declared shapes that hold are required, got {wrong[0]}{more}")
     if found:
         warnings.warn(f"{where}: {'; '.join(found)}.", ToolkitWarning, stacklevel=3)
-    return model, read if is_plain(read) else proto
+    return model, read if is_plain(read) else proto, inference
 
 
-def _canonical(model: ir.Model) -> ir.Model:
+def _canonical(model: ir.Model) -> GraphInference | None:
     if training_info.META_KEY in model.meta:
         model.meta.setdefault(training_info.OPSETS_KEY, dict(model.opset_imports))
-    upgrade(model)
-    expand(model)
-    return model
+    inference = upgrade(model)
+    return None if expand(model) else inference
 
 
 def read_proto(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx.ModelProto:
@@ -197,11 +211,11 @@ def _read(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx.Mode
     )
 
 
-def _stored(source: str | os.PathLike[str] | bytes) -> weights.Stored:
+def _stored(source: str | os.PathLike[str] | bytes, constants: bool) -> weights.Stored:
     """The file apart from its large weights."""
     if isinstance(source, bytes):
-        return weights.split_bytes(source)
-    return _from_file(source, weights.split_file)
+        return weights.split_bytes(source, constants)
+    return _from_file(source, lambda path: weights.split_file(path, constants))
 
 
 def _from_file(source: str | os.PathLike[str], read: Callable[[Path], T]) -> T:
@@ -237,7 +251,7 @@ def _deserialize(
         model = ir.serde.deserialize_model(plain)
         map_types.give(model, maps)
         if path is not None:
-            for graph in model.graphs():
+            for graph in (model.graph, *inner_graphs(model.graph)):
                 ir.external_data.set_base_dir(graph, os.path.dirname(os.path.abspath(path)))
     except Exception as error:
         raise invalid(where, _root_cause(error)) from None
@@ -259,10 +273,12 @@ def _deserialize(
 
 def _read_attributes(model: ir.Model) -> None:
     """Reads in the tensor attributes that lie in another file: those of Constant, and small."""
-    for graph in model.graphs():
+    for graph in (model.graph, *inner_graphs(model.graph)):
         for node in graph:
-            for name, attr in node.attributes.items():
-                if isinstance(attr.value, ir.ExternalTensor):
+            for name, attr in node.attributes.data.items():
+                if attr.type == ir.AttributeType.TENSOR and isinstance(
+                    attr.value, ir.ExternalTensor
+                ):
                     node.attributes[name] = ir.AttrTensor(name, ir.tensor(attr.value.numpy()))
 
 

@@ -36,7 +36,7 @@ OPSETS_KEY = "training_info.opsets"  # The opset imports of those protos; withou
 METADATA = "toolkit.train"  # Beginning of the metadata keys of a training made here.
 ROLES = "toolkit.training"  # Key of the metadata entry that names the roles of values.
 
-Change = Callable[[ir.Model], None]
+Change = Callable[[ir.Model], object]
 
 
 @dataclasses.dataclass

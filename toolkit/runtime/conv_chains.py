@@ -7,6 +7,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from toolkit.graph.walk import inner_graphs
 from toolkit.runtime.conv_fusion import DOMAIN, FuseConvPass, constant, only_reader, operand
 
 
@@ -22,7 +23,7 @@ class ChainConvPass(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Runs the pass."""
         changed = False
-        for graph in (model.graph, *model.graph.subgraphs()):
+        for graph in (model.graph, *inner_graphs(model.graph)):
             for node in tuple(graph):
                 if node.graph is graph and _is_depthwise(node):
                     changed |= _chain(graph, node)

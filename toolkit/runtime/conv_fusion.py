@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from toolkit.graph.edit import constant_of
+from toolkit.graph.walk import inner_graphs
 from toolkit.runtime.passes.region import same_shape
 
 Array = np.ndarray[Any, Any]
@@ -54,7 +55,7 @@ class FuseConvPass(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Runs the pass."""
         changed = False
-        for graph in (model.graph, *model.graph.subgraphs()):
+        for graph in (model.graph, *inner_graphs(model.graph)):
             for node in tuple(graph):
                 if node.op_type == "Conv" and not node.domain:
                     while _fold_before(graph, node):
@@ -65,7 +66,7 @@ class FuseConvPass(ir.passes.InPlacePass):
 
 def measure_convolutions(model: ir.Model) -> None:
     """Lets the first run of every convolution time its algorithms (`runtime.autotune`)."""
-    for graph in (model.graph, *model.graph.subgraphs()):
+    for graph in (model.graph, *inner_graphs(model.graph)):
         for node in graph:
             if (node.domain, node.op_type) in (("", "Conv"), (DOMAIN, "FusedConv")):
                 node.attributes["algorithm"] = ir.AttrString("algorithm", "measured")

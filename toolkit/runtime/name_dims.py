@@ -6,6 +6,8 @@ from itertools import count
 
 import onnx_ir as ir
 
+from toolkit.graph.walk import inner_graphs
+
 _AS_FIRST = frozenset(
     {"Abs", "BatchNormalization", "Cast", "Clip", "Dropout", "Elu", "Erf", "Exp", "Gelu"}
     | {"HardSigmoid", "HardSwish", "Identity", "LayerNormalization", "LeakyRelu", "Log", "Mish"}
@@ -38,7 +40,7 @@ class NameDimsPass(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Runs the pass."""
         fresh = (f"{_MADE_UP}{i}" for i in count())
-        for graph in (model.graph, *model.graph.subgraphs()):
+        for graph in (model.graph, *inner_graphs(model.graph)):
             for node in graph:
                 found = _sizes(node)
                 for i, value in enumerate(node.outputs):

@@ -173,7 +173,7 @@ def is_inference_loss(graph: ir.Graph, loss: ir.Value) -> bool:
 
 
 def _bodies(node: ir.Node) -> list[ir.Graph]:
-    from toolkit.graph.subgraphs import subgraphs
+    from toolkit.graph.walk import subgraphs
 
     return subgraphs(node)
 

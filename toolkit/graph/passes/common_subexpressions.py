@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from toolkit.graph.build import RECOMPUTED
 from toolkit.graph.edit import constant_of
+from toolkit.graph.walk import graphs_of
 
 _RANDOM = frozenset(
     [
@@ -37,10 +38,7 @@ class CommonSubexpressionPass(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Runs the pass."""
         changed = False
-        graphs = [model.graph, *model.graph.subgraphs()]
-        for function in model.functions.values():
-            graphs += [function.graph, *function.graph.subgraphs()]
-        for graph in graphs:
+        for graph in graphs_of(model):
             changed |= _merge(graph)
         return ir.passes.PassResult(model, changed)
 
