@@ -22,14 +22,15 @@ from toolkit.graph.check import (
     check_proto,
     check_tensors,
     external_tensors,
-    has_external_data,
     invalid,
 )
 from toolkit.graph.declared import DeclaredShapes
+from toolkit.graph.deserialize import deserialize
 from toolkit.graph.expansions import expand
 from toolkit.graph.external_layout import ExternalLayout
 from toolkit.graph.infer import GraphInference
-from toolkit.graph.normalize import is_plain, normalize
+from toolkit.graph.normalize import normalize
+from toolkit.graph.survey import Survey, survey
 from toolkit.graph.upgrade import CANONICAL_OPSET, upgrade
 from toolkit.graph.walk import inner_graphs
 
@@ -123,10 +124,11 @@ def _checked(
     else:
         stored = _stored(source, constants)
         read = _parse(stored.text, where)
-    proto, found = normalize(read, where)
+    plain = held = survey(read)
+    proto, found, held = normalize(read, where, held)
     if not checked:
-        check_proto(proto, path, where, stored.spans if stored else ())
-    model = _deserialize(proto, path, where, stored)
+        check_proto(proto, path, where, held, stored.spans if stored else ())
+    model = _deserialize(proto, path, where, held, stored)
     if prepare is not None:
         prepare(model)
     declared = DeclaredShapes(model)
@@ -137,7 +139,8 @@ def _checked(
         found.append(f"declared shapes that hold are required, got {wrong[0]}{more}")
     if found:
         warnings.warn(f"{where}: {'; '.join(found)}.", ToolkitWarning, stacklevel=3)
-    return model, read if is_plain(read) else proto, inference
+    # The order of nodes is all that was put right where there are no sparse or inner graphs.
+    return model, proto if plain.nested or plain.sparse else read, inference
 
 
 def _canonical(model: ir.Model) -> GraphInference | None:
@@ -158,10 +161,11 @@ def read_proto(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx
     """
     where, path = _label(source), _path_of(source)
     proto = _read(source)
-    check_proto(proto, path, where)
-    if path is not None and has_external_data(proto):
+    held = survey(proto)
+    check_proto(proto, path, where, held)
+    if path is not None and held.external:
         # Through onnx-ir, which checks the sizes and stays inside the folder.
-        _deserialize(proto, path, where)
+        _deserialize(proto, path, where, held)
         _read_external(proto, path)
     return proto
 
@@ -244,13 +248,17 @@ def _parse(text: bytes, where: str) -> onnx.ModelProto:
 
 
 def _deserialize(
-    proto: onnx.ModelProto, path: str | None, where: str, stored: weights.Stored | None = None
+    proto: onnx.ModelProto,
+    path: str | None,
+    where: str,
+    held: Survey,
+    stored: weights.Stored | None = None,
 ) -> ir.Model:
-    plain, maps = map_types.take(proto)
+    plain, maps = map_types.take(proto, held.nested)
     try:
-        model = ir.serde.deserialize_model(plain)
+        model = deserialize(plain)
         map_types.give(model, maps)
-        if path is not None:
+        if path is not None and held.external:
             for graph in (model.graph, *inner_graphs(model.graph)):
                 ir.external_data.set_base_dir(graph, os.path.dirname(os.path.abspath(path)))
     except Exception as error:
@@ -258,7 +266,8 @@ def _deserialize(
     if stored is not None:
         weights.give_back(model, proto, stored, where)
     check_tensors(model, where)
-    _read_attributes(model)
+    if held.external:
+        _read_attributes(model)
     if model.ir_version < 4:
         # Every initializer had to be an input as well; none is meant to be fed.
         initial = model.graph.initializers

@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from toolkit.errors import InvalidModelError, ToolkitError
 from toolkit.graph.check import invalid
-from toolkit.graph.normalize import graphs_of, subgraphs
+from toolkit.graph.survey import graphs_of, subgraphs
 
 __all__ = [
     "META_KEY",

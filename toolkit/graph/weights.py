@@ -20,6 +20,7 @@ import onnx_ir as ir
 
 from toolkit.errors import InvalidModelError
 from toolkit.graph.check import invalid
+from toolkit.graph.held import HeldTensor
 from toolkit.graph.wire import BYTES, VARINT, Field, Malformed, Text, fields, message
 
 _LARGE = 1 << 16  # Bytes of an initializer that is taken out.
@@ -36,6 +37,7 @@ _BESIDE_RAW = frozenset({_DIMS, _DATA_TYPE, _NAME, _RAW_DATA, _DOC, _METADATA})
 _NUMBERS = frozenset(
     {_DIMS, _DATA_TYPE, _NAME, _RAW_DATA, _DOC} | {_FLOATS, _INT32S, _INT64S} | {_DOUBLES, _UINT64S}
 )
+_PACKED = {int(ir.DataType.FLOAT): _FLOATS, int(ir.DataType.DOUBLE): _DOUBLES}
 _CONSTANT = b'"\x08Constant'  # The field of the operator.
 
 # Types whose elements lie in raw_data as they lie in memory.
@@ -127,7 +129,8 @@ def _load(
     if got != span.length:
         need = f"{span.length} bytes from byte {span.offset} on are required"
         raise InvalidModelError(f"{where}: {need}, got {got}. Was the file changed after loading?")
-    return ir.Tensor(part.view(dtype.numpy()).reshape(dims), dtype=dtype)
+    shape = ir.Shape(dims, frozen=True)
+    return HeldTensor(part.view(dtype.numpy()).reshape(dims), dtype, shape)
 
 
 class _File:
@@ -277,6 +280,10 @@ def _initializer(
     if label is None and (name is None or name.wire != BYTES):
         raise Malformed
     raw, kind = by_number.get(_RAW_DATA), by_number.get(_DATA_TYPE)
+    packed = None if kind is None or label is None else _PACKED.get(kind.value)
+    if raw is None and packed in by_number and len(by_number) == len(every):
+        raw = by_number.pop(packed)  # Its bytes are those that raw_data would hold.
+        raw = raw if raw.wire == BYTES else None
     plain = (
         raw is not None
         and raw.wire == BYTES
@@ -285,13 +292,19 @@ def _initializer(
         and kind.wire == VARINT
         and kind.value in _PLAIN
         and _BESIDE_RAW.issuperset(by_number)
-        and sum(field.number in (_NAME, _DATA_TYPE, _RAW_DATA) for field in every)
+        and sum(f.number in (_NAME, _DATA_TYPE, raw.number) for f in every)
         == 2 + (name is not None)
     )
     out = raw if plain else None
     kept = [f for f in every if f is not out and (label is None or f.number != _NAME)]
-    rest = b"".join(text[f.at : f.end] for f in kept) if label is not None or out else b""
     if label is not None:
-        return label, out, rest + message(_NAME, label)
+        parts = [
+            message(_RAW_DATA, text[f.body : f.end])
+            if f is raw and f.number != _RAW_DATA
+            else text[f.at : f.end]
+            for f in kept
+        ]
+        return label, out, b"".join([*parts, message(_NAME, label)])
+    rest = b"".join(text[f.at : f.end] for f in kept) if out else b""
     assert name is not None
     return text[name.body : name.end], out, rest

@@ -8,7 +8,7 @@ from typing import Any
 import onnx_ir as ir
 
 from toolkit.graph.walk import inner_graphs
-from toolkit.runtime.conv_fusion import DOMAIN, FuseConvPass, constant, only_reader, operand
+from toolkit.runtime.conv_fusion import DOMAIN, FuseConvPass, is_constant, only_reader, operand
 
 
 class ChainConvPass(ir.passes.InPlacePass):
@@ -110,7 +110,7 @@ def _weight(node: ir.Node) -> list[int] | None:
         return None
     if _string(node, "auto_pad") not in ("", "NOTSET", "VALID"):
         return None
-    if constant(w) is None or (given is not None and constant(given) is None):
+    if not is_constant(w) or (given is not None and not is_constant(given)):
         return None
     if any(p < 0 for p in _ints(node, "pads", [])) or _ints(node, "dilations", [1, 1]) != [1, 1]:
         return None

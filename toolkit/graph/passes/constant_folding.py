@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from toolkit.errors import ToolkitError
 from toolkit.graph.edit import constant_of, names
+from toolkit.graph.held import held, initializer
 from toolkit.graph.infer import GraphInference
 from toolkit.graph.walk import subgraphs
 
@@ -118,22 +119,16 @@ def _replace(graph: ir.Graph, node: ir.Node, arrays: Sequence[Array], main: bool
             continue
         value.name = None
         array = np.ascontiguousarray(array).reshape(np.shape(array))
-        # `ir.tensor` finds out what it was given, which takes longer than the rest.
-        tensor = (ir.tensor if array.dtype.kind in "OSU" else ir.Tensor)(array, name=name)
         if main:
-            new = ir.Value(
-                name=name,
-                type=ir.TensorType(tensor.dtype),
-                shape=ir.Shape(array.shape),
-                const_value=tensor,
-            )
+            new = initializer(name, array)
             graph.register_initializer(new)
         else:
+            tensor = held(array, name)
             constant = ir.node("Constant", [], {"value": tensor})
             new = constant.outputs[0]
             new.name = name
             new.type, new.shape = ir.TensorType(tensor.dtype), ir.Shape(array.shape)
             graph.insert_before(node, constant)
-        ir.convenience.replace_all_uses_with(value, new)
+        value.replace_all_uses_with(new)
     graph.remove(node, safe=True)
     return True

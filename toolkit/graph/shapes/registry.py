@@ -144,6 +144,8 @@ def as_dim(item: Any) -> Dim:
 
 def is_known(dim: Dim | None) -> bool:
     """Whether a dimension is a number or has a name."""
+    if type(dim) is int:
+        return True
     return isinstance(dim, int) or (isinstance(dim, ir.SymbolicDim) and dim.value is not None)
 
 

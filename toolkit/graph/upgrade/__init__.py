@@ -114,9 +114,9 @@ def _graph(
 
 def _require_operator(node: ir.Node, inference: GraphInference) -> None:
     """ONNX's checker lets experimental operators pass."""
-    if node.domain or node.op_identifier() in inference.functions:
+    if node.domain or _exists(node.op_type):
         return
-    if not _exists(node.op_type):
+    if node.op_identifier() not in inference.functions:
         need = f"an operator of opset {CANONICAL_OPSET}, or one that it replaces, is required"
         raise UnsupportedOperatorError(f"{where(node)}: {need}, got {node.op_type}.")
 
