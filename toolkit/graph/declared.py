@@ -7,6 +7,7 @@ run checks what it is fed against.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import onnx_ir as ir
@@ -23,7 +24,7 @@ class DeclaredShapes:
         for value in _computed(model):
             if value.shape is not None and value.name:
                 self._shapes[value.name] = value.shape
-                value.shape = ir.Shape([None] * len(value.shape))
+                value.shape = _of_rank(len(value.shape))
 
     def put_back(self, model: ir.Model) -> list[str]:
         """What is wrong among them, after inference.
@@ -46,6 +47,11 @@ class DeclaredShapes:
                     b if is_known(b) else a for a, b in zip(declared, value.shape, strict=True)
                 )
         return wrong
+
+
+@functools.cache
+def _of_rank(rank: int) -> ir.Shape:
+    return ir.Shape([None] * rank, frozen=True)
 
 
 def _computed(model: ir.Model) -> Iterator[ir.Value]:

@@ -5,6 +5,7 @@ onnx-ir's own reading takes three times as long. Absent: functions, graphs in no
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,7 +15,7 @@ import onnx
 import onnx_ir as ir
 
 from toolkit.graph.held import HeldTensor
-from toolkit.graph.shapes.registry import tensor_info
+from toolkit.graph.shapes.registry import TypeInfo, tensor_info
 
 _A = onnx.AttributeProto
 _NUMPY = {
@@ -107,25 +108,29 @@ def _find(name: str, values: Values) -> ir.Value:
 
 
 def _describe(value: ir.Value, info: onnx.ValueInfoProto) -> ir.Value:
-    kind = info.type
-    tensor = kind.tensor_type
-    if (
-        not kind.HasField("tensor_type")
-        or kind.HasField("denotation")
-        or info.HasField("doc_string")
-        or info.metadata_props
-        or tensor.elem_type not in _NUMPY
-        or not tensor.HasField("shape")
-    ):
+    known = _type(info.type.SerializeToString())
+    if known is None or info.HasField("doc_string") or info.metadata_props:
         return ir.serde.deserialize_value_info_proto(info, value)
-    dims: list[int | str | None] = []
+    value.type, value.shape = known.type, ir.Shape(known.dims or ())
+    return value
+
+
+@functools.lru_cache(maxsize=4096)
+def _type(text: bytes) -> TypeInfo | None:
+    """What a type says, which many values share; None: onnx-ir is to read it."""
+    kind = onnx.TypeProto.FromString(text)
+    tensor = kind.tensor_type
+    if not kind.HasField("tensor_type") or kind.HasField("denotation"):
+        return None
+    if tensor.elem_type not in _NUMPY or not tensor.HasField("shape"):
+        return None
+    dims: list[int | ir.SymbolicDim] = []
     for dim in tensor.shape.dim:
         if dim.HasField("denotation"):
-            return ir.serde.deserialize_value_info_proto(info, value)
-        dims.append(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None)
-    value.shape = ir.Shape(dims)
-    value.type = tensor_info(_NUMPY[tensor.elem_type][0], None).type
-    return value
+            return None
+        number = dim.HasField("dim_value")
+        dims.append(dim.dim_value if number else ir.SymbolicDim(dim.dim_param or None))
+    return tensor_info(_NUMPY[tensor.elem_type][0], dims)
 
 
 def _initializer(
@@ -138,9 +143,11 @@ def _initializer(
     if value is not None:
         value.const_value = tensor
         return value
-    kind, shape = tensor_info(tensor.dtype, None).type, ir.Shape(proto.dims)
-    value = values[name] = ir.Value(name=name, type=kind, shape=shape, const_value=tensor)
-    return _describe(value, infos[name]) if name in infos else value
+    value = values[name] = ir.Value(name=name, const_value=tensor)
+    if name in infos:
+        return _describe(value, infos[name])
+    value.type, value.shape = tensor_info(tensor.dtype, None).type, ir.Shape(proto.dims)
+    return value
 
 
 def _tensor(proto: onnx.TensorProto) -> ir.TensorProtocol:

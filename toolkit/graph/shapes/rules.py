@@ -79,6 +79,9 @@ def broadcast_dims(call: NodeCall, known: Sequence[Dims]) -> Dims:
     if all(s is first or s == first for s in known) and all(map(is_known, first)):
         return first
     rank = max(map(len, known))
+    wide = [s for s in known if any(d != 1 for d in s)]
+    if len(wide) == 1 and len(wide[0]) == rank:
+        return wide[0]
     result = []
     for axis in range(-rank, 0):
         dim = _broadcast_dim([s[axis] for s in known if -axis <= len(s)])
