@@ -147,11 +147,12 @@ def table(found: list[Case], options: argparse.Namespace, threads: int) -> None:
     print(f"\nGeometric mean of {len(ratios)} ratios: {mean:.2f}; above 1: {above}")
 
 
-def first_run(case: Case, side: str, threads: int, folder: Path) -> dict[str, float]:
+def first_run(case: Case, side: str, threads: int, folder: Path, busy: bool) -> dict[str, float]:
     """What `first_run.py` reports of a fresh process."""
     inputs = folder / "inputs.npz"
     np.savez(inputs, **case.feed)
     command = [sys.executable, "-W", "ignore", FIRST_RUN, side, case.path, inputs, str(threads)]
+    command += ["busy"] if busy and threads == 1 else []
     # Modules compiled beforehand, as those of an installed package are.
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -172,7 +173,9 @@ def first_runs(found: list[Case], options: argparse.Namespace, folder: Path) -> 
         for side in sides * options.processes:
             try:
                 if side not in failed:
-                    runs[side].append(first_run(case, side, options.threads[-1], folder))
+                    runs[side].append(
+                        first_run(case, side, options.threads[-1], folder, options.busy)
+                    )
             except subprocess.CalledProcessError as error:
                 print(f"{case.name}: {side}: {error.stderr[-200:]}", file=sys.stderr)
                 failed.add(side)

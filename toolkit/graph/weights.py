@@ -190,7 +190,7 @@ def _walk(text: Text, constants: bool) -> tuple[dict[str, Span], list[bytes]]:
     moved: list[bytes] = []
     kept = graph.body  # What lies before is in the pieces.
     for field in inner:
-        tensor, label = field, None
+        tensor, label = None, None
         if field.number == _GRAPH_NODE and constants:
             found = _constant(text, field)
             if found is None or found[1] in outputs:
@@ -198,6 +198,8 @@ def _walk(text: Text, constants: bool) -> tuple[dict[str, Span], list[bytes]]:
             tensor, label = found
         elif field.number != _GRAPH_INITIALIZER:
             continue
+        if tensor is None:
+            tensor = list(fields(text, field.body, field.end))
         name, raw, rest = _initializer(text, tensor, label)
         if name in names:
             raise Malformed
@@ -233,8 +235,8 @@ def _output_names(text: Text, graph: list[Field]) -> frozenset[bytes]:
     )
 
 
-def _constant(text: Text, node: Field) -> tuple[Field, bytes] | None:
-    """The tensor and the name of what a Constant node gives, if it is a tensor of numbers."""
+def _constant(text: Text, node: Field) -> tuple[list[Field], bytes] | None:
+    """The fields and the name of what a Constant node gives, if it is a tensor of numbers."""
     if text.find(_CONSTANT, node.body, node.end) < 0:
         return None
     found: dict[int, Field] = {}
@@ -263,18 +265,17 @@ def _constant(text: Text, node: Field) -> tuple[Field, bytes] | None:
     if kind is None or kind.value != onnx.AttributeProto.TENSOR:
         return None
     name = text[found[_NODE_OUTPUT].body : found[_NODE_OUTPUT].end]
-    held = {f.number for f in fields(text, tensor.body, tensor.end)}
-    return (tensor, name) if name and held <= _NUMBERS else None
+    held = list(fields(text, tensor.body, tensor.end))
+    return (held, name) if name and _NUMBERS.issuperset(f.number for f in held) else None
 
 
 def _initializer(
-    text: Text, tensor: Field, label: bytes | None
+    text: Text, every: list[Field], label: bytes | None
 ) -> tuple[bytes, Field | None, bytes]:
     """Its name, the field of its bytes if it is to be taken out, and the message of the rest.
 
     `label` is the name that it gets.
     """
-    every = list(fields(text, tensor.body, tensor.end))
     by_number = {field.number: field for field in every}
     name = by_number.get(_NAME)
     if label is None and (name is None or name.wire != BYTES):

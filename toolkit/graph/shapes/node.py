@@ -85,6 +85,8 @@ def _schema(op_type: str, domain: str, version: int) -> onnx.defs.OpSchema | Non
     return schema
 
 
+_schema("Identity", "", OPSET)  # Onnx makes all schemas at the first call: now, not at a load.
+
 _RENAMED = {"float": "float32", "double": "float64"}
 
 
