@@ -147,11 +147,12 @@ def table(found: list[Case], options: argparse.Namespace, threads: int) -> None:
     print(f"\nGeometric mean of {len(ratios)} ratios: {mean:.2f}; above 1: {above}")
 
 
-def first_run(case: Case, side: str, threads: int, folder: Path) -> dict[str, float]:
+def first_run(case: Case, side: str, threads: int, folder: Path, busy: bool) -> dict[str, float]:
     """What `first_run.py` reports of a fresh process."""
     inputs = folder / "inputs.npz"
     np.savez(inputs, **case.feed)
     command = [sys.executable, "-W", "ignore", FIRST_RUN, side, case.path, inputs, str(threads)]
+    command += ["busy"] if busy and threads == 1 else []
     # Modules compiled beforehand, as those of an installed package are.
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -163,30 +164,40 @@ def first_runs(found: list[Case], options: argparse.Namespace, folder: Path) -> 
     """Prints the time to the first result and the peak of memory, the best of some processes."""
     sides = ["ours", *(p for p in options.peers if p in PEERS)]
     columns = ["network", "file MiB", *(f"{s} s (import + load + run)" for s in sides)]
-    columns += [f"{s} peak MiB" for s in sides]
+    columns += ["load + run to the faster", *(f"{s} peak MiB" for s in sides)]
     print(f"\nFirst result in a fresh process, {options.threads[-1]} threads\n")
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for case in found:
-        times, peaks = [], []
-        for side in sides:
+        runs: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
+        failed: set[str] = set()
+        for side in sides * options.processes:
             try:
-                runs = [
-                    first_run(case, side, options.threads[-1], folder)
-                    for _ in range(options.processes)
-                ]
+                if side not in failed:
+                    runs[side].append(
+                        first_run(case, side, options.threads[-1], folder, options.busy)
+                    )
             except subprocess.CalledProcessError as error:
                 print(f"{case.name}: {side}: {error.stderr[-200:]}", file=sys.stderr)
-                times.append("-")
-                peaks.append("-")
-                continue
-            best = min(runs, key=lambda r: r["import"] + r["load"] + r["run"])
-            total = best["import"] + best["load"] + best["run"]
-            times.append(
-                f"{total:.2f} ({best['import']:.2f} + {best['load']:.2f} + {best['run']:.2f})"
-            )
-            peaks.append(f"{min(r['mib'] for r in runs):.0f}")
-        size = case.path.stat().st_size / 2**20
-        print(f"| {case.name} | {size:.1f} | {' | '.join(times + peaks)} |", flush=True)
+                failed.add(side)
+        print(_first_row(case, runs, failed), flush=True)
+
+
+def _first_row(case: Case, runs: dict[str, list[dict[str, float]]], failed: set[str]) -> str:
+    times, peaks, seconds = [], [], {}
+    for side, found in runs.items():
+        if side in failed:
+            times.append("-")
+            peaks.append("-")
+            continue
+        best = min(found, key=lambda r: r["load"] + r["run"])
+        seconds[side] = best["load"] + best["run"]
+        parts = f"{best['import']:.3f} + {best['load']:.3f} + {best['run']:.3f}"
+        times.append(f"{best['import'] + seconds[side]:.3f} ({parts})")
+        peaks.append(f"{min(r['mib'] for r in found):.0f}")
+    ours = seconds.pop("ours", np.nan)
+    ratio = f"{ours / min(seconds.values(), default=np.nan):.2f}"
+    size = case.path.stat().st_size / 2**20
+    return f"| {case.name} | {size:.1f} | {' | '.join([*times, ratio, *peaks])} |"
 
 
 def main(arguments: list[str] | None = None) -> None:

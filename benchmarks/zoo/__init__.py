@@ -151,6 +151,7 @@ NETWORKS: dict[str, Network] = {
     "lstm, 2 layers both ways, T 128": Network(sequence.lstm, _normal(1, 128, 256)),
     "mlp, batch 1": Network(small.mlp, _normal(1, 784)),
     "mlp, batch 64": Network(small.mlp, _normal(64, 784)),
+    "1,000 nodes": Network(small.thousand_nodes, _normal(4, 32)),
     "chain of 5, 64 thousand": Network(small.chain, _normal(1 << 16)),
     "chain of 5, 4 million": Network(small.chain, _normal(1 << 22)),
 }

@@ -21,3 +21,19 @@ def chain(lib: Any) -> Any:
             return lib.relu(lib.tanh(x * 1.5 + 0.25) - x)
 
     return Chain()
+
+
+def thousand_nodes(lib: Any) -> Any:
+    """200 blocks x + relu(x W + b) * s: 1,000 nodes that do little each."""
+
+    class Block(lib.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = lib.nn.Parameter(lib.zeros(32, 32))
+            self.bias = lib.nn.Parameter(lib.zeros(32))
+            self.scale = lib.nn.Parameter(lib.zeros(32))
+
+        def forward(self, x: Any) -> Any:
+            return x + lib.relu(lib.matmul(x, self.weight) + self.bias) * self.scale
+
+    return lib.nn.Sequential(*(Block() for _ in range(200)))

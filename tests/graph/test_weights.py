@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.reference
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -206,3 +207,58 @@ def test_files_are_closed(tmp_path: Path) -> None:
         load_model(path)
     gc.collect()  # Values of a graph refer to each other.
     assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def constants_model() -> onnx.ModelProto:
+    """Constants that are read as initializers, and some that stay nodes."""
+    rng = np.random.default_rng(0)
+    held = {
+        "raw": numpy_helper.from_array(rng.standard_normal((2, 3)).astype(np.float32), "other"),
+        "large": numpy_helper.from_array(rng.standard_normal((300, 300)).astype(np.float32)),
+        "typed": helper.make_tensor("t", TensorProto.INT64, [2], [3, 4]),
+        "scalar": helper.make_tensor("s", TensorProto.FLOAT, [], [2.5]),
+        "text": helper.make_tensor("x", TensorProto.STRING, [1], [b"a"]),
+    }
+    nodes = [helper.make_node("Constant", [], [k], value=t) for k, t in held.items()]
+    nodes.append(helper.make_node("Constant", [], ["ints"], value_ints=[5, 6]))
+    nodes.append(helper.make_node("Constant", [], ["wanted"], value=held["typed"]))
+    names = [*held, "ints"]
+    nodes += [helper.make_node("Identity", [k], [f"y {k}"], name="Constant") for k in names]
+    infos = [helper.make_tensor_value_info(f"y {k}", held[k].data_type, None) for k in held]
+    infos += [
+        helper.make_tensor_value_info(k, TensorProto.INT64, None) for k in ("y ints", "wanted")
+    ]
+    graph = helper.make_graph(nodes, "g", [], infos)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+def test_constants_are_read_as_initializers(tmp_path: Path) -> None:
+    proto = constants_model()
+    path = tmp_path / "m.onnx"
+    path.write_bytes(proto.SerializeToString())
+    for source in (path, path.read_bytes()):
+        found = load_model(source, constants=True).graph
+        assert set(found.initializers) == {"raw", "large", "typed", "scalar"}
+        assert [n.outputs[0].name for n in found if n.op_type == "Constant"] == [
+            "text", "ints", "wanted"
+        ]  # fmt: skip
+        assert not load_model(source).graph.initializers
+    got = InferenceSession(path).run(None, {})
+    for value, want in zip(
+        got, onnx.reference.ReferenceEvaluator(proto).run(None, {}), strict=True
+    ):
+        np.testing.assert_array_equal(value, want)
+
+
+def test_constants_of_old_files_stay_nodes() -> None:
+    """Before IR version 4 an initializer had to be an input."""
+    proto = constants_model()
+    proto.ir_version = 3
+    assert not load_model(proto.SerializeToString(), constants=True).graph.initializers
+
+
+def test_a_constant_named_as_an_initializer_is_refused() -> None:
+    proto = constants_model()
+    proto.graph.initializer.append(numpy_helper.from_array(np.ones(2, np.float32), "raw"))
+    with pytest.raises(InvalidModelError):
+        load_model(proto.SerializeToString(), constants=True)

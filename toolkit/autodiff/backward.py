@@ -20,7 +20,8 @@ from toolkit.errors import InvalidArgumentError, UnsupportedOperatorError
 from toolkit.graph.build import Builder, arithmetic, known_dims, mark_variable
 from toolkit.graph.build_infer import Dims, same_dim
 from toolkit.graph.passes.common_subexpressions import node_key
-from toolkit.graph.subgraphs import captured, prune, reads, subgraphs, unique_names
+from toolkit.graph.subgraphs import captured, prune, reads, unique_names
+from toolkit.graph.walk import subgraphs
 
 Functions = Mapping[tuple[str, str, str], ir.Function]
 

@@ -11,7 +11,9 @@ import onnx
 import onnx_ir as ir
 
 from toolkit.errors import InvalidModelError
+from toolkit.graph.survey import Survey
 from toolkit.graph.upgrade.registry import next_adapter
+from toolkit.graph.walk import graphs_of
 
 PROTO_LIMIT = 2**31 - 2**24
 """Protobuf ends at 2 GB; above this nothing is serialized in one piece."""
@@ -34,7 +36,11 @@ def _one_line(text: str) -> str:
 
 
 def check_proto(
-    proto: onnx.ModelProto, path: str | None, where: str, bare: Collection[str] = ()
+    proto: onnx.ModelProto,
+    path: str | None,
+    where: str,
+    held: Survey,
+    bare: Collection[str] = (),
 ) -> None:
     """The standard's own checker, and what it does not look at.
 
@@ -42,6 +48,7 @@ def check_proto(
         proto: The parsed file.
         path: Where it was read from: external data is looked up beside it.
         where: The beginning of a message.
+        held: The survey of the file.
         bare: Initializers whose elements were left in the file.
 
     Raises:
@@ -52,7 +59,7 @@ def check_proto(
         if entry.domain in ("", "ai.onnx") and not 1 <= entry.version <= newest:
             need = f"opset 1 to {newest} is required"
             raise InvalidModelError(f"{where}: {need}, got {entry.version}.")
-    external = has_external_data(proto)
+    external = held.external
     if external and path is None:
         need = "a path is required for a model with external data"
         raise InvalidModelError(f"{where}: {need}, got bytes.")
@@ -60,15 +67,10 @@ def check_proto(
         return  # Only with its tensors in memory: a file of this size does not parse.
     try:
         # By its path, the checker also looks at the files of the external data.
-        onnx.checker.check_model(path if external and path else _checkable(proto, bare))
+        onnx.checker.check_model(path if external and path else _checkable(proto, held, bare))
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         if not (external and _REPLACED.search(str(error))):
             raise invalid(where, str(error)) from None
-
-
-def has_external_data(proto: onnx.ModelProto) -> bool:
-    """Whether a tensor lies in another file."""
-    return next(external_tensors(proto), None) is not None
 
 
 def external_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
@@ -94,7 +96,7 @@ def external_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 _REPLACED = re.compile("is deprecated in domain_version|No Op registered for")
 
 
-def _checkable(proto: onnx.ModelProto, bare: Collection[str]) -> onnx.ModelProto:
+def _checkable(proto: onnx.ModelProto, held: Survey, bare: Collection[str]) -> onnx.ModelProto:
     """The model as the checker takes it.
 
     1. It wants shapes of all inputs and outputs; files without are in the wild.
@@ -105,7 +107,7 @@ def _checkable(proto: onnx.ModelProto, bare: Collection[str]) -> onnx.ModelProto
     """
     versions = {_domain(e): e.version for e in proto.opset_import} or {"": 1}
     shapeless = any(map(_lacks_shape, (*proto.graph.input, *proto.graph.output)))
-    renamed = any(_is_renamed(n, versions) for n in all_nodes(proto.graph.node))
+    renamed = any(_is_renamed(operator, versions) for operator in held.operators)
     if not shapeless and not renamed and not bare:
         return proto
     copy = onnx.ModelProto()
@@ -118,23 +120,25 @@ def _checkable(proto: onnx.ModelProto, bare: Collection[str]) -> onnx.ModelProto
     for entry in copy.opset_import:
         entry.domain = _domain(entry)
     copy.opset_import.add(domain="unchecked", version=1)
-    for node in all_nodes(copy.graph.node):
-        if _is_renamed(node, versions):
-            node.domain = "unchecked" if _is_hidden(node, versions) else ""
+    for node in all_nodes(copy.graph.node) if renamed else ():
+        operator = node.domain, node.op_type
+        if _is_renamed(operator, versions):
+            node.domain = "unchecked" if _is_hidden(operator, versions) else ""
     return copy
 
 
-def _domain(entry: onnx.NodeProto | onnx.OperatorSetIdProto) -> str:
+def _domain(entry: onnx.OperatorSetIdProto) -> str:
     return "" if entry.domain == "ai.onnx" else entry.domain
 
 
-def _is_renamed(node: onnx.NodeProto, versions: Mapping[str, int]) -> bool:
-    return node.domain == "ai.onnx" or _is_hidden(node, versions)
+def _is_renamed(operator: tuple[str, str], versions: Mapping[str, int]) -> bool:
+    return operator[0] == "ai.onnx" or _is_hidden(operator, versions)
 
 
-def _is_hidden(node: onnx.NodeProto, versions: Mapping[str, int]) -> bool:
-    version = versions.get(_domain(node))
-    return version is not None and _needs_hiding(node.op_type, version, _domain(node))
+def _is_hidden(operator: tuple[str, str], versions: Mapping[str, int]) -> bool:
+    domain = "" if operator[0] == "ai.onnx" else operator[0]
+    version = versions.get(domain)
+    return version is not None and _needs_hiding(operator[1], version, domain)
 
 
 def all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
@@ -172,15 +176,16 @@ def check_tensors(model: ir.Model, where: str) -> None:
     Raises:
         InvalidModelError: One holds fewer or more, or a name is no text.
     """
-    for graph in model.graphs():
-        for value in (*graph.inputs, *(v for node in graph for v in node.outputs)):
-            if not isinstance(value.name or "", str):
-                raise invalid(where, f"the name {value.name!r} is not UTF-8")
-    scopes: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
-    for node in (n for scope in scopes for n in scope.all_nodes()):
-        if not isinstance(node.op_type, str) or not isinstance(node.domain, str):
-            raise invalid(where, f"the operator {node.op_type!r} is not UTF-8")
-    for name, tensor in _tensors(model):
+    graphs = graphs_of(model)
+    for graph in graphs:
+        for value in graph.inputs:
+            _check_name(value, where)
+        for node in graph:
+            if not isinstance(node.op_type, str) or not isinstance(node.domain, str):
+                raise invalid(where, f"the operator {node.op_type!r} is not UTF-8")
+            for value in node.outputs:
+                _check_name(value, where)
+    for name, tensor in _tensors(graphs):
         try:
             kind = tensor.dtype
         except ValueError as error:
@@ -194,6 +199,11 @@ def check_tensors(model: ir.Model, where: str) -> None:
             if got != need:
                 text = f"tensor '{name}' of shape {tuple(tensor.shape)} needs {need} {unit}"
                 raise invalid(where, f"{text} and holds {got}")
+
+
+def _check_name(value: ir.Value, where: str) -> None:
+    if not isinstance(value.name or "", str):
+        raise invalid(where, f"the name {value.name!r} is not UTF-8")
 
 
 def _amounts(tensor: ir.serde.TensorProtoTensor) -> tuple[str, int, int]:
@@ -223,12 +233,12 @@ def _check_external(name: str, tensor: ir.ExternalTensor, where: str) -> None:
         raise invalid(where, f"{text} and there are {got}")
 
 
-def _tensors(model: ir.Model) -> Iterator[tuple[str, ir.TensorProtocol]]:
-    for graph in model.graphs():
+def _tensors(graphs: Iterable[ir.Graph]) -> Iterator[tuple[str, ir.TensorProtocol]]:
+    for graph in graphs:
         for name, value in graph.initializers.items():
             if value.const_value is not None:
                 yield name, value.const_value
         for node in graph:
-            for attr in node.attributes.values():
+            for attr in node.attributes.data.values():
                 if attr.type == ir.AttributeType.TENSOR and not attr.is_ref():
                     yield node.outputs[0].name or node.op_type, attr.value

@@ -7,11 +7,13 @@ run checks what it is fed against.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import onnx_ir as ir
 
 from toolkit.graph.shapes.registry import is_known, shape_text
+from toolkit.graph.walk import all_nodes
 
 
 class DeclaredShapes:
@@ -22,7 +24,7 @@ class DeclaredShapes:
         for value in _computed(model):
             if value.shape is not None and value.name:
                 self._shapes[value.name] = value.shape
-                value.shape = ir.Shape([None] * len(value.shape))
+                value.shape = _of_rank(len(value.shape))
 
     def put_back(self, model: ir.Model) -> list[str]:
         """What is wrong among them, after inference.
@@ -47,8 +49,13 @@ class DeclaredShapes:
         return wrong
 
 
+@functools.cache
+def _of_rank(rank: int) -> ir.Shape:
+    return ir.Shape([None] * rank, frozen=True)
+
+
 def _computed(model: ir.Model) -> Iterator[ir.Value]:
-    for node in model.graph.all_nodes():
+    for node in all_nodes(model.graph):
         yield from node.outputs
 
 

@@ -12,9 +12,11 @@ import numpy as np
 import onnx_ir as ir
 
 from toolkit.errors import ToolkitError, UnsupportedOperatorError
+from toolkit.graph.held import initializer
 from toolkit.graph.infer import GraphInference
 from toolkit.graph.shapes.node import info_of
 from toolkit.graph.shapes.registry import NodeCall
+from toolkit.graph.walk import inner_graphs
 
 REQUIRED = object()
 
@@ -40,7 +42,7 @@ class Names:
 
     def add(self, graph: ir.Graph) -> None:
         """Takes the names of a graph and of its subgraphs."""
-        for inner in (graph, *graph.subgraphs()):
+        for inner in (graph, *inner_graphs(graph)):
             self._taken.update(v.name for v in inner.inputs if v.name)
             self._taken.update(inner.initializers)
             self._taken.update(v.name for n in inner for v in n.outputs if v.name)
@@ -120,13 +122,7 @@ class Edit:
             return self.op("Constant", [], {"value": ir.tensor(array)})  # type: ignore[no-any-return]
         base = self.node.outputs[0].name or self.node.op_type
         name = self.names.new(f"{base}.{wish}")
-        tensor = ir.tensor(array, name=name)
-        result = ir.Value(
-            name=name,
-            type=ir.TensorType(tensor.dtype),
-            shape=ir.Shape(array.shape),
-            const_value=tensor,
-        )
+        result = initializer(name, array)
         self.graph.register_initializer(result)
         self._constants[key] = result
         return result

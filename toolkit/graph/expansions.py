@@ -25,14 +25,20 @@ def register(domain: str, op_type: str | None, rule: str) -> None:
     _RULES[domain, op_type] = rule
 
 
-def expand(model: ir.Model) -> None:
-    """Applies the rules of the operators that a model at the canonical opset holds."""
-    held = {(node.domain, node.op_type) for node in model.graph.all_nodes()}
-    held |= {(n.domain, n.op_type) for f in model.functions.values() for n in f.all_nodes()}
+def expand(model: ir.Model) -> bool:
+    """Applies the rules of the operators that a model at the canonical opset holds.
+
+    Returns:
+        Whether there were any.
+    """
+    from toolkit.graph.walk import all_nodes  # Not for `import toolkit`: it needs onnx-ir.
+
+    held = {(node.domain, node.op_type) for node in all_nodes(model.graph)}
+    held |= {(n.domain, n.op_type) for f in model.functions.values() for n in all_nodes(f)}
     held_domains = {(domain, None) for domain, _ in held}
-    for operator, named in _RULES.items():
-        if operator not in held and operator not in held_domains:
-            continue
+    rules = [named for key, named in _RULES.items() if key in held or key in held_domains]
+    for named in rules:
         module, _, name = named.partition(":")
         rule: Callable[[ir.Model], None] = getattr(importlib.import_module(module), name)
         rule(model)
+    return bool(rules)

@@ -6,7 +6,7 @@ data propagation through shape arithmetic, composite operators and control flow.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -86,6 +86,24 @@ def infer_shapes(model_or_graph: ir.Model | ir.Graph, strict: bool = False) -> N
     GraphInference(functions, strict).run(graph)
 
 
+class _Known(Sequence[Data | None]):
+    """The numbers that a node's inputs are known to hold, found out when they are asked for."""
+
+    __slots__ = ("_find", "_values")
+
+    def __init__(
+        self, values: Sequence[ir.Value | None], find: Callable[[ir.Value], Data | None]
+    ) -> None:
+        self._values, self._find = values, find
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, index: Any) -> Any:
+        value = self._values[index]
+        return None if value is None else self._find(value)
+
+
 class GraphInference:
     """One walk over a graph in topological order.
 
@@ -126,7 +144,7 @@ class GraphInference:
             node.domain,
             node.attributes,
             [None if v is None else info_of(v) for v in node.inputs],
-            [None if v is None else self.value_of(v) for v in node.inputs],
+            _Known(node.inputs, self.value_of),
             len(node.outputs),
             node.name or "",
         )
@@ -146,7 +164,7 @@ class GraphInference:
     def _outputs(self, node: ir.Node, call: NodeCall) -> Sequence[TypeInfo]:
         if not call.domain and call.op_type in control_flow.OPERATORS:
             return control_flow.infer(self, node, call)
-        function = self.functions.get(node.op_identifier())
+        function = self.functions.get(node.op_identifier()) if self.functions else None
         if function is not None and registry.find(node.domain, node.op_type) is None:
             return self._function(function, call)
         default = 1 if call.domain else OPSET
@@ -207,7 +225,7 @@ def _describe_initializer(value: ir.Value) -> None:
 
 def _write(value: ir.Value, info: TypeInfo) -> None:
     """Puts what was inferred on a value; an unknown dimension keeps what was declared."""
-    if info.type is not None and value.type != info.type:
+    if info.type is not None and value.type is not info.type and value.type != info.type:
         value.type = info.type
     if info.dims is None:
         return
@@ -215,6 +233,7 @@ def _write(value: ir.Value, info: TypeInfo) -> None:
     if old is None or len(old) != len(info.dims):
         value.shape = ir.Shape(info.dims)
         return
-    merged = [d if registry.is_known(d) else o for d, o in zip(info.dims, old.dims, strict=True)]
-    if list(old.dims) != merged:
+    before = old.dims
+    merged = [d if registry.is_known(d) else o for d, o in zip(info.dims, before, strict=True)]
+    if list(before) != merged:
         value.shape = ir.Shape(merged)

@@ -22,14 +22,17 @@ from toolkit.graph.check import (
     check_proto,
     check_tensors,
     external_tensors,
-    has_external_data,
     invalid,
 )
 from toolkit.graph.declared import DeclaredShapes
+from toolkit.graph.deserialize import deserialize
 from toolkit.graph.expansions import expand
 from toolkit.graph.external_layout import ExternalLayout
-from toolkit.graph.normalize import is_plain, normalize
+from toolkit.graph.infer import GraphInference
+from toolkit.graph.normalize import normalize
+from toolkit.graph.survey import Survey, survey
 from toolkit.graph.upgrade import CANONICAL_OPSET, upgrade
+from toolkit.graph.walk import inner_graphs
 
 __all__ = [
     "CANONICAL_OPSET",
@@ -48,7 +51,7 @@ T = TypeVar("T")
 ModelSource = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
 
 
-def load_model(source: ModelSource) -> ir.Model:
+def load_model(source: ModelSource, constants: bool = False) -> ir.Model:
     """Reads, checks and upgrades a model; its values then have types and, if known, shapes.
 
     Operators with a rule in `graph.expansions` are written out.
@@ -56,6 +59,7 @@ def load_model(source: ModelSource) -> ir.Model:
     Args:
         source: A path, the file's bytes, a `ModelProto` (not changed), or an `ir.Model` (changed in
             place and returned).
+        constants: Read the Constant nodes of a file's main graph as initializers.
 
     Raises:
         InvalidModelError: The file is missing, truncated, no ONNX model, or violates the standard.
@@ -63,9 +67,20 @@ def load_model(source: ModelSource) -> ir.Model:
     Warns:
         ToolkitWarning: Once, where the file is wrong in what can be put right, as declared shapes.
     """
-    if not isinstance(source, ir.Model):
-        return _checked(source)[0]
-    return _canonical(source)
+    return load_inferred(source, constants)[0]
+
+
+def load_inferred(
+    source: ModelSource, constants: bool = False
+) -> tuple[ir.Model, GraphInference | None]:
+    """As `load_model`, and what inferred the model's nodes as they are.
+
+    None: some of them were written after it.
+    """
+    if isinstance(source, ir.Model):
+        return source, _canonical(source)
+    model, _, inference = _checked(source, constants=constants)
+    return model, inference
 
 
 def load_with_source(
@@ -86,7 +101,7 @@ def load_with_source(
     Raises:
         InvalidModelError: As `load_model`.
     """
-    model, proto = _checked(source, True, prepare, checked)
+    model, proto, _ = _checked(source, True, prepare, checked)
     layout = ExternalLayout.of(proto, _path_of(source))
     _read_external(proto, _path_of(source))
     return model, proto, layout
@@ -97,8 +112,9 @@ def _checked(
     whole: bool = False,
     prepare: Callable[[ir.Model], None] | None = None,
     checked: bool = False,
-) -> tuple[ir.Model, onnx.ModelProto]:
-    """The model at the canonical opset, and the file; warns of what was put right.
+    constants: bool = False,
+) -> tuple[ir.Model, onnx.ModelProto, GraphInference | None]:
+    """The model at the canonical opset, the file, and as `load_inferred`; warns of what is wrong.
 
     Without `whole`, large weights stay in the file: the proto lacks them, the model refers to them.
     """
@@ -106,31 +122,32 @@ def _checked(
     if whole or isinstance(source, onnx.ModelProto):
         read, stored = _read(source), None
     else:
-        stored = _stored(source)
+        stored = _stored(source, constants)
         read = _parse(stored.text, where)
-    proto, found = normalize(read, where)
+    plain = held = survey(read)
+    proto, found, held = normalize(read, where, held)
     if not checked:
-        check_proto(proto, path, where, stored.spans if stored else ())
-    model = _deserialize(proto, path, where, stored)
+        check_proto(proto, path, where, held, stored.spans if stored else ())
+    model = _deserialize(proto, path, where, held, stored)
     if prepare is not None:
         prepare(model)
     declared = DeclaredShapes(model)
-    _canonical(model)
+    inference = _canonical(model)
     wrong = declared.put_back(model)
     if wrong:
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         found.append(f"declared shapes that hold are required, got {wrong[0]}{more}")
     if found:
         warnings.warn(f"{where}: {'; '.join(found)}.", ToolkitWarning, stacklevel=3)
-    return model, read if is_plain(read) else proto
+    # The order of nodes is all that was put right where there are no sparse or inner graphs.
+    return model, proto if plain.nested or plain.sparse else read, inference
 
 
-def _canonical(model: ir.Model) -> ir.Model:
+def _canonical(model: ir.Model) -> GraphInference | None:
     if training_info.META_KEY in model.meta:
         model.meta.setdefault(training_info.OPSETS_KEY, dict(model.opset_imports))
-    upgrade(model)
-    expand(model)
-    return model
+    inference = upgrade(model)
+    return None if expand(model) else inference
 
 
 def read_proto(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx.ModelProto:
@@ -144,10 +161,11 @@ def read_proto(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx
     """
     where, path = _label(source), _path_of(source)
     proto = _read(source)
-    check_proto(proto, path, where)
-    if path is not None and has_external_data(proto):
+    held = survey(proto)
+    check_proto(proto, path, where, held)
+    if path is not None and held.external:
         # Through onnx-ir, which checks the sizes and stays inside the folder.
-        _deserialize(proto, path, where)
+        _deserialize(proto, path, where, held)
         _read_external(proto, path)
     return proto
 
@@ -197,11 +215,11 @@ def _read(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx.Mode
     )
 
 
-def _stored(source: str | os.PathLike[str] | bytes) -> weights.Stored:
+def _stored(source: str | os.PathLike[str] | bytes, constants: bool) -> weights.Stored:
     """The file apart from its large weights."""
     if isinstance(source, bytes):
-        return weights.split_bytes(source)
-    return _from_file(source, weights.split_file)
+        return weights.split_bytes(source, constants)
+    return _from_file(source, lambda path: weights.split_file(path, constants))
 
 
 def _from_file(source: str | os.PathLike[str], read: Callable[[Path], T]) -> T:
@@ -230,21 +248,26 @@ def _parse(text: bytes, where: str) -> onnx.ModelProto:
 
 
 def _deserialize(
-    proto: onnx.ModelProto, path: str | None, where: str, stored: weights.Stored | None = None
+    proto: onnx.ModelProto,
+    path: str | None,
+    where: str,
+    held: Survey,
+    stored: weights.Stored | None = None,
 ) -> ir.Model:
-    plain, maps = map_types.take(proto)
+    plain, maps = map_types.take(proto, held.nested)
     try:
-        model = ir.serde.deserialize_model(plain)
+        model = deserialize(plain)
         map_types.give(model, maps)
-        if path is not None:
-            for graph in model.graphs():
+        if path is not None and held.external:
+            for graph in (model.graph, *inner_graphs(model.graph)):
                 ir.external_data.set_base_dir(graph, os.path.dirname(os.path.abspath(path)))
     except Exception as error:
         raise invalid(where, _root_cause(error)) from None
     if stored is not None:
         weights.give_back(model, proto, stored, where)
     check_tensors(model, where)
-    _read_attributes(model)
+    if held.external:
+        _read_attributes(model)
     if model.ir_version < 4:
         # Every initializer had to be an input as well; none is meant to be fed.
         initial = model.graph.initializers
@@ -259,10 +282,12 @@ def _deserialize(
 
 def _read_attributes(model: ir.Model) -> None:
     """Reads in the tensor attributes that lie in another file: those of Constant, and small."""
-    for graph in model.graphs():
+    for graph in (model.graph, *inner_graphs(model.graph)):
         for node in graph:
-            for name, attr in node.attributes.items():
-                if isinstance(attr.value, ir.ExternalTensor):
+            for name, attr in node.attributes.data.items():
+                if attr.type == ir.AttributeType.TENSOR and isinstance(
+                    attr.value, ir.ExternalTensor
+                ):
                     node.attributes[name] = ir.AttrTensor(name, ir.tensor(attr.value.numpy()))
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import onnx
 import onnx_ir as ir
 
+from toolkit.graph.survey import graphs_of
+
 META_KEY = "toolkit.map_type"
 
 
@@ -28,16 +30,18 @@ def holds_map(kind: onnx.TypeProto) -> bool:
     return bool(name == "map_type")
 
 
-def take(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, onnx.TypeProto]]:
-    """The model without types of maps, and these by the name of their value."""
-    types = {
-        v.name: v.type for graph in _graphs(proto.graph) for v in _infos(graph) if holds_map(v.type)
-    }
+def take(proto: onnx.ModelProto, nested: bool) -> tuple[onnx.ModelProto, dict[str, onnx.TypeProto]]:
+    """The model without types of maps, and these by the name of their value.
+
+    `nested`: nodes hold graphs.
+    """
+    graphs = graphs_of(proto.graph) if nested else [proto.graph]
+    types = {v.name: v.type for graph in graphs for v in _infos(graph) if holds_map(v.type)}
     if not types:
         return proto, {}
     rest = onnx.ModelProto()
     rest.CopyFrom(proto)
-    for graph in _graphs(rest.graph):
+    for graph in graphs_of(rest.graph):
         for info in _infos(graph):
             if info.name in types:
                 info.ClearField("type")
@@ -59,18 +63,10 @@ def put_back(proto: onnx.ModelProto, model: ir.Model) -> None:
         for value in (*graph.inputs, *(v for node in graph for v in node.outputs)):
             if (kind := of(value)) is not None:
                 types[value.name] = kind
-    for inner in _graphs(proto.graph) if types else ():
+    for inner in graphs_of(proto.graph) if types else ():
         for info in _infos(inner):
             if info.name in types:
                 info.type.CopyFrom(types[info.name])
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    yield graph
-    for node in graph.node:
-        for attr in node.attribute:
-            for inner in (*([attr.g] if attr.HasField("g") else []), *attr.graphs):
-                yield from _graphs(inner)
 
 
 def _infos(graph: onnx.GraphProto) -> Iterator[onnx.ValueInfoProto]:

@@ -11,27 +11,38 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
 from toolkit.graph.check import invalid
+from toolkit.graph.survey import Survey, graphs_of, reads, subgraphs, survey
 
 _LARGEST = 2**31  # Bytes of one dense tensor.
 
 
-def normalize(proto: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, list[str]]:
-    """The model as the standard wants it, and what was against it; `proto` is not changed.
+def normalize(
+    proto: onnx.ModelProto, where: str, held: Survey
+) -> tuple[onnx.ModelProto, list[str], Survey]:
+    """The model as the standard wants it, what was against it, and the survey of it.
+
+    `proto` is not changed.
+
+    Args:
+        proto: The parsed file.
+        where: The beginning of a message.
+        held: The survey of it.
 
     Raises:
         InvalidModelError: The nodes form a cycle, or a sparse tensor is malformed or too large.
     """
     names_opset = bool(proto.opset_import) or proto.ir_version >= 4 or proto.ir_version < 3
     foreign = any(e.domain == "com.microsoft" for e in proto.opset_import) and _is_foreign(proto)
-    if names_opset and not foreign and not any(_is_odd(g) for g in graphs_of(proto.graph)):
-        return proto, []
+    odd = held.sparse or not held.ordered or _has_negative_dims(proto.graph, held)
+    if names_opset and not foreign and not odd:
+        return proto, [], held
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     found = []
@@ -42,14 +53,15 @@ def normalize(proto: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, list
         from toolkit.graph.contrib.adopt import adopt
 
         adopt(copy)
-    for graph in list(graphs_of(copy.graph)):
-        _densify(graph, where)
+    for graph in list(graphs_of(copy.graph)) if held.nested else [copy.graph]:
+        if held.sparse:
+            _densify(graph, where)
         for value in (*graph.input, *graph.output):
             _forget_negative_dims(value)
-    if not all(_is_sorted(g) for g in graphs_of(copy.graph)):
+    if not held.ordered:
         _sort(copy.graph, where)
         found.append("nodes behind what they read are required, got others: they are sorted")
-    return copy, found
+    return copy, found, survey(copy) if foreign or held.sparse else held
 
 
 def _is_foreign(proto: onnx.ModelProto) -> bool:
@@ -58,65 +70,9 @@ def _is_foreign(proto: onnx.ModelProto) -> bool:
     return is_foreign(proto)
 
 
-def is_plain(proto: onnx.ModelProto) -> bool:
-    """Whether the order of nodes is all that `normalize` can change: no sparse or inner graphs."""
-    found = list(graphs_of(proto.graph))
-    return len(found) == 1 and not _has_sparse(proto.graph)
-
-
-def _has_sparse(graph: onnx.GraphProto) -> bool:
-    return bool(graph.sparse_initializer) or any(
-        a.type == onnx.AttributeProto.SPARSE_TENSOR for n in graph.node for a in n.attribute
-    )
-
-
-def _is_odd(graph: onnx.GraphProto) -> bool:
-    values = (*graph.input, *graph.output)
-    return _has_sparse(graph) or any(map(_negative_dims, values)) or not _is_sorted(graph)
-
-
-def graphs_of(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """The graph and those inside it."""
-    yield graph
-    for node in graph.node:
-        for inner in subgraphs(node):
-            yield from graphs_of(inner)
-
-
-def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """The graphs that a node holds."""
-    for attr in node.attribute:
-        if attr.type == onnx.AttributeProto.GRAPH:
-            yield attr.g
-        elif attr.type == onnx.AttributeProto.GRAPHS:
-            yield from attr.graphs
-
-
-def reads(node: onnx.NodeProto) -> set[str]:
-    """What a node reads, names that its subgraphs capture included."""
-    names = set(node.input)
-    for graph in subgraphs(node):
-        inner: set[str] = set()
-        for other in graph.node:
-            inner |= reads(other)
-        inner.update(value.name for value in graph.output)
-        names |= inner - _made(graph)
-    return names - {""}
-
-
-def _made(graph: onnx.GraphProto) -> set[str]:
-    made = {value.name for value in graph.input} | {t.name for t in graph.initializer}
-    made.update(t.values.name for t in graph.sparse_initializer)
-    return made.union(*(node.output for node in graph.node))
-
-
-def _is_sorted(graph: onnx.GraphProto) -> bool:
-    later = {name for node in graph.node for name in node.output if name}
-    for node in graph.node:
-        if not later.isdisjoint(reads(node)):
-            return False
-        later.difference_update(node.output)
-    return True
+def _has_negative_dims(graph: onnx.GraphProto, held: Survey) -> bool:
+    graphs = graphs_of(graph) if held.nested else [graph]
+    return any(_negative_dims(v) for g in graphs for v in (*g.input, *g.output))
 
 
 def _sort(graph: onnx.GraphProto, where: str) -> None:

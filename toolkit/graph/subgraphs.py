@@ -7,26 +7,14 @@ from collections.abc import Collection, Mapping, Sequence
 import onnx_ir as ir
 
 from toolkit.graph.edit import Names
-
-
-def subgraphs(node: ir.Node) -> list[ir.Graph]:
-    """The graphs among a node's attributes."""
-    found: list[ir.Graph] = []
-    for attribute in node.attributes.values():
-        if attribute.is_ref():
-            continue
-        if attribute.type == ir.AttributeType.GRAPH:
-            found.append(attribute.as_graph())
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            found.extend(attribute.as_graphs())
-    return found
+from toolkit.graph.walk import all_nodes, inner_graphs, subgraphs
 
 
 def captured(graph: ir.Graph) -> list[ir.Value]:
     """The outer values that a subgraph reads, those of graphs inside it included, in order."""
     own: set[ir.Value] = set()
     read: dict[ir.Value, None] = {}
-    for inner in (graph, *graph.subgraphs()):
+    for inner in (graph, *inner_graphs(graph)):
         own.update(inner.inputs)
         own.update(inner.initializers.values())
         for node in inner:
@@ -115,15 +103,15 @@ def prune(
 
 def _forget(graph: ir.Graph) -> None:
     """Take the nodes of a graph that goes off the users of outer values."""
-    for node in list(graph.all_nodes()):
+    for node in list(all_nodes(graph)):
         node.resize_inputs(0)
-    for inner in (graph, *graph.subgraphs()):
+    for inner in (graph, *inner_graphs(graph)):
         inner.outputs.clear()
 
 
 def unique_names(graph: ir.Graph) -> None:
     """Rename values of subgraphs whose names occur elsewhere: ONNX wants one scope."""
-    inner = list(graph.subgraphs())
+    inner = list(inner_graphs(graph))
     if not inner:
         return
     names = Names(ir.Graph([], [], nodes=[]))

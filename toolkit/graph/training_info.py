@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from toolkit.errors import InvalidModelError, ToolkitError
 from toolkit.graph.check import invalid
-from toolkit.graph.normalize import graphs_of, subgraphs
+from toolkit.graph.survey import graphs_of, subgraphs
 
 __all__ = [
     "META_KEY",
@@ -36,7 +36,7 @@ OPSETS_KEY = "training_info.opsets"  # The opset imports of those protos; withou
 METADATA = "toolkit.train"  # Beginning of the metadata keys of a training made here.
 ROLES = "toolkit.training"  # Key of the metadata entry that names the roles of values.
 
-Change = Callable[[ir.Model], None]
+Change = Callable[[ir.Model], object]
 
 
 @dataclasses.dataclass

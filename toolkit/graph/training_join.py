@@ -14,7 +14,7 @@ from typing import Any
 import onnx
 
 from toolkit.errors import InvalidModelError
-from toolkit.graph.normalize import graphs_of, reads
+from toolkit.graph.survey import graphs_of, reads
 
 GRADIENT = ("ai.onnx.preview.training", "Gradient")  # Its attributes name values.
 FIRST_IR = 7  # The first IR version that knows training_info.

@@ -102,7 +102,7 @@ def _node(
 
 def has_graphs(node: ir.Node) -> bool:
     """Whether a node holds graphs."""
-    from toolkit.graph.subgraphs import subgraphs
+    from toolkit.graph.walk import subgraphs
 
     return bool(subgraphs(node))
 

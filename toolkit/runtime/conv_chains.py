@@ -7,7 +7,8 @@ from typing import Any
 
 import onnx_ir as ir
 
-from toolkit.runtime.conv_fusion import DOMAIN, FuseConvPass, constant, only_reader, operand
+from toolkit.graph.walk import inner_graphs
+from toolkit.runtime.conv_fusion import DOMAIN, FuseConvPass, is_constant, only_reader, operand
 
 
 class ChainConvPass(ir.passes.InPlacePass):
@@ -22,7 +23,7 @@ class ChainConvPass(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Runs the pass."""
         changed = False
-        for graph in (model.graph, *model.graph.subgraphs()):
+        for graph in (model.graph, *inner_graphs(model.graph)):
             for node in tuple(graph):
                 if node.graph is graph and _is_depthwise(node):
                     changed |= _chain(graph, node)
@@ -109,7 +110,7 @@ def _weight(node: ir.Node) -> list[int] | None:
         return None
     if _string(node, "auto_pad") not in ("", "NOTSET", "VALID"):
         return None
-    if constant(w) is None or (given is not None and constant(given) is None):
+    if not is_constant(w) or (given is not None and not is_constant(given)):
         return None
     if any(p < 0 for p in _ints(node, "pads", [])) or _ints(node, "dilations", [1, 1]) != [1, 1]:
         return None

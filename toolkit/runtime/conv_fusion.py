@@ -12,6 +12,8 @@ import numpy as np
 import onnx_ir as ir
 
 from toolkit.graph.edit import constant_of
+from toolkit.graph.held import initializer
+from toolkit.graph.walk import inner_graphs
 from toolkit.runtime.passes.region import same_shape
 
 Array = np.ndarray[Any, Any]
@@ -54,7 +56,7 @@ class FuseConvPass(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Runs the pass."""
         changed = False
-        for graph in (model.graph, *model.graph.subgraphs()):
+        for graph in (model.graph, *inner_graphs(model.graph)):
             for node in tuple(graph):
                 if node.op_type == "Conv" and not node.domain:
                     while _fold_before(graph, node):
@@ -65,7 +67,7 @@ class FuseConvPass(ir.passes.InPlacePass):
 
 def measure_convolutions(model: ir.Model) -> None:
     """Lets the first run of every convolution time its algorithms (`runtime.autotune`)."""
-    for graph in (model.graph, *model.graph.subgraphs()):
+    for graph in (model.graph, *inner_graphs(model.graph)):
         for node in graph:
             if (node.domain, node.op_type) in (("", "Conv"), (DOMAIN, "FusedConv")):
                 node.attributes["algorithm"] = ir.AttrString("algorithm", "measured")
@@ -111,6 +113,31 @@ def constant(value: ir.Value | None) -> Array | None:
     return constant_of(value)
 
 
+def is_constant(value: ir.Value | None) -> bool:
+    """Whether `constant` gives an array, without reading it."""
+    if value is None or value.is_graph_input():
+        return False
+    return value.const_value is not None or constant_of(value) is not None
+
+
+def _weights(conv: ir.Node) -> tuple[Any, int, int] | None:
+    """Type, rank and output channels of constant weights whose bias, if any, is constant."""
+    w, given = conv.inputs[1], operand(conv, 2)
+    if not is_constant(w) or (given is not None and not is_constant(given)):
+        return None
+    assert w is not None
+    if w.dtype not in _FLOATS or w.shape is None or not isinstance(w.shape[0], int):
+        return None
+    return w.dtype.numpy(), len(w.shape), w.shape[0]
+
+
+def _scaled(w: Array, factors: Array) -> Array:
+    """W times factors of float64, rounded once; no copy of w in float64 is made."""
+    result = np.empty_like(w)
+    np.multiply(w, factors, out=result, dtype=np.float64, casting="same_kind")
+    return result
+
+
 def operand(node: ir.Node, index: int) -> ir.Value | None:
     """An input, None where it is absent."""
     return node.inputs[index] if index < len(node.inputs) else None
@@ -120,10 +147,7 @@ def _add_initializer(graph: ir.Graph, base: str, array: Array) -> ir.Value:
     name, n = base, 0
     while name in graph.initializers:
         name, n = f"{base}_{n}", n + 1
-    tensor = ir.tensor(array, name=name)
-    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape))
-    value.dtype = tensor.dtype
-    graph.initializers[name] = value
+    value = graph.initializers[name] = initializer(name, array)
     return value
 
 
@@ -140,7 +164,7 @@ def _take_over(graph: ir.Graph, conv: ir.Node, after: ir.Node) -> None:
     """The convolution's output becomes that of `after`, which is removed."""
     old, y = after.outputs[0], conv.outputs[0]
     name = old.name
-    ir.convenience.replace_all_uses_with(old, y, replace_graph_outputs=True)
+    old.replace_all_uses_with(y, replace_graph_outputs=True)
     graph.remove(after, safe=True)
     y.name = name
 
@@ -153,21 +177,21 @@ def _fold_batch_norm(graph: ir.Graph, conv: ir.Node, after: ir.Node) -> bool:
         return False
     if any(v.uses() or v.is_graph_output() for v in after.outputs[1:]):
         return False
-    w, given = constant(conv.inputs[1]), operand(conv, 2)
+    known = _weights(conv)
+    if known is None or not all(map(is_constant, after.inputs[1:])):
+        return False
     scale, bias, mean, var = (constant(v) for v in after.inputs[1:])
-    b = constant(given)
-    if w is None or scale is None or bias is None or mean is None or var is None:
-        return False
-    if w.dtype not in (np.float32, np.float64) or (given is not None and b is None):
-        return False
+    b, w = constant(operand(conv, 2)), constant(conv.inputs[1])
+    assert w is not None and scale is not None and bias is not None
+    assert mean is not None and var is not None
     if any(a.shape != w.shape[:1] for a in (scale, bias, mean, var)):
         return False
     epsilon = after.attributes.get("epsilon")
     eps = 1e-5 if epsilon is None else epsilon.as_float()
     s = scale.astype(np.float64) / np.sqrt(var.astype(np.float64) + eps)
-    folded = w * s.reshape(-1, *[1] * (w.ndim - 1))
+    folded = _scaled(w, s.reshape(-1, *[1] * (w.ndim - 1)))
     shift = ((0 if b is None else b) - mean.astype(np.float64)) * s + bias
-    _set_weights(graph, conv, folded.astype(w.dtype), shift.astype(w.dtype))
+    _set_weights(graph, conv, folded, shift.astype(w.dtype))
     _take_over(graph, conv, after)
     return True
 
@@ -182,15 +206,16 @@ def _other(after: ir.Node, value: ir.Value) -> ir.Value | None:
 
 def _of_channels(value: ir.Value | None, conv: ir.Node) -> Array | None:
     """A constant as one number for each output channel of a convolution with constant weights."""
-    c, w, given = constant(value), constant(conv.inputs[1]), operand(conv, 2)
-    if c is None or w is None or (given is not None and constant(given) is None):
+    known = _weights(conv) if is_constant(value) else None
+    if known is None:
         return None
-    if w.dtype not in (np.float32, np.float64) or c.dtype != w.dtype or c.ndim > w.ndim:
+    (dtype, rank, channels), c = known, constant(value)
+    if c is None or c.dtype != dtype or c.ndim > rank:
         return None
     if c.size == 1:
-        return np.full(w.shape[0], c.reshape(()), c.dtype)
-    shape = (1,) * (w.ndim - c.ndim) + c.shape
-    return c.reshape(-1) if shape == (1, w.shape[0], *[1] * (w.ndim - 2)) else None
+        return np.full(channels, c.reshape(()), c.dtype)
+    shape = (1,) * (rank - c.ndim) + c.shape
+    return c.reshape(-1) if shape == (1, channels, *[1] * (rank - 2)) else None
 
 
 def _fold_bias(graph: ir.Graph, conv: ir.Node, after: ir.Node) -> bool:
@@ -215,25 +240,24 @@ def _fold_scale(graph: ir.Graph, conv: ir.Node, after: ir.Node) -> bool:
     w, given = constant(conv.inputs[1]), constant(operand(conv, 2))
     assert w is not None
     scale = c.astype(np.float64) if after.op_type == "Mul" else 1 / c.astype(np.float64)
-    scaled = w * scale.reshape(-1, *[1] * (w.ndim - 1))
+    scaled = _scaled(w, scale.reshape(-1, *[1] * (w.ndim - 1)))
     bias = np.zeros_like(c) if given is None else given * scale
-    _set_weights(graph, conv, scaled.astype(w.dtype), bias.astype(w.dtype))
+    _set_weights(graph, conv, scaled, bias.astype(w.dtype))
     _take_over(graph, conv, after)
     return True
 
 
 def _fold_before(graph: ir.Graph, conv: ir.Node) -> bool:
-    x, w = conv.inputs[0], constant(conv.inputs[1])
+    x = conv.inputs[0]
     before = None if x is None else x.producer()
-    if before is None or before.domain or only_reader(before) is not conv or w is None:
+    if before is None or before.domain or before.op_type not in ("Add", "Mul"):
         return False
     a, b = (*before.inputs, None)[:2]
-    if before.op_type not in ("Add", "Mul") or w.dtype not in (np.float32, np.float64):
+    c, x = (constant(b), a) if not is_constant(a) else (constant(a), b)
+    if c is None or x is None or only_reader(before) is not conv or _weights(conv) is None:
         return False
-    given = operand(conv, 2)
-    c, x = (constant(b), a) if constant(a) is None else (constant(a), b)
-    if c is None or x is None or (given is not None and constant(given) is None):
-        return False
+    given, w = operand(conv, 2), constant(conv.inputs[1])
+    assert w is not None
     group = conv.attributes.get("group")
     groups = 1 if group is None else group.as_int()
     channels = w.shape[1] * groups
@@ -370,7 +394,7 @@ def _replace(
     y.type, y.shape = old.type, old.shape
     graph.insert_before(after, fused)
     name = old.name
-    ir.convenience.replace_all_uses_with(old, y, replace_graph_outputs=True)
+    old.replace_all_uses_with(y, replace_graph_outputs=True)
     graph.remove(after, safe=True)
     y.name = name
     if not keep:

@@ -6,6 +6,8 @@ from itertools import count
 
 import onnx_ir as ir
 
+from toolkit.graph.walk import inner_graphs
+
 _AS_FIRST = frozenset(
     {"Abs", "BatchNormalization", "Cast", "Clip", "Dropout", "Elu", "Erf", "Exp", "Gelu"}
     | {"HardSigmoid", "HardSwish", "Identity", "LayerNormalization", "LeakyRelu", "Log", "Mish"}
@@ -38,21 +40,22 @@ class NameDimsPass(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Runs the pass."""
         fresh = (f"{_MADE_UP}{i}" for i in count())
-        for graph in (model.graph, *model.graph.subgraphs()):
+        for graph in (model.graph, *inner_graphs(model.graph)):
             for node in graph:
-                found = _sizes(node)
                 for i, value in enumerate(node.outputs):
                     if value.shape is None or value.is_graph_output():
                         continue
-                    sizes = found if i == 0 and found and len(found) == len(value.shape) else None
-                    dims = [_dim(d) for d in value.shape]
-                    if None in dims:
-                        value.shape = ir.Shape(
-                            [
-                                d if d is not None else (sizes and sizes[axis]) or next(fresh)
-                                for axis, d in enumerate(dims)
-                            ]
-                        )
+                    dims = [_dim(d) for d in value.shape.dims]
+                    if None not in dims:
+                        continue
+                    found = _sizes(node) if i == 0 else None
+                    sizes = found if found and len(found) == len(dims) else None
+                    value.shape = ir.Shape(
+                        [
+                            d if d is not None else (sizes and sizes[axis]) or next(fresh)
+                            for axis, d in enumerate(dims)
+                        ]
+                    )
         return ir.passes.PassResult(model, True)
 
 

@@ -30,6 +30,7 @@ from toolkit.runtime.api.exceptions import Fail, as_onnxruntime, translated
 from toolkit.runtime.api.options import RunOptions, SessionOptions
 from toolkit.runtime.api.profiling import Profiler
 from toolkit.runtime.api.values import OrtValue, OrtValueVector
+from toolkit.runtime.collector import collector_paused
 from toolkit.runtime.conv_chains import fuse_convolutions
 from toolkit.runtime.conv_fusion import measure_convolutions
 from toolkit.runtime.lowering import CompiledProgram, lower
@@ -78,7 +79,8 @@ class InferenceSession:
         with translated(path, loading=True), warnings.catch_warnings():
             if environment.silent(self._options.log_severity_level):
                 warnings.simplefilter("ignore", ToolkitWarning)
-            self._load(path_or_bytes)
+            with collector_paused():
+                self._load(path_or_bytes)
         if self._profiler is not None:
             self._profiler.note("session_initialization", start)
 
@@ -86,9 +88,9 @@ class InferenceSession:
         options = self._options
         if options.intra_op_num_threads:
             _core.set_num_threads(options.intra_op_num_threads)
-        self._model = changes.load(source, options)
+        self._model, inference = changes.load(source, options)
         if options.graph_optimization_level:
-            optimize(self._model)
+            optimize(self._model, inference=inference)
         if options.optimized_model_filepath:
             save_model(self._model, options.optimized_model_filepath, inline=True)
         if options.graph_optimization_level:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 
 from toolkit.errors import InvalidModelError
-from toolkit.graph import subgraphs
+from toolkit.graph import subgraphs, walk
 from toolkit.runtime.constants import native_attributes
 from toolkit.runtime.values import to_numpy
 
@@ -27,13 +27,14 @@ def captured(node: ir.Node) -> list[ir.Value]:
 
     Of an If whose condition is a constant, only those of the branch that is taken.
     """
-    return list(dict.fromkeys(v for g in _reachable(node) for v in subgraphs.captured(g)))
+    graphs = _reachable(node)
+    return list(dict.fromkeys(v for g in graphs for v in subgraphs.captured(g))) if graphs else []
 
 
 def _reachable(node: ir.Node) -> list[ir.Graph]:
     condition = node.inputs[0] if node.op_type == "If" and not node.domain else None
     if condition is None or condition.const_value is None or condition.const_value.size != 1:
-        return subgraphs.subgraphs(node)
+        return walk.subgraphs(node)
     taken = bool(condition.const_value.numpy().item())
     return [node.attributes["then_branch" if taken else "else_branch"].as_graph()]
 

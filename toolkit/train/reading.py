@@ -14,7 +14,7 @@ import onnx
 import onnx_ir as ir
 
 from toolkit.errors import InvalidModelError, ToolkitError
-from toolkit.graph import normalize
+from toolkit.graph import survey
 from toolkit.graph.build import Builder
 from toolkit.graph.edit import Names
 from toolkit.graph.io import load_model
@@ -173,7 +173,7 @@ def is_inference_loss(graph: ir.Graph, loss: ir.Value) -> bool:
 
 
 def _bodies(node: ir.Node) -> list[ir.Graph]:
-    from toolkit.graph.subgraphs import subgraphs
+    from toolkit.graph.walk import subgraphs
 
     return subgraphs(node)
 
@@ -210,9 +210,7 @@ def initializations(
         initial.functions.extend(proto.functions)
         made = {n for node in initial.graph.node for n in node.output}
         made |= {t.name for t in initial.graph.initializer}
-        read = dict.fromkeys(
-            n for node in initial.graph.node for n in sorted(normalize.reads(node))
-        )
+        read = dict.fromkeys(n for node in initial.graph.node for n in sorted(survey.reads(node)))
         outer = [known[n] for n in read if n not in made and n in known]
         for tensor in outer:
             value = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from toolkit.errors import InvalidArgumentError, UnsupportedOperatorError
 from toolkit.graph.io import DEFAULT_EXPORT_OPSET, load_model, read_proto, to_proto
-from toolkit.graph.normalize import graphs_of
+from toolkit.graph.survey import graphs_of
 from toolkit.graph.training_file import write_training
 from toolkit.graph.training_info import strip
 from toolkit.graph.training_join import FIRST_IR, Entry, check_training, join, rename, split

@@ -20,7 +20,8 @@ from toolkit.graph.build import Builder, arithmetic, constant_of
 from toolkit.graph.functions import base_name
 from toolkit.graph.functions import find as composite
 from toolkit.graph.inline import body_of, emit
-from toolkit.graph.subgraphs import copy_node, reads, subgraphs, unique_names
+from toolkit.graph.subgraphs import copy_node, reads, unique_names
+from toolkit.graph.walk import subgraphs
 
 Functions = Mapping[tuple[str, str, str], ir.Function]
 Result = tuple[ir.Value, bool]  # A value, and whether it has the batch dimension.

@@ -19,7 +19,7 @@ from toolkit.graph.functions import take_places
 from toolkit.graph.infer import GraphInference
 from toolkit.graph.passes import inline_functions
 from toolkit.graph.passes.dead_code import DeadCodePass
-from toolkit.graph.subgraphs import subgraphs
+from toolkit.graph.walk import subgraphs
 
 __all__ = ["DOMAIN", "NCHWC", "adopt", "bodies", "contrib", "nodes_of", "write_out"]
 

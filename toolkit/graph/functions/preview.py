@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from toolkit.graph.build import Builder, arithmetic
 from toolkit.graph.functions.optim import number
-from toolkit.graph.subgraphs import subgraphs
+from toolkit.graph.walk import subgraphs
 
 V = Any  # An ir.Value under `arithmetic`.
 Attributes = Mapping[str, Any]

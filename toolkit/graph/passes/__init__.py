@@ -9,6 +9,7 @@ import onnx_ir as ir
 from onnx_ir.passes import PassManager
 from onnx_ir.passes.common import RemoveUnusedFunctionsPass
 
+from toolkit.graph.infer import GraphInference
 from toolkit.graph.passes.common_subexpressions import CommonSubexpressionPass
 from toolkit.graph.passes.constant_folding import ConstantFoldingPass, Evaluate
 from toolkit.graph.passes.dead_code import DeadCodePass
@@ -29,7 +30,12 @@ __all__ = [
 ]
 
 
-def optimize(model: ir.Model, evaluate: Evaluate | None = None, rounds: int = 3) -> ir.Model:
+def optimize(
+    model: ir.Model,
+    evaluate: Evaluate | None = None,
+    rounds: int = 3,
+    inference: GraphInference | None = None,
+) -> ir.Model:
     """Simplifies a model in place; inputs, outputs and results stay bit for bit as they are.
 
     Args:
@@ -37,18 +43,21 @@ def optimize(model: ir.Model, evaluate: Evaluate | None = None, rounds: int = 3)
         evaluate: Runs one node on arrays, for constant folding; without it, only shape arithmetic
             folds.
         rounds: How often to repeat while something changes.
+        inference: What inferred the model's nodes as they are; without, they are inferred again.
 
     Returns:
         The same model.
     """
-    first = [InlineFunctionsPass(), NoOpPass()]
-    rest = [ConstantFoldingPass(evaluate), CommonSubexpressionPass(), DeadCodePass()]
     for step in range(rounds):
-        changed = [each(model).modified for each in first]
-        if step and not any(changed):
+        inlined = InlineFunctionsPass()(model).modified
+        changed = NoOpPass()(model).modified
+        if step and not (inlined or changed):
             break  # What the rest leaves is nothing for itself.
-        changed = [each(model).modified for each in rest]
-        if not any(changed):
+        folding = ConstantFoldingPass(evaluate, inference=None if inlined else inference)
+        inference = None  # Folding tells more of later nodes' inputs.
+        rest = (folding, CommonSubexpressionPass(), DeadCodePass())
+        modified = [each(model).modified for each in rest]
+        if not any(modified):
             break
     return model
 

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from toolkit.graph.build import RECOMPUTED
 from toolkit.graph.edit import constant_of
+from toolkit.graph.walk import graphs_of
 
 _RANDOM = frozenset(
     [
@@ -37,10 +38,7 @@ class CommonSubexpressionPass(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Runs the pass."""
         changed = False
-        graphs = [model.graph, *model.graph.subgraphs()]
-        for function in model.functions.values():
-            graphs += [function.graph, *function.graph.subgraphs()]
-        for graph in graphs:
+        for graph in graphs_of(model):
             changed |= _merge(graph)
         return ir.passes.PassResult(model, changed)
 
@@ -57,7 +55,14 @@ def _merge(graph: ir.Graph) -> bool:
         if first is not value and not value.is_graph_output():
             ir.convenience.replace_all_uses_with(value, first)
             changed = True
+    alike: dict[Any, list[ir.Node]] = {}
     for node in graph:
+        others = alike.setdefault((node.op_type, node.inputs), [])
+        others.append(node)
+        if len(others) == 1:
+            continue  # Most: no key is needed.
+        if len(others) == 2 and (key := node_key(others[0])) is not None:
+            seen.setdefault(key, others[0])
         key = node_key(node)
         if key is None:
             continue
@@ -65,7 +70,7 @@ def _merge(graph: ir.Graph) -> bool:
         if first_node is node or any(v.is_graph_output() for v in node.outputs):
             continue
         for old, new in zip(node.outputs, first_node.outputs, strict=True):
-            ir.convenience.replace_all_uses_with(old, new)
+            old.replace_all_uses_with(new)
         graph.remove(node, safe=True)
         changed = True
     return changed

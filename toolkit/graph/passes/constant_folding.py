@@ -10,7 +10,9 @@ import onnx_ir as ir
 
 from toolkit.errors import ToolkitError
 from toolkit.graph.edit import constant_of, names
+from toolkit.graph.held import held, initializer
 from toolkit.graph.infer import GraphInference
+from toolkit.graph.walk import subgraphs
 
 Array = np.ndarray[Any, Any]
 Evaluate = Callable[[ir.Node, Sequence[Array | None]], Sequence[Array]]
@@ -38,28 +40,36 @@ class ConstantFoldingPass(ir.passes.InPlacePass):
     Args:
         evaluate: Runs one node; without it only rules 1 and 2 hold.
         limit: The most elements of a result that is larger than the inputs.
+        inference: What inferred the nodes as they are; without, they are inferred again.
     """
 
-    def __init__(self, evaluate: Evaluate | None = None, limit: int = 65536) -> None:
+    def __init__(
+        self,
+        evaluate: Evaluate | None = None,
+        limit: int = 65536,
+        inference: GraphInference | None = None,
+    ) -> None:
         super().__init__()
         self.evaluate = evaluate
         self.limit = limit
+        self.inference = None if evaluate else inference  # What is evaluated tells more.
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Runs the pass."""
-        inference = GraphInference(model.functions, False)
+        inference = self.inference or GraphInference(model.functions, False)
         changed = self._graph(model.graph, inference, True)
         return ir.passes.PassResult(model, changed)
 
     def _graph(self, graph: ir.Graph, inference: GraphInference, main: bool) -> bool:
         changed = False
         inference.opsets = inference.opsets or graph.opset_imports
-        inference.describe(graph)
+        again = inference is not self.inference
+        if again:
+            inference.describe(graph)
         for node in tuple(graph):
-            for attr in node.attributes.values():
-                if attr.type == ir.AttributeType.GRAPH and not attr.is_ref():
-                    changed |= self._graph(attr.as_graph(), inference, False)
-            if not (main and node.op_type == "Constant"):  # Which becomes an initializer.
+            for inner in subgraphs(node):
+                changed |= self._graph(inner, inference, False)
+            if again and not (main and node.op_type == "Constant"):  # Which becomes an initializer.
                 inference.node(node)
             changed |= self._node(graph, node, inference, main)
         return changed
@@ -109,22 +119,16 @@ def _replace(graph: ir.Graph, node: ir.Node, arrays: Sequence[Array], main: bool
             continue
         value.name = None
         array = np.ascontiguousarray(array).reshape(np.shape(array))
-        # `ir.tensor` finds out what it was given, which takes longer than the rest.
-        tensor = (ir.tensor if array.dtype.kind in "OSU" else ir.Tensor)(array, name=name)
         if main:
-            new = ir.Value(
-                name=name,
-                type=ir.TensorType(tensor.dtype),
-                shape=ir.Shape(array.shape),
-                const_value=tensor,
-            )
+            new = initializer(name, array)
             graph.register_initializer(new)
         else:
+            tensor = held(array, name)
             constant = ir.node("Constant", [], {"value": tensor})
             new = constant.outputs[0]
             new.name = name
             new.type, new.shape = ir.TensorType(tensor.dtype), ir.Shape(array.shape)
             graph.insert_before(node, constant)
-        ir.convenience.replace_all_uses_with(value, new)
+        value.replace_all_uses_with(new)
     graph.remove(node, safe=True)
     return True

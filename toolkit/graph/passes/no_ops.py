@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from toolkit.graph.edit import constant_of
 from toolkit.graph.shapes.registry import is_known
+from toolkit.graph.walk import graphs_of
 
 _RULES: dict[str, Callable[[ir.Node], bool]] = {}
 
@@ -30,10 +31,7 @@ class NoOpPass(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Runs the pass."""
         changed = False
-        graphs = [model.graph, *model.graph.subgraphs()]
-        for function in model.functions.values():
-            graphs += [function.graph, *function.graph.subgraphs()]
-        for graph in graphs:
+        for graph in graphs_of(model):
             for node in graph:
                 rule = _RULES.get(node.op_type) if not node.domain else None
                 if rule is not None and node.inputs and node.inputs[0] is not None and rule(node):

@@ -85,6 +85,8 @@ def _schema(op_type: str, domain: str, version: int) -> onnx.defs.OpSchema | Non
     return schema
 
 
+_schema("Identity", "", OPSET)  # Onnx makes all schemas at the first call: now, not at a load.
+
 _RENAMED = {"float": "float32", "double": "float64"}
 
 
@@ -128,7 +130,26 @@ def _formals(op_type: str, domain: str, since: int) -> _Formals:
 
 def check_inputs(call: NodeCall, schema: onnx.defs.OpSchema) -> None:
     """Number and element types of the inputs against the schema."""
-    formals = _formals(call.op_type, call.domain, schema.since_version)
+    key = (schema.since_version, call.op_type, call.domain, *map(_element, call.inputs))
+    if key in _FIT:
+        return
+    _compare(call, _formals(call.op_type, call.domain, schema.since_version))
+    if None not in key:
+        _FIT.add(key)
+
+
+_FIT: set[tuple[Any, ...]] = set()
+"""Operators with element types of their inputs that were found to be right."""
+
+
+def _element(info: TypeInfo | None) -> Any:
+    """0: an absent input; None: no tensor, or one of an unknown type."""
+    if info is None:
+        return 0
+    return info.type.dtype if type(info.type) is ir.TensorType else None
+
+
+def _compare(call: NodeCall, formals: _Formals) -> None:
     given = len(call.inputs)
     if not formals.minimum <= given <= formals.maximum:
         span = f"{formals.minimum} to {formals.maximum}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_ir as ir
@@ -16,8 +16,7 @@ Dims = tuple[Dim, ...]
 Data = np.ndarray[Any, Any]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class TypeInfo:
+class TypeInfo(NamedTuple):
     """The type and the shape of one value; `None` where it is not known."""
 
     type: ir.TypeProtocol | None = None
@@ -145,6 +144,8 @@ def as_dim(item: Any) -> Dim:
 
 def is_known(dim: Dim | None) -> bool:
     """Whether a dimension is a number or has a name."""
+    if type(dim) is int:
+        return True
     return isinstance(dim, int) or (isinstance(dim, ir.SymbolicDim) and dim.value is not None)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from toolkit.graph.shapes.layers import conv_output, gemm_output
 from toolkit.graph.shapes.registry import (
     Dim,
     Dims,
@@ -78,6 +79,9 @@ def broadcast_dims(call: NodeCall, known: Sequence[Dims]) -> Dims:
     if all(s is first or s == first for s in known) and all(map(is_known, first)):
         return first
     rank = max(map(len, known))
+    wide = [s for s in known if any(d != 1 for d in s)]
+    if len(wide) == 1 and len(wide[0]) == rank:
+        return wide[0]
     result = []
     for axis in range(-rank, 0):
         dim = _broadcast_dim([s[axis] for s in known if -axis <= len(s)])
@@ -189,7 +193,7 @@ def _constant_of_shape(call: NodeCall) -> Sequence[TypeInfo] | None:
 
 @shape_function("", "Conv")
 def _conv(call: NodeCall) -> Sequence[TypeInfo] | None:
-    """ONNX's inference does not compare the channels; the rest is left to it."""
+    """ONNX's inference does not compare the channels; the rest is like it."""
     x, w = call.input(0).dims, call.input(1).dims
     if x is None or w is None:
         return None
@@ -200,7 +204,7 @@ def _conv(call: NodeCall) -> Sequence[TypeInfo] | None:
     if isinstance(x[1], int) and isinstance(w[1], int) and x[1] != w[1] * group:
         need = f"X must have {w[1] * group} channels (W {shape_text(w)}, group {group})"
         raise call.fail(need, f"{x[1]} in X {shape_text(x)}")
-    return None
+    return conv_output(call)
 
 
 @shape_function("", "Transpose")
@@ -217,7 +221,7 @@ def _transpose(call: NodeCall) -> Sequence[TypeInfo] | None:
 
 @shape_function("", "Gemm")
 def _gemm(call: NodeCall) -> Sequence[TypeInfo] | None:
-    """Only the check; ONNX's message does not say which dimensions differ."""
+    """ONNX's message does not say which dimensions differ."""
     a, b = call.input(0).dims, call.input(1).dims
     if a is None or b is None:
         return None
@@ -228,7 +232,7 @@ def _gemm(call: NodeCall) -> Sequence[TypeInfo] | None:
         signs = ["'" if call.attr(name, 0) else "" for name in ("transA", "transB")]
         got = f"A{signs[0]} from A {shape_text(a)} and B{signs[1]} from B {shape_text(b)}"
         raise call.fail("inner dimensions must match", got)
-    return None
+    return gemm_output(call)
 
 
 @shape_function("", "MaxUnpool")

@@ -14,9 +14,10 @@ from toolkit.graph.build import Builder, arithmetic
 from toolkit.graph.functions.registry import base_name
 from toolkit.graph.infer import OPSET
 from toolkit.graph.inline import body_of, emit
-from toolkit.graph.subgraphs import prune, subgraphs
+from toolkit.graph.subgraphs import prune
 from toolkit.graph.targets.profile import Profile, Roles
 from toolkit.graph.targets.registry import Call, as_outputs
+from toolkit.graph.walk import subgraphs
 
 MAX_ROUNDS = 20
 

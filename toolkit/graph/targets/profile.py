@@ -9,8 +9,8 @@ import onnx_ir as ir
 
 from toolkit.graph.build import constant_of, known_dims, static_dims
 from toolkit.graph.edit import names, where
-from toolkit.graph.subgraphs import subgraphs
 from toolkit.graph.targets.registry import Rule
+from toolkit.graph.walk import subgraphs
 
 Types = frozenset[ir.DataType]
 

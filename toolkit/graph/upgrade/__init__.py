@@ -20,8 +20,8 @@ from toolkit.errors import InvalidModelError, UnsupportedOperatorError
 from toolkit.graph.edit import Edit, Names, run_rule, where
 from toolkit.graph.infer import OPSET as CANONICAL_OPSET
 from toolkit.graph.infer import GraphInference
-from toolkit.graph.subgraphs import subgraphs
 from toolkit.graph.upgrade.registry import adapter, next_adapter
+from toolkit.graph.walk import inner_graphs, subgraphs
 
 __all__ = ["CANONICAL", "CANONICAL_OPSET", "adapter", "upgrade", "upgrade_function"]
 
@@ -35,8 +35,11 @@ for _family in pkgutil.iter_modules(__path__):  # Imported to register.
     importlib.import_module(f"{__name__}.{_family.name}")
 
 
-def upgrade(model: ir.Model) -> None:
+def upgrade(model: ir.Model) -> GraphInference:
     """Rewrites `model` in place to `CANONICAL_OPSET` and infers its types and shapes.
+
+    Returns:
+        What inferred the nodes as they are now, with the values that it found.
 
     Raises:
         UnsupportedOperatorError: A node of an old opset has no equal at the canonical one.
@@ -48,9 +51,10 @@ def upgrade(model: ir.Model) -> None:
     inference = GraphInference(model.functions, strict=False)
     inference.opsets = _canonical(model.graph.opset_imports)
     _graph(model.graph, versions, Names(model.graph), inference, in_function=False)
-    for graph in (model.graph, *model.graph.subgraphs()):
+    for graph in (model.graph, *inner_graphs(model.graph)):
         graph.opset_imports[""] = CANONICAL_OPSET
         _import_canonical(graph.opset_imports)
+    return inference
 
 
 def upgrade_function(function: ir.Function) -> None:
@@ -110,9 +114,9 @@ def _graph(
 
 def _require_operator(node: ir.Node, inference: GraphInference) -> None:
     """ONNX's checker lets experimental operators pass."""
-    if node.domain or node.op_identifier() in inference.functions:
+    if node.domain or _exists(node.op_type):
         return
-    if not _exists(node.op_type):
+    if node.op_identifier() not in inference.functions:
         need = f"an operator of opset {CANONICAL_OPSET}, or one that it replaces, is required"
         raise UnsupportedOperatorError(f"{where(node)}: {need}, got {node.op_type}.")
 

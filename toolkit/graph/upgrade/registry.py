@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable
 
@@ -22,11 +23,13 @@ def adapter(*op_types: str, to: int, domain: str = "") -> Callable[[Adapter], Ad
     def register(function: Adapter) -> Adapter:
         for op_type in op_types:
             _ADAPTERS[domain, op_type][to] = function
+        next_adapter.cache_clear()
         return function
 
     return register
 
 
+@functools.cache
 def next_adapter(op_type: str, version: int, domain: str = "") -> tuple[int, Adapter] | None:
     """The first rule of an operator above opset `version`, and the opset it leads to."""
     steps = _ADAPTERS.get((domain, op_type))

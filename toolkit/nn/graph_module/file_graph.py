@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from toolkit.graph.check import all_nodes
-from toolkit.graph.normalize import reads, subgraphs
+from toolkit.graph.survey import reads, subgraphs
 from toolkit.nn.graph_module.places import Place, places_of
 
 

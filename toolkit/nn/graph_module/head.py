@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from toolkit.errors import InvalidArgumentError, ToolkitError
-from toolkit.graph.normalize import reads, subgraphs
+from toolkit.graph.survey import reads, subgraphs
 from toolkit.nn.graph_module.file_graph import FileGraph, edited_copy, near
 from toolkit.nn.graph_module.splice import splice
 from toolkit.nn.parameter import Parameter

@@ -19,7 +19,7 @@ from toolkit.errors import ToolkitWarning
 from toolkit.graph.edit import constant_of
 from toolkit.graph.io import load_with_source
 from toolkit.graph.passes import inline_functions
-from toolkit.graph.subgraphs import subgraphs
+from toolkit.graph.walk import subgraphs
 from toolkit.nn.graph_module.places import Keys
 from toolkit.nn.graph_module.quantized import shadow
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from toolkit.graph.normalize import subgraphs
+from toolkit.graph.survey import subgraphs
 
 _TENSORS = ("value", "value_float", "value_floats", "value_int", "value_ints")
 

@@ -10,7 +10,8 @@ import onnx
 import onnx_ir as ir
 
 from toolkit.errors import InvalidArgumentError
-from toolkit.graph.io import load_model
+from toolkit.graph.infer import GraphInference
+from toolkit.graph.io import load_inferred, load_model
 from toolkit.runtime.api.options import SessionOptions
 
 if TYPE_CHECKING:
@@ -19,13 +20,17 @@ if TYPE_CHECKING:
 
 def load(
     source: str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model, options: SessionOptions
-) -> ir.Model:
-    """The model as its file and the options have it."""
+) -> tuple[ir.Model, GraphInference | None]:
+    """The model as its file and the options have it, and as `load_inferred`."""
     values = options._initializers
-    model = _load_with(source, values) if values else load_model(source)
+    if values:
+        model, inference = _load_with(source, values), None
+    else:
+        model, inference = load_inferred(source, constants=True)
     if options._dims or options._denoted:
         _fix_dims(model, options._dims, options._denoted)
-    return model
+        inference = None
+    return model, inference
 
 
 def _load_with(

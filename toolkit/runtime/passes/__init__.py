@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
-from functools import cache
 from typing import Any
 
 from toolkit.runtime.passes.region import Caches, FusedNode, Node, Region
@@ -25,13 +24,15 @@ def enabled() -> bool:
 
 def fuse(region: Region) -> list[Node]:
     """Runs all passes; the nodes to lower, in an order in which they can run."""
-    for module in _passes():
+    for module in _PASSES:
         module.run(region)
     return region.nodes
 
 
-@cache
 def _passes() -> list[Any]:
     names = [info.name for info in pkgutil.iter_modules(__path__)]
     modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
     return sorted((m for m in modules if hasattr(m, "run")), key=lambda m: m.ORDER)
+
+
+_PASSES = _passes()  # Now: the first session is not to wait for them.

@@ -11,8 +11,8 @@ import onnx_ir as ir
 from toolkit.errors import UnsupportedOperatorError
 from toolkit.graph.build import Builder, constant_of
 from toolkit.graph.edit import where
-from toolkit.graph.subgraphs import subgraphs
 from toolkit.graph.targets.profile import SHAPE_INPUTS, Roles
+from toolkit.graph.walk import subgraphs
 
 INT64, INT32 = ir.DataType.INT64, ir.DataType.INT32
 _LIMITS = np.iinfo(np.int32)
