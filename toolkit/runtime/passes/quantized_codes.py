@@ -60,7 +60,7 @@ def _match(region: Region, quantize: Node, made: Codes) -> None:
     nodes, relu = [quantize, before], before.op_type == "Relu"
     if relu:
         last = region.producer(before.inputs[0])
-        if last is not None and region.is_private(last.outputs[0]) and not last.domain:
+        if isinstance(last, ir.Node) and region.is_private(last.outputs[0]) and not last.domain:
             before = last
             nodes.append(last)
     if before.op_type in ("Add", "Mul"):
