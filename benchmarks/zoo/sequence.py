@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 
-def bert_base(lib: Any) -> Any:
+def bert_base(
+    lib: Any, width: int = 768, heads: int = 12, layers: int = 12, vocabulary: int = 30522
+) -> Any:
     """BERT-base (Devlin et al., 2019): token ids and an attention mask to hidden states, pooled."""
     nn, F = lib.nn, lib.nn.functional
-    width, heads, layers, vocabulary, longest = 768, 12, 12, 30522, 512
+    longest = 512
 
     class Block(nn.Module):
         def __init__(self) -> None:

@@ -6,19 +6,22 @@ from itertools import pairwise
 from typing import Any
 
 
-def vgg16(lib: Any) -> Any:
-    """VGG-16 (Simonyan and Zisserman, 2015): 13 3x3 convolutions, three wide layers."""
+def vgg16(lib: Any, width: int = 64, side: int = 7, hidden: int = 4096, classes: int = 1000) -> Any:
+    """VGG-16 (Simonyan and Zisserman, 2015): 13 3x3 convolutions, three wide layers.
+
+    `side`: of the last image, a 32nd of the first's.
+    """
     nn = lib.nn
     layers: list[Any] = []
     before = 3
-    for width, count in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+    for times, count in ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3)):
         for _ in range(count):
-            layers += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU()]
-            before = width
+            layers += [nn.Conv2d(before, times * width, 3, padding=1), nn.ReLU()]
+            before = times * width
         layers.append(nn.MaxPool2d(2))
-    sizes = (512 * 7 * 7, 4096, 4096)
+    sizes = (before * side**2, hidden, hidden)
     head = [part for a, b in pairwise(sizes) for part in (nn.Linear(a, b), nn.ReLU())]
-    return nn.Sequential(*layers, nn.Flatten(), *head, nn.Linear(4096, 1000))
+    return nn.Sequential(*layers, nn.Flatten(), *head, nn.Linear(hidden, classes))
 
 
 def resnet18(lib: Any, classes: int = 1000, small: bool = False) -> Any:
@@ -102,7 +105,9 @@ def mobilenet_v2(lib: Any) -> Any:
     return nn.Sequential(*layers, nn.Linear(1280, 1000))
 
 
-def convnext_tiny(lib: Any) -> Any:
+def convnext_tiny(
+    lib: Any, width: int = 96, depths: tuple[int, ...] = (3, 3, 9, 3), classes: int = 1000
+) -> Any:
     """ConvNeXt-T (Liu et al., 2022): 7x7 depthwise, LayerNorm and a wide layer, channels last."""
     nn = lib.nn
 
@@ -131,15 +136,14 @@ def convnext_tiny(lib: Any) -> Any:
             y = self.gamma * self.narrow(self.act(self.wide(y)))
             return x + y.permute(0, 3, 1, 2)
 
-    widths, depths = (96, 192, 384, 768), (3, 3, 9, 3)
-    layers: list[Any] = [nn.Conv2d(3, 96, 4, 4), Norm(96)]
-    for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+    layers: list[Any] = [nn.Conv2d(3, width, 4, 4), Norm(width)]
+    for stage, depth in enumerate(depths):
         if stage:
-            before = widths[stage - 1]
-            layers += [Norm(before), nn.Conv2d(before, width, 2, 2)]
+            layers += [Norm(width), nn.Conv2d(width, 2 * width, 2, 2)]
+            width *= 2
         layers += [Block(width) for _ in range(depth)]
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LayerNorm(768, eps=1e-6)]
-    return nn.Sequential(*layers, nn.Linear(768, 1000))
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LayerNorm(width, eps=1e-6)]
+    return nn.Sequential(*layers, nn.Linear(width, classes))
 
 
 def unet(lib: Any, width: int = 64, classes: int = 2) -> Any:

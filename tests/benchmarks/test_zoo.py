@@ -19,6 +19,15 @@ def image(size: int):
     return lambda rng: (rng.standard_normal((1, 3, size, size), np.float32),)
 
 
+def tokens(length: int):
+    def inputs(rng):
+        mask = np.ones((2, length), np.int64)
+        mask[1, length - 3 :] = 0
+        return rng.integers(0, 50, (2, length)), mask
+
+    return inputs
+
+
 def prompt(length: int, past: int, layers: int = 2, heads: int = 4, width: int = 32):
     def inputs(rng):
         shape = (1, heads, past, width // heads)
@@ -37,6 +46,15 @@ SMALL: dict[str, Network] = {
     "resnet18, small": Network(partial(vision.resnet18, classes=10, small=True), image(32)),
     "mobilenet_v2": Network(vision.mobilenet_v2, image(64)),
     "convnext_tiny": Network(vision.convnext_tiny, image(64)),
+    "convnext, small": Network(
+        partial(vision.convnext_tiny, width=16, depths=(1, 1, 2, 1), classes=10), image(64)
+    ),
+    "vgg, small": Network(partial(vision.vgg16, width=8, side=1, hidden=64, classes=10), image(32)),
+    "bert, small": Network(
+        partial(sequence.bert_base, width=32, heads=4, layers=2, vocabulary=50),
+        tokens(9),
+        {n: {0: "batch", 1: "length"} for n in ("input_ids", "attention_mask")},
+    ),
     "unet": Network(partial(vision.unet, width=4), image(32)),
     "mnist_convnet": Network(
         vision.mnist_convnet, lambda rng: (rng.standard_normal((2, 1, 28, 28), np.float32),)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.names import page, table
+from tests.names import onnxruntime_page, page, table
 from tests.names.namespaces import NAMESPACES, find
 
 HINT = "run `python -m tests.names`, and give what it adds to planned.txt a reason if there is one"
@@ -18,6 +18,10 @@ def test_no_reason_is_out_of_date():
 
 def test_the_page_is_what_the_table_says():
     assert page.PAGE.read_text() == page.render(), HINT
+
+
+def test_onnxruntimes_names_are_what_the_page_says():
+    assert onnxruntime_page.PAGE.read_text() == onnxruntime_page.render(), HINT
 
 
 def test_what_is_counted():

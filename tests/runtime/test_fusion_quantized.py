@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper
 
 from tests.runtime.test_fusion import counts, model_of, plain
 from tests.runtime.test_int8 import draw_bytes
-from toolkit.runtime import InferenceSession
+from toolkit.runtime import InferenceSession, _core
 
 NODE = helper.make_node
 
@@ -167,3 +167,142 @@ def test_elements_are_moved_as_codes():
     g.quantize("f", np.int8, 0.02, 3)
     assert counts(g.model()) == ["MaxPool", "Flatten"]
     check(g.model(), g.feed)
+
+
+def onnxruntime_plain(model):
+    """onnxruntime, node by node."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    text = model.SerializeToString()
+    return onnxruntime.InferenceSession(text, options, ["CPUExecutionProvider"])
+
+
+@st.composite
+def networks(draw):
+    """Convolutions of all kinds, residual sums, functions, pools, and a product at the end."""
+    kind = draw(KINDS)
+    g = Quantized(draw(st.integers(0, 1000)))
+    least = int(np.iinfo(kind).min)
+    zero = least + draw(st.sampled_from([0, 100]))
+
+    def quantized(name, scale=0.05):
+        g.quantize(name, kind, scale, zero, f"{name}_q")
+        g.nodes.append(
+            NODE("DequantizeLinear", [f"{name}_q", f"{name}_q_s", f"{name}_q_z"], [f"{name}_d"])
+        )
+        return f"{name}_d"
+
+    def conv(name, x, inputs, outputs, size, group=1, **attributes):
+        shape = (outputs, inputs // group, size, size)
+        scale = g.rng.uniform(0.004, 0.008, outputs).astype(np.float32)
+        w_kind = draw(KINDS)
+        middle = 128 if w_kind == np.uint8 else draw(st.sampled_from([None, 0]))
+        w = g.codes(f"{name}_w", w_kind, shape, scale, middle, axis=0)
+        pads = [size // 2] * 4
+        g.nodes.append(NODE("Conv", [x, w], [name], group=group, pads=pads, **attributes))
+        return quantized(name)
+
+    channels, width = draw(st.sampled_from([3, 4, 8])), draw(st.sampled_from([8, 36, 68]))
+    x = g.codes("x", kind, (2, channels, 9, 7), 0.02, zero, fed=True)
+    first = conv("a", x, channels, width, 3, strides=[draw(st.integers(1, 2)), 1])
+    deep = conv("b", first, width, width, draw(st.sampled_from([3, 5])), group=width)
+    wide = conv("c", deep, width, width, 1)
+    op = draw(st.sampled_from(["Add", "Mul"]))
+    other = first
+    if draw(st.booleans()):
+        other = g.codes("k", kind, (1, width, 1, 1), 0.02, 3)
+    ends = [wide, other] if draw(st.booleans()) else [other, wide]
+    g.nodes.append(NODE(op, ends, ["sum"]))
+    last = "sum"
+    if draw(st.booleans()):
+        g.nodes.append(NODE("Relu", ["sum"], ["relu"]))
+        last = "relu"
+    last = quantized(last)
+    function = draw(st.sampled_from(["Sigmoid", "LeakyRelu", "HardSwish", None]))
+    if function:
+        g.nodes.append(NODE(function, [last], ["f"]))
+        last = quantized("f", 0.01)
+    if draw(st.booleans()):
+        g.nodes.append(NODE("Concat", [last, first], ["both"], axis=1))
+        last, width = quantized("both"), 2 * width
+    pool = draw(st.sampled_from(["MaxPool", "AveragePool", "GlobalAveragePool"]))
+    window = {"kernel_shape": [3, 3], "pads": [1, 0, 1, 1]} if pool[0] != "G" else {}
+    g.nodes.append(NODE(pool, [last], ["p"], **window))
+    g.quantize("p", kind, 0.05, zero, "y")
+    return g.model(), g.feed
+
+
+@settings(max_examples=60, deadline=None)
+@given(networks())
+def test_quantized_networks_equal_the_plain_path_and_onnxruntime(case):
+    """Codes differ by one where a sum of floats lies between two, and by what follows from that."""
+    model, feed = case
+    session = InferenceSession(model)
+    (got,), (want,) = session.run(None, feed), InferenceSession(model, plain()).run(None, feed)
+    (theirs,) = onnxruntime_plain(model).run(None, feed)
+    for other in (want, theirs):
+        off = np.abs(got.astype(int) - other.astype(int))
+        assert off.max(initial=0) <= 2 and (off > 0).mean() <= 0.05
+    np.testing.assert_array_equal(session.run(None, feed)[0], got)
+    ran = counts(model)
+    assert not {"Conv", "Add", "Mul", "Sigmoid"} & set(ran)
+    if _core.isa() == "x86-64-v4":
+        assert not {"QuantizeLinear", "DequantizeLinear"} & set(ran)
+        assert ran.count("QConvNhwc") == 3
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8])
+@pytest.mark.parametrize("transposed", [0, 1])
+def test_a_gemm_runs_on_integers(kind, transposed):
+    g = Quantized()
+    x = g.codes("x", kind, (3, 37), 0.02, 7, fed=True)
+    scale = g.rng.uniform(0.01, 0.02, 40).astype(np.float32)
+    shape = (40, 37) if transposed else (37, 40)
+    w = g.codes("w", np.int8, shape, scale, 0, axis=1 - transposed)
+    g.constant("b", g.rng.integers(-900, 900, 40).astype(np.int32))
+    b = g.dequantize("b", np.int32, np.float32(0.02) * scale, None, axis=0)
+    g.nodes.append(NODE("Gemm", [x, w, b], ["p"], transB=transposed))
+    g.quantize("p", kind, 0.2, 3)
+    assert "QConvNhwc" in counts(g.model()) and "Gemm" not in counts(g.model())
+    check(g.model(), g.feed)
+    (theirs,) = onnxruntime_plain(g.model()).run(None, g.feed)
+    (got,) = InferenceSession(g.model()).run(None, g.feed)
+    assert np.abs(got.astype(int) - theirs.astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("x_kind", [np.int8, np.uint8])
+@pytest.mark.parametrize("w_kind", [np.int8, np.uint8])
+def test_operators_on_codes_give_the_same_integers_channels_last(x_kind, w_kind):
+    """QLinearConv behind each other."""
+    rng = np.random.default_rng(4)
+    x = draw_bytes(rng, x_kind, 2, 4, 9, 9)
+    zero = x_kind(5)
+    nodes, kept, name, channels = [], {"xs": np.float32(0.02), "xz": zero}, "x", 4
+    for i, (outputs, group, size) in enumerate([(40, 1, 3), (40, 40, 3), (96, 1, 1), (32, 2, 3)]):
+        w = draw_bytes(rng, w_kind, outputs, channels // group, size, size)
+        kept |= {
+            f"w{i}": w, f"s{i}": rng.uniform(0.01, 0.02, outputs).astype("f4"),
+            f"z{i}": np.full(outputs, 0 if w_kind == np.int8 else 128, w_kind),
+            f"b{i}": rng.integers(-900, 900, outputs).astype("i4"),
+            "ys": np.float32(0.9),
+        }  # fmt: skip
+        ends = [name, "ys" if i else "xs", "xz", f"w{i}", f"s{i}", f"z{i}", "ys", "xz", f"b{i}"]
+        nodes.append(
+            NODE("QLinearConv", ends, [f"y{i}"], group=group, pads=[size // 2] * 4, strides=[1, 2])
+        )
+        name, channels = f"y{i}", outputs
+    element = helper.np_dtype_to_tensor_dtype(np.dtype(x_kind))
+    initializers = [numpy_helper.from_array(np.asarray(v), n) for n, v in kept.items()]
+    model = model_of(nodes, {"x": (element, x.shape)}, {name: element}, initializers)
+    (got,) = InferenceSession(model).run(None, {"x": x})
+    (want,) = InferenceSession(model, plain()).run(None, {"x": x})
+    np.testing.assert_array_equal(got, want)
+    assert got.std() > 10
+    if (x_kind, w_kind) != (np.int8, np.uint8):  # That onnxruntime has not.
+        (theirs,) = onnxruntime_plain(model).run(None, {"x": x})
+        assert (got != theirs).mean() < 0.01
+    if _core.isa() == "x86-64-v4":
+        assert counts(model).count("QConvNhwc") == 4

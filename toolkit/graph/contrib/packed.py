@@ -20,21 +20,23 @@ _CODES = {2: ir.DataType.UINT2, 4: ir.DataType.UINT4, 8: UINT8}
 def matmul_nbits(
     c: Call, a: V, packed: V, scales: V, zeros: V = None, order: V = None, bias: V = None
 ) -> V:
-    """a w' + bias, w (N, K) by DequantizeLinear in blocks of K."""
+    """a w' + bias, w (N, K) by DequantizeLinear in blocks of K, or of the columns `order` names."""
     b, bits, block = c.b, c.attr("bits", 4), c.attr("block_size", 32)
     rows, width = c.attr("N", 0), c.attr("K", 0)
-    if bits not in _CODES or c.attr("weight_prepacked", 0) or order is not None:
+    if bits not in _CODES or c.attr("weight_prepacked", 0):
         raise c.fail("2, 4 or 8 bits as the file format has them is required", "packed otherwise")
     blocks = -(-width // block)
     w = _columns(c, packed, bits, [rows, blocks * block])
     scales = b.Reshape(scales, [rows, blocks])
     if zeros is None:
         zeros = b.const(np.full((rows, blocks), 1 << (bits - 1), np.uint8), _CODES[bits])
-        weights = b.DequantizeLinear(w, scales, zeros, axis=1, block_size=block)
     elif zeros.dtype == UINT8:
         zeros = _columns(c, zeros, bits, [rows, -(-blocks * bits // 8) * 8 // bits])
         if zeros.shape is None or zeros.shape[1] != blocks:
             zeros = b.Slice(zeros, [0], [blocks], [1])
+    if order is not None:
+        weights = _ordered(c, w, scales, b.Reshape(zeros, [rows, blocks]), order)
+    elif zeros.dtype == _CODES[bits]:
         weights = b.DequantizeLinear(w, scales, zeros, axis=1, block_size=block)
     else:  # Zero points that are numbers.
         exact = b.cast(b.cast(w, UINT8), a.dtype)
@@ -45,6 +47,16 @@ def matmul_nbits(
         weights = b.Slice(weights, [0], [width], [1])
     y = b.MatMul(a, b.Transpose(weights, perm=[1, 0]))
     return y if bias is None else y + bias
+
+
+def _ordered(c: Call, w: V, scales: V, zeros: V, order: V) -> V:
+    """(w - zero) scale by the block that each column is of, whichever these are."""
+    b, kind = c.b, scales.dtype
+    lack = b.dim(w, 1) - b.dim(order, 0)  # Perhaps it leaves out what fills the last block.
+    order = b.Pad(b.cast(order, ir.DataType.INT64), b.Concat([0], lack, axis=0))
+    shift = zeros if zeros.dtype == kind else b.cast(b.cast(zeros, UINT8), kind)
+    shift, factor = (b.Gather(v, order, axis=1) for v in (shift, scales))
+    return (b.cast(b.cast(w, UINT8), kind) - shift) * factor
 
 
 def _columns(c: Call, packed: V, bits: int, shape: list[int]) -> V:

@@ -31,7 +31,8 @@ def propagate(call: NodeCall) -> Data | None:
     ):
         return None
     try:
-        found = rule(call)
+        with np.errstate(all="ignore"):  # Infinities of masks and what else is no size.
+            found = rule(call)
     except (ValueError, IndexError, TypeError, ZeroDivisionError, NotImplementedError):
         return None  # A wrong node: shape inference names it.
     return found if found is not None and found.size <= LIMIT else None

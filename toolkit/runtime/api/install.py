@@ -71,6 +71,8 @@ def _modules() -> dict[str, ModuleType]:
     for name in _CAPI:
         found[f"{NAME}.capi.{name}"] = importlib.import_module(f"{capi.__name__}.{name}")
     top.__dict__["onnxruntime_validation"] = found[f"{NAME}.capi.onnxruntime_validation"]
+    backend = importlib.import_module("toolkit.runtime.api.backend")
+    top.__dict__["backend"] = found[f"{NAME}.backend"] = backend
     return found
 
 

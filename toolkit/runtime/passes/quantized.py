@@ -24,13 +24,13 @@ from toolkit.runtime.passes.region import DOMAIN, FusedNode, Node, Region, attri
 
 ORDER = 20
 
-_BYTES = frozenset({ir.DataType.INT8, ir.DataType.UINT8})
-_MOVES = frozenset({"MaxPool", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze"})
+BYTES = frozenset({ir.DataType.INT8, ir.DataType.UINT8})
+MOVES = frozenset({"MaxPool", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze"})
 _CONV = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
 Array = np.ndarray[Any, Any]
 
 
-class _Codes:
+class Codes:
     """Codes with a constant scale and zero point: what a Dequantize reads or a Quantize makes."""
 
     def __init__(self, region: Region, codes: ir.Value, node: Node) -> None:
@@ -63,6 +63,12 @@ class _Codes:
         kind, shape = ir.TensorType(self.codes.dtype), ir.Shape(zeros.shape)
         return ir.Value(name=name, type=kind, shape=shape, const_value=ir.tensor(zeros, name=name))
 
+    def numbers(self, region: Region) -> tuple[Array, Array]:
+        """The scale and the zero point, both of which are known."""
+        zero = region.array(self.zero_input())
+        assert self.scale is not None and zero is not None
+        return self.scale, zero
+
     def inputs(self) -> list[ir.Value | None]:
         """Codes, scale and zero point."""
         return [self.codes, self.scale_value, self.zero_input()]
@@ -72,12 +78,12 @@ def run(region: Region) -> None:
     """Runs the pass."""
     for node in region.nodes:
         if node in region and node.op_type == "QuantizeLinear" and node.domain == "":
-            made = _Codes(region, node.outputs[0], node)
-            if made.is_one and made.codes.dtype in _BYTES:
+            made = Codes(region, node.outputs[0], node)
+            if made.is_one and made.codes.dtype in BYTES:
                 _match(region, node, made)
 
 
-def _match(region: Region, quantize: Node, made: _Codes) -> None:
+def _match(region: Region, quantize: Node, made: Codes) -> None:
     before = region.producer(quantize.inputs[0])
     if before is None or not region.is_private(before.outputs[0]):
         return
@@ -96,47 +102,37 @@ def _match(region: Region, quantize: Node, made: _Codes) -> None:
         new = _matmul(region, before, made)
     else:
         new = None if relu else _move(region, before, made)
-    if new is not None and (not relu or _least(made)):
+    if new is not None and (not relu or is_least(made)):
         region.replace(nodes, new)
 
 
-def _least(made: _Codes) -> bool:
+def is_least(made: Codes) -> bool:
     """Whether no code stands for a negative number."""
     zero = 0 if made.zero is None else int(made.zero.reshape(()))
     return zero == (0 if made.codes.dtype == ir.DataType.UINT8 else -128)
 
 
-def _dequantized(region: Region, value: ir.Value | None) -> _Codes | None:
+def dequantized(region: Region, value: ir.Value | None) -> Codes | None:
     """What `value` is dequantized from."""
     node = made_by(region, value, "DequantizeLinear")
     if node is None or node.inputs[0] is None:
         return None
-    found = _Codes(region, node.inputs[0], node)
+    found = Codes(region, node.inputs[0], node)
     return found if found.known else None
 
 
-def _conv(region: Region, conv: Node, made: _Codes) -> FusedNode | None:
-    x, w = (_dequantized(region, v) for v in conv.inputs[:2])
+def _conv(region: Region, conv: Node, made: Codes) -> FusedNode | None:
+    x, w = (dequantized(region, v) for v in conv.inputs[:2])
     if x is None or w is None or not x.is_one:
         return None
-    if x.codes.dtype not in _BYTES or w.codes.dtype not in _BYTES:
+    if x.codes.dtype not in BYTES or w.codes.dtype not in BYTES:
         return None
     rank = len(w.codes.shape) if w.codes.shape is not None else 0
     if rank == 0 or (not w.is_one and w.axis not in (0, -rank)):
         return None
-    bias: list[ir.Value | None] = []
-    if len(conv.inputs) > 2 and conv.inputs[2] is not None:
-        b = _dequantized(region, conv.inputs[2])
-        if b is None or b.codes.dtype != ir.DataType.INT32 or (b.zero is not None and b.zero.any()):
-            return None
-        if x.scale is None or w.scale is None or b.scale is None:
-            return None
-        want = x.scale.reshape(-1) * w.scale.reshape(-1)
-        if b.scale.size not in (1, want.size) or not np.allclose(
-            b.scale.reshape(-1), want, rtol=1e-6, atol=0
-        ):
-            return None
-        bias = [b.codes]
+    bias = bias_codes(region, conv, x, w)
+    if bias is None:
+        return None
     attributes = {n: attribute(conv, n, None) for n in _CONV}
     attributes = {n: v for n, v in attributes.items() if v is not None}
     result = [made.scale_value, made.zero_input(), *bias]
@@ -145,11 +141,28 @@ def _conv(region: Region, conv: Node, made: _Codes) -> FusedNode | None:
     return FusedNode("QLinearConv", inputs, [made.codes], attributes, name, "")
 
 
-def _matmul(region: Region, product: Node, made: _Codes) -> FusedNode | None:
-    a, b = (_dequantized(region, v) for v in product.inputs[:2])
+def bias_codes(region: Region, node: Node, x: Codes, w: Codes) -> list[ir.Value | None] | None:
+    """The third input as int32 with the scale of the sums, none, or None where it is another."""
+    if len(node.inputs) < 3 or node.inputs[2] is None:
+        return []
+    b = dequantized(region, node.inputs[2])
+    if b is None or b.codes.dtype != ir.DataType.INT32 or (b.zero is not None and b.zero.any()):
+        return None
+    if x.scale is None or w.scale is None or b.scale is None:
+        return None
+    want = x.scale.reshape(-1) * w.scale.reshape(-1)
+    if b.scale.size not in (1, want.size) or not np.allclose(
+        b.scale.reshape(-1), want, rtol=1e-6, atol=0
+    ):
+        return None
+    return [b.codes]
+
+
+def _matmul(region: Region, product: Node, made: Codes) -> FusedNode | None:
+    a, b = (dequantized(region, v) for v in product.inputs[:2])
     if a is None or b is None or not a.is_one:
         return None
-    if a.codes.dtype not in _BYTES or b.codes.dtype not in _BYTES or b.codes.shape is None:
+    if a.codes.dtype not in BYTES or b.codes.dtype not in BYTES or b.codes.shape is None:
         return None
     rank = len(b.codes.shape)
     if not b.is_one and (rank != 2 or b.axis not in (1, -1)):
@@ -158,10 +171,10 @@ def _matmul(region: Region, product: Node, made: _Codes) -> FusedNode | None:
     return FusedNode("QLinearMatMul", inputs, [made.codes], {}, product.name or "MatMul", "")
 
 
-def _move(region: Region, node: Node, made: _Codes) -> FusedNode | None:
-    if node.domain or node.op_type not in _MOVES or any(v.name for v in node.outputs[1:]):
+def _move(region: Region, node: Node, made: Codes) -> FusedNode | None:
+    if node.domain or node.op_type not in MOVES or any(v.name for v in node.outputs[1:]):
         return None
-    x = _dequantized(region, node.inputs[0])
+    x = dequantized(region, node.inputs[0])
     if x is None or not x.is_one or x.codes.dtype != made.codes.dtype:
         return None
     same = _number(x.scale) == _number(made.scale) and _number(x.zero) == _number(made.zero)

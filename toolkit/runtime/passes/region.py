@@ -151,7 +151,21 @@ class Region:
         self._slots[at] = new
         self._place[id(new)] = at
         self._enter(new)
-        stack = [v for n in old for v in _reads(n)]
+        self._drop([v for n in old for v in _reads(n)])
+
+    def expand(self, old: Collection[Node], new: Sequence[FusedNode]) -> None:
+        """Puts several nodes, in order, where the last of `old` stands; then as `replace`."""
+        at = max(self._place[id(n)] for n in old)
+        for node in old:
+            self._leave(node)
+        self._slots[at : at + 1] = new
+        self._place = {id(n): i for i, n in enumerate(self._slots) if n is not None}
+        for node in new:
+            self._enter(node)
+        self._drop([v for n in old for v in _reads(n)])
+
+    def _drop(self, stack: list[ir.Value]) -> None:
+        """Takes out the nodes behind values that nothing reads."""
         while stack:
             dead = self.producer(stack.pop())
             if dead is None or any(v in self.wanted or self.readers(v) for v in dead.outputs):

@@ -64,6 +64,14 @@ void TileProgram::Binary(BinaryFn fn, Value to, Value a, Value b) {
   s.from[0] = a;
   s.from[1] = b;
 }
+void TileProgram::Binary(CodesFn fn, const void* args, Value to, Value a, Value b) {
+  Step& s = AddStep();
+  s.with_args = fn;
+  s.args = args;
+  s.to = to;
+  s.from[0] = a;
+  s.from[1] = b;
+}
 void TileProgram::Select(SelectFn fn, size_t item, Value to, Value condition, Value a, Value b) {
   Step& s = AddStep();
   s.select = fn;
@@ -133,8 +141,8 @@ class TileProgram::Walk {
     bool whole_spans = p.num_temporaries_ == 0 && p.num_steps_ == 1 && !gather;
     int buffers = 0;
     for (int s = 0; s < p.num_steps_; ++s)
-      whole_spans &=
-          p.steps_[s].binary || (p.steps_[s].unary && !layout.Constant(p.steps_[s].from[0]));
+      whole_spans &= p.steps_[s].binary || p.steps_[s].with_args ||
+                     (p.steps_[s].unary && !layout.Constant(p.steps_[s].from[0]));
     max_span_ = whole_spans ? out.size() : kTile;
     for (int v = 0; v < p.num_values_; ++v) {
       if (v == 0) {
@@ -246,6 +254,8 @@ class TileProgram::Walk {
                     Repeat(c, step.item, 2, n), n);
       } else if (step.binary) {
         step.binary(to, pointer_[a], pointer_[b], n, step_[a], step_[b]);
+      } else if (step.with_args) {
+        step.with_args(to, pointer_[a], pointer_[b], n, step_[a], step_[b], step.args);
       } else if (step_[a]) {
         step.unary(to, pointer_[a], n, step.params);
       } else {

@@ -7,6 +7,7 @@
 #include <initializer_list>
 
 #include "core/kernel.h"
+#include "simd/codes.h"
 #include "simd/elementwise.h"
 
 namespace toolkit {
@@ -30,6 +31,8 @@ class TileProgram {
   // too when no later step reads an input whose memory the output may have taken.
   void Unary(UnaryFn fn, Value to, Value x, std::initializer_list<double> params = {});
   void Binary(BinaryFn fn, Value to, Value a, Value b);
+  // `args` must outlive the program.
+  void Binary(CodesFn fn, const void* args, Value to, Value a, Value b);
   void Select(SelectFn fn, size_t item, Value to, Value condition, Value a, Value b);
 
   // `grain`: least elements worth handing to another thread, a multiple of 64.
@@ -39,6 +42,8 @@ class TileProgram {
   struct Step {
     UnaryFn unary;
     BinaryFn binary;
+    CodesFn with_args;
+    const void* args;
     SelectFn select;
     size_t item;  // Of select.
     Value to, from[3];
