@@ -1,4 +1,5 @@
-// The native core as Python sees it. Only this and bindings_call.cc know Python.
+// The native core as Python sees it. Only this, bindings_call.cc and
+// bindings_op.cc know Python.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/map.h>
@@ -8,6 +9,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "bindings_call.h"
+#include "bindings_op.h"
 #include "core/isa.h"
 #include "core/kernel.h"
 #include "core/peak.h"
@@ -133,6 +135,32 @@ nb::tuple ShapeTuple(const Tensor& t) {
   return nb::borrow<nb::tuple>(tuple);
 }
 
+template <class T>
+T First(const Tensor& t) {
+  return *t.data<T>();
+}
+
+nb::object Item(const Tensor& t) {
+  TK_REQUIRE(t.size() == 1, ErrorKind::kShape, "a Tensor with ", t.size(),
+             " elements cannot be converted to Scalar");
+  switch (t.dtype()) {
+    case DType::kFloat:
+      return nb::float_(static_cast<double>(First<float>(t)));
+    case DType::kDouble:
+      return nb::float_(First<double>(t));
+    case DType::kInt64:
+      return nb::int_(First<int64_t>(t));
+    case DType::kInt32:
+      return nb::int_(First<int32_t>(t));
+    case DType::kUInt8:
+      return nb::int_(First<uint8_t>(t));
+    case DType::kBool:
+      return nb::bool_(First<bool>(t));
+    default:
+      return nb::none();
+  }
+}
+
 Attributes::Value ToAttribute(nb::handle v) {
   if (nb::isinstance<Tensor>(v)) return nb::cast<Tensor>(v);
   if (nb::isinstance<Program>(v)) return nb::cast<std::shared_ptr<Program>>(v);
@@ -157,11 +185,15 @@ Attributes::Value ToAttribute(nb::handle v) {
   }
 }
 
+}  // namespace
+
 Attributes ToAttributes(const nb::dict& dict) {
   Attributes attributes;
   for (auto [name, value] : dict) attributes.Set(nb::cast<std::string>(name), ToAttribute(value));
   return attributes;
 }
+
+namespace {
 
 constexpr const char* kErrorClasses[] = {
     "InvalidArgumentError", "ShapeError",       "DTypeError",      "UnsupportedOperatorError",
@@ -258,64 +290,6 @@ void AddPythonKernel(const std::string& domain, const std::string& op_type,
   KernelRegistry::Global().Add(std::move(def));
 }
 
-// One operator with its attributes, ready to run eagerly.
-class Op {
- public:
-  Op(const std::string& domain, const std::string& op_type, const nb::dict& attributes)
-      : def_(KernelRegistry::Global().Find(domain, op_type)) {
-    TK_REQUIRE(def_, ErrorKind::kUnsupported, op_type,
-               ": no CPU kernel for this operator of domain '", domain, "'");
-    try {
-      kernel_ = def_->create(ToAttributes(attributes));
-    } catch (const Error& e) {
-      Fail(e.kind(), op_type, ": ", e.what());
-    }
-  }
-
-  std::vector<Tensor> Run(const std::vector<const Tensor*>& inputs, int num_outputs) const {
-    try {
-      return RunKernel(*def_, *kernel_, inputs, num_outputs);
-    } catch (const Error& e) {
-      Fail(e.kind(), def_->op_type, ": ", e.what());
-    }
-  }
-
- private:
-  const KernelDef* def_;
-  std::unique_ptr<Kernel> kernel_;
-};
-
-std::vector<const Tensor*> Pointers(nb::handle sequence) {
-  std::vector<const Tensor*> pointers;
-  for (nb::handle item : sequence)
-    pointers.push_back(item.is_none() ? nullptr : nb::cast<const Tensor*>(item));
-  return pointers;
-}
-
-nb::object RunOp(const Op& op, nb::args args) {
-  const auto inputs = Pointers(args);
-  std::vector<Tensor> outputs;
-  {
-    nb::gil_scoped_release release;
-    outputs = op.Run(inputs, 1);
-  }
-  return nb::cast(std::move(outputs[0]));
-}
-
-nb::object RunOpMany(const Op& op, nb::handle sequence, int num_outputs) {
-  TK_REQUIRE(num_outputs >= 0 && num_outputs <= 1 << 16, ErrorKind::kInvalidArgument,
-             "Op.run: num_outputs must lie in [0, 65536], got ", num_outputs);
-  const auto inputs = Pointers(sequence);
-  std::vector<Tensor> outputs;
-  {
-    nb::gil_scoped_release release;
-    outputs = op.Run(inputs, num_outputs);
-  }
-  nb::list results;
-  for (Tensor& t : outputs) results.append(t.defined() ? nb::cast(std::move(t)) : nb::none());
-  return results;
-}
-
 std::vector<Tensor> RunProgram(Program& program, const std::vector<Tensor>& inputs) {
   nb::gil_scoped_release release;
   return program.Run(inputs);
@@ -378,6 +352,8 @@ void SetError(const char* name, const char* message) {
   PyErr_SetObject(type.ptr(), type(message).ptr());
 }
 
+}  // namespace
+
 // Errors of the core become the classes of toolkit.errors.
 void Translate(const std::exception_ptr& p, void*) {
   try {
@@ -388,8 +364,6 @@ void Translate(const std::exception_ptr& p, void*) {
     SetError("OutOfMemoryError", "out of memory: a kernel's working memory could not be allocated");
   }
 }
-
-}  // namespace
 
 NB_MODULE(_core, m) {
   m.doc() = "The native core of toolkit: tensors, kernels, programs.";
@@ -423,6 +397,25 @@ NB_MODULE(_core, m) {
                         " elements are required, got shape ", shape.ToString());
              return t.Reshaped(shape);
            })
+      .def(
+          "part",
+          [](const Tensor& t, int64_t start, const std::vector<int64_t>& dims) {
+            const Shape shape(dims.data(), dims.size());
+            TK_REQUIRE(start >= 0 && start + shape.Count() <= t.size(), ErrorKind::kShape,
+                       "part: elements within ", t.size(), " are required, got shape ",
+                       shape.ToString(), " from ", start);
+            return t.Part(start, shape);
+          },
+          "start"_a, "shape"_a, "Elements that follow each other, sharing the memory.")
+      .def(
+          "row",
+          [](const Tensor& t, int64_t i) {
+            TK_REQUIRE(t.rank() > 0 && i >= 0 && i < t.dim(0), ErrorKind::kIndex,
+                       "row: an index of ", t.shape().ToString(), " is required, got ", i);
+            const Shape shape(t.shape().begin() + 1, static_cast<size_t>(t.rank() - 1));
+            return t.Part(i * shape.Count(), shape);
+          },
+          "index"_a, "One index of the first dimension, sharing the memory.")
       .def("copy_from",
            [](Tensor& t, const Tensor& source) {
              TK_REQUIRE(t.dtype() == source.dtype() && t.shape() == source.shape(),
@@ -436,14 +429,17 @@ NB_MODULE(_core, m) {
       .def_prop_ro("ndim", &Tensor::rank)
       .def_prop_ro("size", &Tensor::size)
       .def_prop_ro("nbytes", &Tensor::bytes)
+      .def_prop_ro(
+          "memory",
+          [](const Tensor& t) {
+            return t.buffer() ? reinterpret_cast<uintptr_t>(t.buffer()->data()) : 0;
+          },
+          "Where the block begins that its elements lie in; 0: of an arena.")
+      .def("item", Item, "The only element; None of a type that Python has not.")
       .def_prop_ro("data_ptr",
                    [](const Tensor& t) { return reinterpret_cast<uintptr_t>(t.raw()); });
 
-  nb::class_<Op>(m, "Op", "An operator with its attributes, ready to run.")
-      .def(nb::init<const std::string&, const std::string&, const nb::dict&>(), "domain"_a,
-           "op_type"_a, "attributes"_a)
-      .def("__call__", RunOp, "Runs it on tensors (None for an absent input); the first output.")
-      .def("run", RunOpMany, "inputs"_a, "num_outputs"_a, "All outputs, None where not produced.");
+  BindOp(m);
 
   nb::class_<Program>(m, "Program", "A flat program over slots; build it, finalize it, run it.")
       .def(nb::init<>())
