@@ -1,5 +1,5 @@
-// The native core as Python sees it. Only this, bindings_call.cc and
-// bindings_op.cc know Python.
+// The native core as Python sees it. Only this and its neighbours
+// bindings_*.cc know Python.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/map.h>
@@ -8,8 +8,12 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
+#include <cstring>
+
 #include "bindings_call.h"
 #include "bindings_op.h"
+#include "bindings_watch.h"
 #include "core/isa.h"
 #include "core/kernel.h"
 #include "core/peak.h"
@@ -133,6 +137,35 @@ nb::tuple ShapeTuple(const Tensor& t) {
   for (int i = 0; i < t.rank(); ++i)
     PyTuple_SET_ITEM(tuple.ptr(), i, PyLong_FromLongLong(t.dim(i)));
   return nb::borrow<nb::tuple>(tuple);
+}
+
+nb::object Viewed(const Tensor& t, const std::vector<int64_t>& dims) {
+  if (dims.size() > kMaxRank) return nb::none();
+  Shape shape(dims.data(), dims.size());
+  int64_t known = 1;
+  int at = -1;
+  for (int i = 0; i < shape.rank(); ++i) {
+    if (shape[i] >= 0 ? __builtin_mul_overflow(known, shape[i], &known) : shape[i] < -1 || at >= 0)
+      return nb::none();
+    if (shape[i] < 0) at = i;
+  }
+  const int64_t n = t.size();
+  if (at >= 0) {
+    if (!known || n % known) return nb::none();
+    shape[at] = n / known;
+  } else if (known != n) {
+    return nb::none();
+  }
+  return nb::cast(t.Reshaped(shape));
+}
+
+int64_t Least(const Tensor& t) {
+  TK_REQUIRE(t.dtype() == DType::kInt64, ErrorKind::kDType, "least: int64 is required, got ",
+             Name(t.dtype()));
+  int64_t least = 0;
+  for (const int64_t *x = t.data<int64_t>(), *end = x + t.size(); x != end; ++x)
+    least = std::min(least, *x);
+  return least;
 }
 
 template <class T>
@@ -377,6 +410,13 @@ NB_MODULE(_core, m) {
                     return Tensor::Empty(static_cast<DType>(dtype),
                                          Shape(shape.data(), shape.size()));
                   })
+      .def_static("zeros",
+                  [](int dtype, const std::vector<int64_t>& shape) {
+                    Tensor t =
+                        Tensor::Empty(static_cast<DType>(dtype), Shape(shape.data(), shape.size()));
+                    if (t.bytes()) std::memset(t.raw(), 0, t.bytes());
+                    return t;
+                  })
       .def_static("from_strings", FromStrings, "items"_a, "shape"_a)
       .def_static("sequence", FromItems, "items"_a)
       .def_static(
@@ -397,6 +437,8 @@ NB_MODULE(_core, m) {
                         " elements are required, got shape ", shape.ToString());
              return t.Reshaped(shape);
            })
+      .def("viewed", Viewed, "`reshaped`, one size may be -1; None where the elements do not fit.")
+      .def("least", Least, "The least element of int64, at most 0.")
       .def(
           "part",
           [](const Tensor& t, int64_t start, const std::vector<int64_t>& dims) {
@@ -416,6 +458,17 @@ NB_MODULE(_core, m) {
             return t.Part(i * shape.Count(), shape);
           },
           "index"_a, "One index of the first dimension, sharing the memory.")
+      .def(
+          "rows",
+          [](const Tensor& t, int64_t begin, int64_t end) {
+            TK_REQUIRE(t.rank() > 0 && begin >= 0 && begin <= t.dim(0), ErrorKind::kIndex,
+                       "rows: a start within ", t.shape().ToString(), " is required, got ", begin);
+            Shape shape = t.shape();
+            const int64_t first = begin * shape.Count(1, shape.rank());
+            shape[0] = std::max(std::min(end, shape[0]) - begin, int64_t{0});
+            return t.Part(first, shape);
+          },
+          "begin"_a, "end"_a, "Indices [begin, end) of the first dimension, sharing the memory.")
       .def("copy_from",
            [](Tensor& t, const Tensor& source) {
              TK_REQUIRE(t.dtype() == source.dtype() && t.shape() == source.shape(),
@@ -478,6 +531,7 @@ NB_MODULE(_core, m) {
       });
 
   BindCall(m);
+  BindWatch(m);
   m.def("add_python_kernel", AddPythonKernel, "domain"_a, "op_type"_a, "dtypes"_a, "factory"_a);
   m.attr("SEQUENCE") = static_cast<int>(DType::kSequence);
   m.attr("MAP") = static_cast<int>(DType::kMap);
