@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -305,12 +306,17 @@ def _alike(parts: list[Any]) -> tuple[int, int] | None:
     for t in parts:
         if not isinstance(t, TensorBase):
             return None
-        value = t._value
-        key = (value.dtype, rank := value.ndim)
-        if not rank or (found is not None and key != found) or not value.size:
+        shape = t._value.shape
+        key = (t._value.dtype, len(shape))
+        if not shape or 0 in shape or (found is not None and key != found):
             return None
         found = key
     return found
+
+
+@lru_cache(maxsize=256)
+def _concat(dim: int, rank: int) -> Any:
+    return quick("Concat", "axis", normalize_dim(dim, rank))
 
 
 def cat(tensors: Any, dim: int = 0) -> Tensor:
@@ -321,7 +327,7 @@ def cat(tensors: Any, dim: int = 0) -> Tensor:
     """
     parts = list(tensors)
     if STATE.trace is None and (alike := _alike(parts)):
-        return apply(quick("Concat", "axis", normalize_dim(dim, alike[1])), *parts)
+        return apply(_concat(dim, alike[1]), *parts)
     if not parts:
         raise InvalidArgumentError("cat(): expected a non-empty list of Tensors")
     for t in parts:
@@ -365,7 +371,7 @@ def stack(tensors: Any, dim: int = 0) -> Tensor:
     if STATE.trace is None and (rows := _rows(parts)):
         shape = rows[0].shape
         if not dim and shape:
-            return wrap(quick("Concat", "axis", 0).op(*rows).reshaped((len(rows), *shape)))
+            return wrap(_concat(0, len(shape)).op(*rows).reshaped((len(rows), *shape)))
         d = normalize_dim(dim, len(shape), 1) if shape else normalize_dim(dim, 1)
         new = (*shape[:d], 1, *shape[d:])
         return wrap(quick("Concat", "axis", d).op(*[v.reshaped(new) for v in rows]))
