@@ -1,4 +1,4 @@
-"""Forward and backward of small networks: compiled, uncompiled, and torch's eager mode.
+"""Calls and training passes of small networks: compiled, uncompiled, and torch's eager mode.
 
     python benchmarks/compiled.py
 
@@ -37,7 +37,22 @@ def conv(nn: Any) -> Any:
     )  # fmt: skip
 
 
-def step(model: Any, x: Any) -> Callable[[], None]:
+def call(m: Any, model: Any, x: Any) -> Callable[[], None]:
+    """A call without gradients."""
+
+    def run() -> None:
+        with m.no_grad():
+            model(x)
+
+    return run
+
+
+def forward(m: Any, model: Any, x: Any) -> Callable[[], None]:
+    """A call that is recorded."""
+    return lambda: model(x)
+
+
+def step(m: Any, model: Any, x: Any) -> Callable[[], None]:
     """One forward and backward pass."""
 
     def run() -> None:
@@ -47,31 +62,43 @@ def step(model: Any, x: Any) -> Callable[[], None]:
     return run
 
 
+NETWORKS: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "mlp, batch 8": (mlp, (8, 32)),
+    "mlp, batch 1": (mlp, (1, 32)),
+    "conv": (conv, (4, 3, 16, 16)),
+}
+
+
 def main() -> None:
     """Prints the median microseconds of each side, and the speed-ups."""
     tk.set_num_threads(1)
     torch.set_num_threads(1)
-    print(f"{'':8}{'compiled':>10}{'eager':>10}{'torch':>10}{'speed-up':>10}{'to torch':>10}")
-    for name, build, shape in (("mlp", mlp, (8, 32)), ("conv", conv, (4, 3, 16, 16))):
-        net = build(tk.nn)
-        x = tk.randn(*shape)
-        sides = [
-            step(tk.compile(net, fullgraph=True), x), step(net, x),
-            step(build(torch.nn), torch.randn(*shape)),
-        ]  # fmt: skip
-        times: list[list[float]] = [[], [], []]
-        for _ in range(60):
-            for side, taken in zip(sides, times, strict=True):
+    print("| network | what | compiled us | eager us | torch us | to eager | to torch |")
+    print("|" + "---|" * 7)
+    for name, (build, shape) in NETWORKS.items():
+        net, theirs = build(tk.nn), build(torch.nn)
+        compiled = tk.compile(net, fullgraph=True)
+        x, y = tk.randn(*shape), torch.randn(*shape)
+        for what in (call, forward, step):
+            sides = [what(tk, compiled, x), what(tk, net, x), what(torch, theirs, y)]
+            ours, eager, other = medians(sides)
+            print(
+                f"| {name} | {what.__name__} | {ours:.1f} | {eager:.1f} | {other:.1f} | "
+                f"{eager / ours:.2f} | {other / ours:.2f} |"
+            )
+
+
+def medians(sides: list[Callable[[], None]]) -> list[float]:
+    """Microseconds of each, in turns."""
+    times: list[list[float]] = [[] for _ in sides]
+    for _ in range(60):
+        for side, taken in zip(sides, times, strict=True):
+            side()
+            start = time.perf_counter()
+            for _ in range(20):
                 side()
-                start = time.perf_counter()
-                for _ in range(10):
-                    side()
-                taken.append((time.perf_counter() - start) / 10 * 1e6)
-        ours, eager, theirs = (median(t[5:]) for t in times)
-        print(
-            f"{name:8}{ours:10.0f}{eager:10.0f}{theirs:10.0f}{eager / ours:10.2f}"
-            f"{theirs / ours:10.2f}"
-        )
+            taken.append((time.perf_counter() - start) / 20 * 1e6)
+    return [median(t[5:]) for t in times]
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ and a chain of 100 nodes, unfused, as sessions. A few hundred a turn, one thread
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -103,7 +104,7 @@ def sessions() -> None:
 
 def pointwise(m: Any, x: Any) -> dict[str, Callable[[], object]]:
     """Operations on elements, in both libraries' words."""
-    y, mask = x + 1, x > 0
+    y, mask, one = x + 1, x > 0, x[0, 0].clone()
     return {
         "x + y": lambda: x + y,
         "x * 2.0": lambda: x * 2.0,
@@ -115,13 +116,18 @@ def pointwise(m: Any, x: Any) -> dict[str, Callable[[], object]]:
         "m.relu(x)": lambda: m.relu(x),
         "m.clamp(x, -1, 1)": lambda: m.clamp(x, -1, 1),
         "x.add_(0.0)": lambda: x.add_(0.0),
+        "x += 0.0": partial(operator.iadd, x, 0.0),
         "x.to(float64)": lambda: x.to(m.float64),
+        "x.masked_fill(mask, 0)": lambda: x.masked_fill(mask, 0.0),
+        "F.dropout(x, 0.5)": lambda: m.nn.functional.dropout(x, 0.5),
+        "x.detach()": lambda: x.detach(),
+        "x.item()": one.item,
     }
 
 
 def shapes(m: Any, x: Any) -> dict[str, Callable[[], object]]:
     """Reductions, indexing and views."""
-    index = m.tensor([1, 0])
+    index, places = m.tensor([1, 0]), m.zeros(4, 2, dtype=m.int64)
     return {
         "x.sum()": lambda: x.sum(),
         "x.mean(1)": lambda: x.mean(1),
@@ -130,7 +136,12 @@ def shapes(m: Any, x: Any) -> dict[str, Callable[[], object]]:
         "x[1]": lambda: x[1],
         "x[:, 1:3]": lambda: x[:, 1:3],
         "x[index]": lambda: x[index],
+        "x.gather(1, places)": lambda: x.gather(1, places),
+        "F.embedding(index, x)": lambda: m.nn.functional.embedding(index, x),
         "x.reshape(-1)": lambda: x.reshape(-1),
+        "x.view(2, 8)": lambda: x.view(2, 8),
+        "x.permute(1, 0)": lambda: x.permute(1, 0),
+        "x.expand(3, 4, 4)": lambda: x.expand(3, 4, 4),
         "x.transpose(0, 1)": lambda: x.transpose(0, 1),
         "x.unsqueeze(0)": lambda: x.unsqueeze(0),
         "m.cat([x, x])": lambda: m.cat([x, x]),
@@ -159,22 +170,29 @@ def layers_of(m: Any, x: Any) -> dict[str, Callable[[], object]]:
 
 
 def steps(m: Any) -> dict[str, Callable[[], object]]:
-    """An MLP of two layers: forward, forward and backward, an optimizer's step."""
+    """An MLP of two layers: forward, backward, both; an optimizer's step, of 4 and 10 tensors."""
     net = m.nn.Sequential(m.nn.Linear(8, 16), m.nn.ReLU(), m.nn.Linear(16, 4))
+    deep = m.nn.Sequential(*(m.nn.Linear(8, 8) for _ in range(5)))
     x = m.ones(4, 8)
     optimizer = m.optim.SGD(net.parameters(), lr=1e-6, momentum=0.9)
     adam = m.optim.AdamW(net.parameters(), lr=1e-6)
 
-    def backward() -> None:
+    loss = net(x).sum()
+
+    def both() -> None:
         optimizer.zero_grad()
         net(x).sum().backward()
 
-    backward()
+    both()
+    deep(x).sum().backward()
     return {
         "MLP forward": lambda: net(x),
-        "MLP forward, backward": backward,
+        "MLP backward": lambda: loss.backward(retain_graph=True),
+        "MLP forward, backward": both,
         "SGD.step": optimizer.step,
         "AdamW.step": adam.step,
+        "SGD.step, 10 tensors": m.optim.SGD(deep.parameters(), lr=1e-6).step,
+        "Adam.step, 10 tensors": m.optim.Adam(deep.parameters(), lr=1e-6).step,
     }
 
 

@@ -217,6 +217,7 @@ class Tensor(
 
 
 complete(Tensor)
+base.prime(Tensor)
 base.tensor_class = Tensor
 
 from toolkit._tensor import products, sets, spectral  # noqa: E402

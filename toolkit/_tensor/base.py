@@ -81,8 +81,10 @@ class TensorBase:
     def _sync(self) -> None:
         """Takes a view anew if its root was written to since."""
         root = self._root()
-        # Memory that numpy or a program shares may change unseen.
-        if self._seen != root._version or (root._shared and STATE.trace is None):
+        # Memory that numpy or a program shares may change unseen; a part of it is never stale.
+        if self._seen != root._version or (
+            root._shared and STATE.trace is None and self._value.memory != root._value.memory
+        ):
             self._same_base()
             self._base._base is not None and self._base._sync()
             fresh = self._view.take(self._base)
@@ -232,6 +234,17 @@ class TensorBase:
                     f"{self.dtype.name} is required, got {value.dtype.name}."
                 )
         self._grad = value
+
+
+def prime(cls: type[TensorBase]) -> None:
+    """Makes the interpreter keep the state of a class's instances in place, without a dict each.
+
+    CPython lays instances out by the attributes that the first few of a class have had.
+    """
+    t: Any = object.__new__(cls)
+    for name in ("_value", "_node", "_out", "_base", "_view", "_seen", "_version", "_shared",
+                 "_born", "_grad", "_initial", "_generation", "_frozen"):  # fmt: skip
+        setattr(t, name, None)
 
 
 tensor_class: Any = TensorBase  # What operations return: toolkit.tensor.Tensor, once it exists.

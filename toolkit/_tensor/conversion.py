@@ -11,6 +11,7 @@ from toolkit import dtypes
 from toolkit._tensor.base import TensorBase, wrap
 from toolkit._tensor.interchange import Interchange
 from toolkit._tensor.promote import cast
+from toolkit._tensor.state import STATE
 from toolkit._tensor.views import IDENTITY, Alias, make_view
 from toolkit.device import Device
 from toolkit.device import device as as_device
@@ -20,6 +21,9 @@ from toolkit.runtime import _core
 
 if TYPE_CHECKING:
     from toolkit.tensor import Tensor
+
+
+_DETACH = Alias("Detach")
 
 
 class Conversion(Interchange):
@@ -78,6 +82,10 @@ class Conversion(Interchange):
         Raises:
             ShapeError: there is not exactly one.
         """
+        if STATE.trace is None and self._base is None and type(self._value) is _core.Tensor:
+            number = self._value.item()
+            if number is not None:
+                return number
         value = self._concrete("item")
         if value.size != 1:
             raise ShapeError(f"a Tensor with {value.size} elements cannot be converted to Scalar")
@@ -253,7 +261,7 @@ class Conversion(Interchange):
 
     def detach(self) -> Tensor:
         """The same elements, outside the tape; writes reach this tensor."""
-        return make_view(self, Alias("Detach"))
+        return make_view(self, _DETACH)
 
     def detach_(self) -> Tensor:
         """Takes this tensor off the tape."""
@@ -265,7 +273,7 @@ class Conversion(Interchange):
     @property
     def data(self) -> Tensor:
         """Like `detach()`; assigning it replaces the value, outside the tape."""
-        return make_view(self, Alias("Detach"))
+        return make_view(self, _DETACH)
 
     @data.setter
     def data(self, value: Any) -> None:

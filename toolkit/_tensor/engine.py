@@ -11,11 +11,15 @@ from typing import Any
 
 from toolkit._tensor import anomaly, segments
 from toolkit._tensor.base import TensorBase, wrap
+from toolkit._tensor.consts import scalar
 from toolkit._tensor.promote import cast
 from toolkit._tensor.segments import Edge
 from toolkit._tensor.state import STATE
 from toolkit._tensor.tape import MODE, FunctionRecord, Leaf, Record
 from toolkit.errors import InvalidArgumentError, ShapeError
+from toolkit.ops.dispatch import apply2, handle
+
+_ADD = handle("Add")
 
 
 def _as_tuple(x: Any) -> tuple[Any, ...]:
@@ -45,9 +49,9 @@ def _roots(tensors: tuple[Any, ...], given: Any) -> list[tuple[Edge, Any]]:
                 f"element {i} of tensors does not require grad and does not have a grad_fn"
             )
         if ct is None:
-            if t.numel() != 1:
+            if t._value.size != 1:
                 raise InvalidArgumentError("grad can be implicitly created only for scalar outputs")
-            ct = ones_like(t)
+            ct = ones_like(t) if t._value.ndim else wrap(scalar(1, t._value.dtype)._value.clone())
         elif ct.shape != t.shape:
             raise ShapeError(
                 f"Mismatch in shape: grad_output[{i}] has a shape of {ct.shape} and output[{i}] "
@@ -136,9 +140,18 @@ def _accumulate(t: Any, grad: Any, create_graph: bool) -> None:
     if create_graph:
         t._grad = t._grad + grad
         return
+    own, new = t._grad, grad._value
     before, STATE.grad = STATE.grad, False
     try:
-        t._grad.add_(grad)
+        if (
+            own._base is own._node is STATE.journal is None
+            and not own._shared
+            and (own._value.dtype == new.dtype and own._value.shape == new.shape)
+        ):
+            own._value = apply2(_ADD, own, grad)._value
+            own._version += 1
+        else:
+            own.add_(grad)
     finally:
         STATE.grad = before
 
@@ -229,7 +242,10 @@ class _Walk:
             cts[other[1]] = self.pending.pop(other)
         made = node.backward(cts)
         for e, grad in made:
-            self._add(self.pending, e, grad)
+            if not isinstance(e[0], Leaf):
+                self._add(self.pending, e, grad)
+            elif self.only is None or e in self.only:
+                self._add(self.found, e, grad)
         return made
 
     def _segment(

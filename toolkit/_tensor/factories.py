@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -176,13 +177,16 @@ def full(
     return finish(wrap(core_array(array)), requires_grad, device)
 
 
-def _constant(make: Any, value: int, size: Any, dtype: Any, device: Any, grad: bool) -> Any:
+def _constant(value: int, size: Any, dtype: Any, device: Any, grad: bool) -> Any:
     """Zeros or ones; of a plain shape by numpy at once."""
     shape, code = as_shape(size), code_of(dtype)
     kind = dtypes.BY_ONNX[code]
     if code == 16 or STATE.trace is not None or min(shape, default=0) < 0:
         return full(shape, value, dtype=kind, device=device, requires_grad=grad)
-    t = wrap(_core.Tensor.from_array(make(shape, kind.numpy), code))
+    if value:
+        t = wrap(_core.Tensor.from_array(np.ones(shape, kind.numpy), code))
+    else:
+        t = wrap(_core.Tensor.zeros(code, shape))
     return finish(t, grad, device) if grad or device is not None else t
 
 
@@ -190,14 +194,14 @@ def zeros(
     *size: Any, dtype: dtypes.DType | None = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """Zeros."""
-    return _constant(np.zeros, 0, size, dtype, device, requires_grad)
+    return _constant(0, size, dtype, device, requires_grad)
 
 
 def ones(
     *size: Any, dtype: dtypes.DType | None = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """Ones."""
-    return _constant(np.ones, 1, size, dtype, device, requires_grad)
+    return _constant(1, size, dtype, device, requires_grad)
 
 
 def empty(
@@ -302,12 +306,17 @@ def _alike(parts: list[Any]) -> tuple[int, int] | None:
     for t in parts:
         if not isinstance(t, TensorBase):
             return None
-        value = t._value
-        key = (value.dtype, value.ndim)
-        if not value.ndim or not value.size or (found is not None and key != found):
+        shape = t._value.shape
+        key = (t._value.dtype, len(shape))
+        if not shape or 0 in shape or (found is not None and key != found):
             return None
         found = key
     return found
+
+
+@lru_cache(maxsize=256)
+def _concat(dim: int, rank: int) -> Any:
+    return quick("Concat", "axis", normalize_dim(dim, rank))
 
 
 def cat(tensors: Any, dim: int = 0) -> Tensor:
@@ -318,7 +327,7 @@ def cat(tensors: Any, dim: int = 0) -> Tensor:
     """
     parts = list(tensors)
     if STATE.trace is None and (alike := _alike(parts)):
-        return apply(quick("Concat", "axis", normalize_dim(dim, alike[1])), *parts)
+        return apply(_concat(dim, alike[1]), *parts)
     if not parts:
         raise InvalidArgumentError("cat(): expected a non-empty list of Tensors")
     for t in parts:
@@ -338,22 +347,20 @@ def cat(tensors: Any, dim: int = 0) -> Tensor:
 concat = concatenate = cat
 
 
-def _rows(parts: list[Any], dim: int) -> tuple[int, list[Any]] | None:
-    """The dimension and the values with it, of plain tensors alike and outside the tape."""
-    first, values = None, []
+def _rows(parts: list[Any]) -> list[Any] | None:
+    """The values of plain tensors alike and outside the tape."""
+    values = []
     for t in parts:
-        if not isinstance(t, TensorBase):
+        if not isinstance(t, TensorBase) or t._node is not None:
             return None
-        value = t._get()
-        kind = (value.dtype, value.shape)
-        if t._node is not None or kind != (first := first or kind):
+        if t._base is not None:
+            t._sync()
+        values.append(t._value)
+    code, shape = values[0].dtype, values[0].shape
+    for v in values[1:]:
+        if v.dtype != code or v.shape != shape:
             return None
-        values.append(value)
-    assert first is not None
-    shape = first[1]
-    d = normalize_dim(dim, len(shape), 1) if shape else normalize_dim(dim, 1)
-    new = (*shape[:d], 1, *shape[d:])
-    return d, [v.reshaped(new) for v in values]
+    return values
 
 
 def stack(tensors: Any, dim: int = 0) -> Tensor:
@@ -361,8 +368,13 @@ def stack(tensors: Any, dim: int = 0) -> Tensor:
     parts = list(tensors)
     if not parts:
         raise InvalidArgumentError("stack expects a non-empty TensorList")
-    if STATE.trace is None and (rows := _rows(parts, dim)):
-        return wrap(quick("Concat", "axis", rows[0]).op(*rows[1]))
+    if STATE.trace is None and (rows := _rows(parts)):
+        shape = rows[0].shape
+        if not dim and shape:
+            return wrap(_concat(0, len(shape)).op(*rows).reshaped((len(rows), *shape)))
+        d = normalize_dim(dim, len(shape), 1) if shape else normalize_dim(dim, 1)
+        new = (*shape[:d], 1, *shape[d:])
+        return wrap(quick("Concat", "axis", d).op(*[v.reshaped(new) for v in rows]))
     first = parts[0].shape
     for i, t in enumerate(parts):
         if t.shape != first:

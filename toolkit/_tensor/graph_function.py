@@ -14,8 +14,9 @@ import onnx_ir as ir
 
 from toolkit._tensor.base import FLOATS, wrap
 from toolkit._tensor.function import Function
-from toolkit._tensor.inplace import POISONED
 from toolkit._tensor.state import STATE
+from toolkit._tensor.tape import now
+from toolkit._tensor.writes import WRITES
 from toolkit.errors import InvalidArgumentError, UnsupportedOperatorError
 
 
@@ -139,9 +140,9 @@ def _as_it_is(tensor: Any) -> Any:
     return alias
 
 
-def _require_untouched(tensors: Sequence[Any]) -> None:
+def _require_untouched(tensors: Sequence[Any], since: int) -> None:
     for t in tensors:
-        if POISONED and id(t._value) in POISONED:
+        if WRITES.since(since, t._value):
             raise InvalidArgumentError(
                 "one of the variables needed for gradient computation has been modified by an "
                 f"inplace operation: [toolkit tensor {list(t.shape)}], which control flow reads. "
@@ -155,7 +156,7 @@ class GraphCall(Function):
         needs = ctx.needs_input_grad[1:]
         made = function.programs(needs).forward.run([t._get() for t in tensors])
         count = len(function.outputs)
-        ctx.function, ctx.count = function, len(tensors)
+        ctx.function, ctx.count, ctx.stamp = function, len(tensors), now()
         ctx.save_for_backward(*map(_as_it_is, tensors), *(wrap(v) for v in made[count:]))
         return tuple(wrap(v) for v in made[:count])
 
@@ -167,7 +168,7 @@ class GraphCall(Function):
             return (None,) * (ctx.count + 1)
         saved = ctx.saved_tensors
         tensors, read = saved[: ctx.count], saved[ctx.count :]
-        _require_untouched(tensors)
+        _require_untouched(tensors, ctx.stamp)
         given = [*tensors, *(cotangents[i] for i in function.floats())]
         if STATE.grad:
             results = function.second(needs)(given)

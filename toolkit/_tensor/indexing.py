@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,6 @@ from toolkit._tensor.base import BOOL, INT64, TensorBase
 from toolkit._tensor.index_parse import Plan, index_tensor, parse
 from toolkit._tensor.promote import operand
 from toolkit._tensor.shapes import dims, shape_operand
-from toolkit._tensor.slices import SLICE, bounds
 from toolkit._tensor.state import STATE
 from toolkit._tensor.views import (
     Selected,
@@ -18,7 +18,6 @@ from toolkit._tensor.views import (
     Squeezed,
     Unsqueezed,
     make_view,
-    place,
     plain_view,
 )
 from toolkit.errors import DTypeError, OutOfBoundsError, ShapeError
@@ -53,36 +52,52 @@ def _same_shape(a: Any, b: Any) -> bool:
     )
 
 
-_ALL = slice(None)
-
-
 def _slices(x: Any, items: tuple[Any, ...]) -> Any:
     """A view by slices alone, without a plan; None for any other index."""
     shape = x._value.shape
     if len(items) > len(shape):
         return None
-    found: list[tuple[int, int, int, int]] = []
-    for axis, item in enumerate(items):
+    spans = []
+    for item in items:
         if type(item) is not slice:
             return None
-        if item == _ALL:
-            continue
-        if type(item.step) is int and item.step <= 0:
-            return None
-        start, end, step = item.indices(shape[axis])
-        if start or step != 1 or end != shape[axis]:
-            found.append((axis, start, end if end > start else start, step))
-    if not found:
+        spans.append((item.start, item.stop, item.step))
+    view = _sliced(shape, tuple(spans), STATE.grad)
+    return None if view is None else make_view(x, view)
+
+
+def _rows(x: Any, index: slice) -> Any:
+    """A view by one slice, as of a batch; None for what is not plain."""
+    shape = x._value.shape
+    if not shape or index.step not in (None, 1):
         return None
-    if len(found) == 1:
-        axis, start, end, step = found[0]
-        view = Sliced("Slice", (axis,), (start,), (end,), (step,))
-    else:
-        view = Sliced("Slice", *zip(*found, strict=True))
-    if x._base is None and x._node is None:
-        operands = bounds(view.axes, view.starts, view.ends, view.steps)
-        return plain_view(x, view, SLICE.op(x._value, *[c._value for c in operands]))
-    return make_view(x, view)
+    start, stop, _ = index.indices(shape[0])
+    stop = max(stop, start)
+    if not start and stop == shape[0]:
+        return None
+    view = Sliced("Slice", (0,), (start,), (stop,), (1,))
+    if x._node is not None:
+        return make_view(x, view)
+    if x._base is not None:
+        x._sync()
+    return plain_view(x, view, x._value.rows(start, stop))
+
+
+@lru_cache(maxsize=1024)
+def _sliced(shape: tuple[int, ...], spans: tuple[Any, ...], recorded: bool) -> Sliced | None:
+    """The view; None where there is nothing to cut, or what is not plain."""
+    found: list[tuple[int, int, int, int]] = []
+    for axis, (start, stop, step) in enumerate(spans):
+        for bound in (start, stop, step):
+            if bound is not None and type(bound) is not int:
+                return None
+        if step is not None and step <= 0:
+            return None
+        n = shape[axis]
+        low, high, by = slice(start, stop, step).indices(n)
+        if low or by != 1 or high != n:
+            found.append((axis, low, max(high, low), by))
+    return Sliced("Slice", *zip(*found, strict=True)) if found else None
 
 
 def get_item(x: Any, index: Any) -> Any:
@@ -92,8 +107,10 @@ def get_item(x: Any, index: Any) -> Any:
         if type(n) is int:
             if 0 <= index < n:
                 view = Selected(0, index)
-                if x._node is None and x._base is None and STATE.trace is None:
-                    return plain_view(x, view, ROWS.op(x._value, place(index)._value))
+                if x._node is None and STATE.trace is None:
+                    if x._base is not None:
+                        x._sync()
+                    return plain_view(x, view, x._value.row(index))
                 return make_view(x, view)
             if not -n <= index < n:
                 raise OutOfBoundsError(
@@ -102,7 +119,7 @@ def get_item(x: Any, index: Any) -> Any:
             return make_view(x, Selected(0, index + n))
     if STATE.trace is None:
         if type(index) is tuple or type(index) is slice:
-            found = _slices(x, (index,) if type(index) is slice else index)
+            found = _rows(x, index) if type(index) is slice else _slices(x, index)
             if found is not None:
                 return found
         elif isinstance(index, TensorBase) and index._value.dtype == INT64 and x._value.shape:
@@ -230,7 +247,8 @@ def set_item(x: Any, index: Any, value: Any) -> None:
             return
     if not plan.advanced:
         target = basic(x, plan)
-        target._assign(broadcast(_tensor_of(value), target.shape))
+        given = _tensor_of(value)
+        target._assign(broadcast(given, target.shape), given)
         return
     picked = basic(x, plan) if plan.axes or plan.inserted else x
     picked._assign(scatter(picked, plan.advanced, _tensor_of(value)))

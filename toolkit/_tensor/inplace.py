@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from toolkit._tensor.promote import cast
 from toolkit._tensor.state import STATE
 from toolkit._tensor.tape import Leaf, Record
 from toolkit._tensor.views import Alias
+from toolkit._tensor.writes import WRITES
 from toolkit.errors import DTypeError, InvalidArgumentError, ShapeError
 from toolkit.ops.dispatch import handle
 from toolkit.runtime import _core
@@ -22,18 +22,18 @@ from toolkit.runtime import _core
 if TYPE_CHECKING:
     from toolkit.tensor import Tensor
 
-POISONED: dict[int, Any] = {}  # Values on tapes whose memory was overwritten, by id.
-
 
 def _overwrite(t: Any, value: Any) -> Any:
     """Writes a value into the memory that others see; what a tape saved there becomes invalid."""
     old = t._value
-    for key in [k for k, v in POISONED.items() if sys.getrefcount(v) <= 3]:
-        del POISONED[key]
-    if sys.getrefcount(old) > 3:
-        POISONED[id(old)] = old
     old.copy_from(value)
+    WRITES.note(old)
     return old.reshaped(list(old.shape))
+
+
+def _held(value: Any, source: Any) -> bool:
+    """Whether a value lies in the memory of the tensor that it was taken from."""
+    return source is not None and bool(value.memory == source._value.memory)
 
 
 def refuse_leaf(t: Any) -> None:
@@ -76,24 +76,28 @@ def _note_write(t: Any) -> None:
         STATE.journal[id(root)] = (root, before, root._value.clone() if root._shared else None)
 
 
-def assign(t: Any, new: Any) -> None:
-    """Gives `t` the value of `new` (equal shape and type); bases and other views follow."""
+def assign(t: Any, new: Any, source: Any = None) -> None:
+    """Gives `t` the value of `new` (equal shape and type); bases and other views follow.
+
+    `source` is the tensor that `new` may be, or may share its memory with: elements are taken, and
+    no memory.
+    """
     refuse_leaf(t)
     if STATE.journal is not None:
         _note_write(t)
     if STATE.trace is not None:
         new = STATE.trace.will_write(t, new)
-    _put(t, new, STATE.grad)
+    _put(t, new, STATE.grad, source)
 
 
-def _put(t: Any, new: Any, grad: bool) -> None:
+def _put(t: Any, new: Any, grad: bool, source: Any = None) -> None:
     if t._base is None:
         value, old = new._get(), t._value
         if type(value) is _core.Tensor and type(old) is _core.Tensor:
             if t._shared:
                 value = _overwrite(t, value)
-            elif (new if new._base is None else new._root())._shared:  # It will be written over.
-                value = value.clone()
+            elif _held(value, source) or (new if new._base is None else new._root())._shared:
+                value = value.clone()  # Else a write to one of them would be one to both.
         t._value = value
         if grad:
             if new._node is None and isinstance(t._node, Record) and STATE.trace is None:
@@ -117,7 +121,7 @@ def _put(t: Any, new: Any, grad: bool) -> None:
     before = STATE.grad
     STATE.grad = grad and not alias
     try:
-        _put(base, t._view.put(base, new), grad and not alias)
+        _put(base, t._view.put(base, new), grad and not alias, source)
     finally:
         STATE.grad = before
     root = t._root()
@@ -339,15 +343,15 @@ class Inplace(TensorBase):
     __iand__, __ior__, __ixor__ = _operator("__and__"), _operator("__or__"), _operator("__xor__")
     __ilshift__, __irshift__ = _operator("__lshift__"), _operator("__rshift__")
 
-    def _assign(self, new: Any) -> None:
-        assign(self, new)
+    def _assign(self, new: Any, source: Any = None) -> None:
+        assign(self, new, source)
 
     def copy_(self, source: Any, non_blocking: bool = False) -> Tensor:
         """Takes the elements of `source`, broadcast and cast."""
         from toolkit._tensor.factories import as_tensor
 
-        value: Any = cast(as_tensor(source), self._value.dtype)
-        assign(self, broadcast(value, self.shape))
+        given: Any = as_tensor(source)
+        assign(self, broadcast(cast(given, self._value.dtype), self.shape), given)
         return self  # type: ignore[return-value]
 
     def fill_(self, value: Any) -> Tensor:

@@ -66,6 +66,11 @@ def _summable(x: Any, dtype: Any) -> Any:
 
 
 @lru_cache(maxsize=256)
+def _along(op_type: str, dim: int, rank: int) -> Any:
+    return quick(op_type, "axis", normalize_dim(dim, rank))
+
+
+@lru_cache(maxsize=256)
 def arg_handle(op_type: str, axis: int, keepdims: int) -> Any:
     """ArgMax or ArgMin; the first of equal elements."""
     return handle(op_type, axis=axis, keepdims=keepdims, select_last_index=0)
@@ -237,16 +242,16 @@ class Reductions(TensorBase):
     def softmax(self, dim: int, dtype: dtypes.DType | None = None) -> Tensor:
         """exp(x) divided by its sum along `dim`."""
         x = self if dtype is None else cast(self, dtype.onnx)
-        if not self.dim():
+        if not (rank := self.dim()):
             return x.reshape(1).softmax(0).reshape(())  # type: ignore[union-attr]
-        return apply1(quick("Softmax", "axis", normalize_dim(dim, self.dim())), x)
+        return apply1(_along("Softmax", dim, rank), x)
 
     def log_softmax(self, dim: int, dtype: dtypes.DType | None = None) -> Tensor:
         """The logarithm of `softmax`."""
         x = self if dtype is None else cast(self, dtype.onnx)
-        if not self.dim():
+        if not (rank := self.dim()):
             return x.reshape(1).log_softmax(0).reshape(())  # type: ignore[union-attr]
-        return apply1(quick("LogSoftmax", "axis", normalize_dim(dim, self.dim())), x)
+        return apply1(_along("LogSoftmax", dim, rank), x)
 
     def cumsum(self, dim: int, *, dtype: dtypes.DType | None = None) -> Tensor:
         """The running sum along `dim`."""

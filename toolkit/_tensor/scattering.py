@@ -9,9 +9,9 @@ from toolkit._tensor.elementwise import where
 from toolkit._tensor.indexing import broadcast
 from toolkit._tensor.joins import broadcast_shapes
 from toolkit._tensor.promote import cast
-from toolkit._tensor.shapes import _symbolic, normalize_dim
+from toolkit._tensor.shapes import _symbolic, dims, normalize_dim
 from toolkit.errors import DTypeError, InvalidArgumentError, OutOfBoundsError, ShapeError
-from toolkit.ops.dispatch import apply, apply2, handle
+from toolkit.ops.dispatch import apply, apply2, handle, quick
 from toolkit.runtime import _core
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def _index(name: str, index: Any) -> Any:
     index = cast(index, INT64)
     value = index._get()
     if type(value) is _core.Tensor:
-        low = value.numpy().min(initial=0)
+        low = value.least()
         if low < 0:
             raise OutOfBoundsError(
                 f"{name}(): index {low} is out of bounds: indices from 0 are required."
@@ -59,10 +59,18 @@ def _fits(name: str, index: Any, shape: Any, d: int | None, what: str) -> None:
 
 def _cut(x: Any, shape: Any, d: int | None) -> Any:
     """X cut to a shape where it is larger, but along d."""
-    pairs = list(zip(x.shape, shape, strict=True))
-    if all(i == d or m is n or m == n for i, (m, n) in enumerate(pairs)):
+    if _equal_but(x.shape, shape, d):
         return x
-    return x[tuple(slice(None) if i == d else slice(0, n) for i, (_, n) in enumerate(pairs))]
+    return x[tuple(slice(None) if i == d else slice(0, n) for i, n in enumerate(shape))]
+
+
+def _equal_but(a: Any, b: Any, d: int | None) -> bool:
+    """Whether sizes are equal but along d."""
+    for i, m in enumerate(a):
+        n = b[i]
+        if m is not n and m != n and i != d:
+            return False
+    return True
 
 
 class Scattering(TensorBase):
@@ -77,8 +85,12 @@ class Scattering(TensorBase):
                 _fits("gather", index, self.shape, d, "input")
             picked = self.reshape(-1).gather(0, index.reshape(-1))
             return picked.reshape(index.shape)
+        h = quick("GatherElements", "axis", d)
+        own = dims(index)
+        if len(own) == len(shape := dims(self)) and _equal_but(own, shape, d):
+            return apply2(h, self, index)
         _fits("gather", index, self.shape, d, "input")
-        return apply2(handle("GatherElements", axis=d), _cut(self, index.shape, d), index)
+        return apply2(h, _cut(self, index.shape, d), index)
 
     def take_along_dim(self: Any, indices: Any, dim: int | None = None) -> Tensor:
         """`gather` with both broadcast along the other dimensions; None: of the flattened."""

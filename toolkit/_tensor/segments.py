@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from toolkit._tensor.base import FLOATS, wrap
 from toolkit._tensor.consts import Const
-from toolkit._tensor.inplace import POISONED
 from toolkit._tensor.tape import FunctionRecord, Leaf, Record
+from toolkit._tensor.writes import WRITES
 from toolkit.errors import InvalidArgumentError
 
 Edge = tuple[Any, int]  # A record or leaf, and which of its outputs.
@@ -181,7 +181,7 @@ class Segment:
         value = record.outputs[k] if out else record.inputs[k]
         if type(value) is Const:
             value = value._value
-        if POISONED and id(value) in POISONED:
+        if value is not None and WRITES.since(record.stamp, value):
             raise InvalidArgumentError(
                 "one of the variables needed for gradient computation has been modified by an "
                 f"inplace operation: [toolkit tensor {list(value.shape)}], which is "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from functools import lru_cache
 from typing import Any
@@ -126,17 +125,6 @@ def view_strides(shape: Any, strides: Any, new: Any) -> tuple[int, ...] | None:
     for j in range(k, -1, -1):
         out[j] = out[j + 1] * new[j + 1] if j + 1 < len(new) else 1
     return tuple(out)
-
-
-def resolve_known(shape: tuple[Any, ...], old: Any) -> tuple[Any, ...] | None:
-    """`resolve_shape` of numbers alone; None where that has to say what is wrong."""
-    n, known = math.prod(old), math.prod(shape)
-    if known == n and (n or min(shape, default=0) >= 0) and -1 not in shape:
-        return shape
-    if known < 0 and n % known == 0 and min(shape) == -1 and shape.count(-1) == 1:
-        at = shape.index(-1)
-        return (*shape[:at], -(n // known), *shape[at + 1 :])
-    return None
 
 
 def resolve_shape(shape: tuple[Any, ...], old: Any) -> tuple[Any, ...]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from toolkit._tensor.base import TensorBase
+from toolkit._tensor.consts import vector
 from toolkit._tensor.shapes import (
     _symbolic,
     as_shape,
     declare,
+    dims,
     normalize_dim,
     shape_operand,
     swapped,
@@ -36,6 +39,66 @@ def _tiled(shape: Any, repeats: Any) -> list[Any]:
         one = [v for v in (n, r) if not (type(v) is int and v == 1)]
         sizes.append(1 if not one else one[0] if len(one) == 1 else f"({n} * {r})")
     return sizes
+
+
+# Views are made once for each rank and mode: a call and its checks cost more than a look-up.
+
+
+@lru_cache(maxsize=1024)
+def _unsqueezed(rank: int, dim: int, recorded: bool) -> Unsqueezed:
+    return Unsqueezed(
+        "Unsqueeze", (normalize_dim(dim, rank, 1) if rank else normalize_dim(dim, 1),)
+    )
+
+
+@lru_cache(maxsize=1024)
+def _permuted(rank: int, dims: tuple[int, ...], recorded: bool) -> Permuted:
+    perm = tuple(normalize_dim(d, rank) for d in dims)
+    if sorted(perm) != list(range(rank)):
+        raise InvalidArgumentError(
+            f"permute(dims): each of the {rank} dimensions is required once, got {list(perm)}."
+        )
+    return Permuted("Permute", perm)
+
+
+@lru_cache(maxsize=1024)
+def _transposed(rank: int, dim0: int, dim1: int, recorded: bool) -> Permuted:
+    return Permuted("Transpose", swapped(rank, dim0, dim1))
+
+
+def _expanded_sizes(shape: Any, sizes: Any) -> tuple[list[Any], list[Any]]:
+    """What Expand is given, and the sizes of its result.
+
+    Raises:
+        ShapeError: a shape cannot be expanded to these sizes.
+    """
+    lead = len(sizes) - len(shape)
+    if lead < 0:
+        raise ShapeError(
+            f"expand({list(shape)}, size={list(sizes)}): the number of sizes provided "
+            f"({len(sizes)}) must be greater or equal to the number of dimensions in the "
+            f"tensor ({len(shape)})"
+        )
+    target: list[Any] = []
+    known: list[Any] = []
+    for i, n in enumerate(sizes):
+        old = shape[i - lead] if i >= lead else 1
+        if not _symbolic(n) and n == -1:
+            n = old if i >= lead else -1
+        if not (_symbolic(n) or _symbolic(old)) and (n < 0 or old not in (1, n)):
+            raise ShapeError(
+                f"The expanded size of the tensor ({n}) must match the existing size ({old}) "
+                f"at non-singleton dimension {i}.  Target sizes: {list(sizes)}.  Tensor "
+                f"sizes: {list(shape)}"
+            )
+        target.append(n if not (_symbolic(n) and n == old) else 1)
+        known.append(n)
+    return target, known
+
+
+@lru_cache(maxsize=1024)
+def _expanded(shape: tuple[int, ...], sizes: tuple[int, ...], recorded: bool) -> Expanded:
+    return Expanded("Expand", vector(tuple(_expanded_sizes(shape, sizes)[0])))
 
 
 class Shaping(TensorBase):
@@ -115,23 +178,15 @@ class Shaping(TensorBase):
 
     def unsqueeze(self, dim: int) -> Tensor:
         """Inserts a dimension of size 1."""
-        rank = self.dim()
-        d = normalize_dim(dim, rank, 1) if rank else normalize_dim(dim, 1)
-        return make_view(self, Unsqueezed("Unsqueeze", (d,)))
+        return make_view(self, _unsqueezed(self.dim(), dim, STATE.grad))
 
     def permute(self, *dims: Any) -> Tensor:
         """Dimensions in another order."""
-        rank = self.dim()
-        perm = tuple(normalize_dim(d, rank) for d in as_shape(dims))
-        if sorted(perm) != list(range(rank)):
-            raise InvalidArgumentError(
-                f"permute(dims): each of the {rank} dimensions is required once, got {list(perm)}."
-            )
-        return make_view(self, Permuted("Permute", perm))
+        return make_view(self, _permuted(self.dim(), as_shape(dims), STATE.grad))
 
     def transpose(self, dim0: int, dim1: int) -> Tensor:
         """Swaps two dimensions."""
-        return make_view(self, Permuted("Transpose", swapped(self.dim(), dim0, dim1)))
+        return make_view(self, _transposed(self.dim(), dim0, dim1, STATE.grad))
 
     swapaxes = swapdims = transpose
 
@@ -191,32 +246,10 @@ class Shaping(TensorBase):
 
     def expand(self, *sizes: Any) -> Tensor:
         """Repeats dimensions of size 1 without copying (as seen by the user); -1 keeps one."""
-        shape, sizes = self.shape, as_shape(sizes)
-        lead = len(sizes) - len(shape)
-        if lead < 0:
-            raise ShapeError(
-                f"expand({list(shape)}, size={list(sizes)}): the number of sizes provided "
-                f"({len(sizes)}) must be greater or equal to the number of dimensions in the "
-                f"tensor ({len(shape)})"
-            )
-        target: list[Any] = []
-        known: list[Any] = []
-        for i, n in enumerate(sizes):
-            old = shape[i - lead] if i >= lead else 1
-            if not _symbolic(n) and n == -1:
-                n = old if i >= lead else -1
-            if not (_symbolic(n) or _symbolic(old)) and (n < 0 or old not in (1, n)):
-                raise ShapeError(
-                    f"The expanded size of the tensor ({n}) must match the existing size ({old}) "
-                    f"at non-singleton dimension {i}.  Target sizes: {list(sizes)}.  Tensor "
-                    f"sizes: {list(shape)}"
-                )
-            target.append(n if not (_symbolic(n) and n == old) else 1)
-            known.append(n)
-        view = Expanded(
-            "Expand", shape_operand(tuple(target)), () if STATE.trace is None else known
-        )
-        return make_view(self, view)
+        if STATE.trace is None:
+            return make_view(self, _expanded(dims(self), as_shape(sizes), STATE.grad))
+        target, known = _expanded_sizes(self.shape, as_shape(sizes))
+        return make_view(self, Expanded("Expand", shape_operand(tuple(target)), known))
 
     def expand_as(self, other: Any) -> Tensor:
         """`expand(other.shape)`."""

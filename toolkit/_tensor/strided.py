@@ -29,7 +29,7 @@ class Placed(View):
 
     def put(self, base: Any, value: Any) -> Any:
         shape = base.shape
-        places = self.run(apply2(RESHAPE, count_up(shape.numel()), shape_operand(shape)))
+        places = self.compute(apply2(RESHAPE, count_up(shape.numel()), shape_operand(shape)))
         flat = vector((-1,))
         parts = (apply2(RESHAPE, t, flat) for t in (base, places, value))
         out = apply(handle("ScatterElements", axis=0), *parts)
@@ -50,7 +50,7 @@ class Diagonal(Placed):
         n = sym_min(rows + min(self.offset, 0), columns - max(self.offset, 0))
         return sym_max(n, 0)
 
-    def run(self, base: Any) -> Any:
+    def compute(self, base: Any) -> Any:
         shape = dims(base)
         rest = [i for i in range(len(shape)) if i not in (self.first, self.second)]
         order = (*rest, self.first, self.second)
@@ -96,7 +96,7 @@ class Unfolded(Placed):
         super().__init__("Unfold")
         self.axis, self.size, self.step = axis, size, step
 
-    def run(self, base: Any) -> Any:
+    def compute(self, base: Any) -> Any:
         shape, d = dims(base), self.axis
         count = (shape[d] - self.size) // self.step + 1
         column, row = vector((-1, 1)), vector((1, -1))
@@ -135,7 +135,7 @@ class Strided(Placed):
         super().__init__("AsStrided")
         self.shape, self.steps, self.where = shape, steps, where
 
-    def run(self, base: Any) -> Any:
+    def compute(self, base: Any) -> Any:
         places = np.full(self.shape, self.where, np.int64)
         for i, (n, s) in enumerate(zip(self.shape, self.steps, strict=True)):
             places += (np.arange(n) * s).reshape((-1,) + (1,) * (len(self.shape) - i - 1))
@@ -164,7 +164,7 @@ class Reinterpreted(View):
         super().__init__("View")
         self.own, self.code, self.sizes = own, code, sizes
 
-    def run(self, base: Any) -> Any:
+    def compute(self, base: Any) -> Any:
         return reinterpret(base, self.own, self.code, self.sizes)
 
     def put(self, base: Any, value: Any) -> Any:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from toolkit._tensor.base import TensorBase
     from toolkit.ops.dispatch import Handle
 
-_next = count().__next__
+now = count().__next__  # The tape's clock.
 
 
 class Mode:
@@ -47,7 +47,7 @@ class Record:
     """One operation: `op(inputs) -> outputs`; input i is output `slots[i]` of `nodes[i]`."""
 
     __slots__ = ("hooks", "inputs", "label", "line", "nodes", "op", "outputs", "retain", "seq",
-                 "signature", "slots")  # fmt: skip
+                 "signature", "slots", "stamp")  # fmt: skip
 
     def __init__(
         self, op: Handle, nodes: tuple[Any, ...], slots: tuple[int, ...], inputs: Any, outputs: Any
@@ -57,7 +57,7 @@ class Record:
         self.slots = slots
         self.inputs = inputs  # Core tensors, `Const`s or None; None altogether once freed.
         self.outputs = outputs
-        self.seq = _next()
+        self.seq = self.stamp = now()  # The stamp: when its values were taken.
         self.signature: Any = None  # Its part of the structure key, kept when the values are freed.
         self.hooks: dict[int, dict[int, Hook]] | None = None  # By output.
         self.retain: dict[int, Any] | None = None  # Tensors (weakly) that asked for retain_grad.
@@ -99,6 +99,7 @@ def renewed(old: Any, new: Any) -> bool:
     if not all(a is b or renewed(a, b) for a, b in zip(old.nodes, new.nodes, strict=True)):
         return False
     old.inputs, old.outputs, old.signature = new.inputs, new.outputs, None
+    old.stamp = new.stamp
     return True
 
 

@@ -24,6 +24,7 @@ from toolkit.func.staging import Traced, execute, trace_call
 from toolkit.random import default_generator
 
 RECOMPILE_LIMIT = 8  # PyTorch's `torch._dynamo.config.recompile_limit`.
+_MOST = 256  # Calls with tensors alone that are found without looking at each argument again.
 _lock = threading.RLock()  # One trace at a time: modules hold symbolic values while it records.
 _NOTHING = Guard()
 ALL: weakref.WeakSet[Compiled] = weakref.WeakSet()
@@ -91,6 +92,7 @@ class Compiled:
         """Forgets the programs and the counts."""
         self._slots: dict[Any, _Slot] = {}
         self._tokens: dict[Any, _Token] = {}
+        self._known: dict[Any, _Program] = {}
         self._latest: tuple[Watch, _Token] | None = None
         self._traces = 0
         self._warned = False
@@ -109,6 +111,17 @@ class Compiled:
         """Runs the program for this signature; it is made at the first such call."""
         if STATE.trace is not None:
             return self._function(*args, **kwargs)
+        form = None if kwargs else _form(args)
+        if form is not None:
+            latest = self._latest
+            if latest is not None and latest[0].same():
+                known = self._known.get((latest[1].number, STATE.grad, promote.default_code, form))
+                if known is not None:
+                    return _run(known, args)
+        return self._looked_up(args, kwargs, form)
+
+    def _looked_up(self, args: tuple[Any, ...], kwargs: dict[str, Any], form: Any) -> Any:
+        """A call whose signature is looked up, or is new."""
         leaves, spec = flatten((args, kwargs))
         constants: list[Any] = []
         places: list[int] = []  # For each leaf the number of its tensor, -1 for another object.
@@ -139,6 +152,10 @@ class Compiled:
         slot = self._slots.get(key)
         entry = None if slot is None else slot.entries.get(_pattern(shapes, slot.dynamic))
         if type(entry) is _Program:
+            if form is not None:
+                if len(self._known) >= _MOST:
+                    self._known.clear()
+                self._known[token.number, STATE.grad, promote.default_code, form] = entry
             return _run(entry, tensors)
         if entry is None:
             with _lock:
@@ -239,6 +256,20 @@ class _Call(NamedTuple):
         return self.function(*args, **kwargs)
 
 
+def _form(args: tuple[Any, ...]) -> Any:
+    """Element types and shapes of different tensors; None for other arguments."""
+    form: list[Any] = []
+    for x in args:
+        if not isinstance(x, TensorBase):
+            return None
+        value = x._get()
+        form.append(value.dtype)
+        form.append(value.shape)
+    if len(args) > 1 and len(set(map(id, args))) != len(args):
+        return None
+    return tuple(form)
+
+
 def _pattern(shapes: tuple[tuple[int, ...], ...], dynamic: Any) -> Any:
     """Shapes with symbols at dynamic dimensions: equal sizes there have the same symbol.
 
@@ -290,7 +321,7 @@ def _compile(call: _Call, pattern: Any, kept: list[Any]) -> _Program:
     return _Program(traced, sizes)
 
 
-def _run(program: _Program, tensors: list[Any]) -> Any:
+def _run(program: _Program, tensors: Sequence[Any]) -> Any:
     result = execute(program.traced, tensors)
     if not program.sizes:
         return result

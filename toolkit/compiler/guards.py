@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import types
-from operator import is_
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,8 @@ from toolkit._tensor.base import TensorBase
 from toolkit.dtypes import DType
 from toolkit.func.fingerprint import is_ours, names_of
 from toolkit.nn.hooks import HookTable
+from toolkit.nn.module import Module
+from toolkit.runtime import _core
 
 _PLAIN = frozenset({int, float, bool, str, bytes, complex, type(None), type(Ellipsis), DType})
 _OPAQUE = (type, types.ModuleType, types.BuiltinFunctionType, types.MethodDescriptorType)
@@ -27,33 +28,15 @@ _LIMIT = 100  # Elements of a container that holds other things than tensors and
 class Watch:
     """Tells quickly whether a key made before would be the same now: nothing was replaced."""
 
-    __slots__ = ("cells", "members", "names", "tensors", "volatile")
+    __slots__ = ("entries", "volatile")
 
     def __init__(self) -> None:
-        self.members: list[tuple[Any, tuple[Any, ...]]] = []  # Live views, and what was in them.
-        self.cells: list[tuple[Any, Any]] = []
-        self.names: list[tuple[dict[str, Any], str, Any]] = []
-        self.tensors: list[tuple[Any, Any, Any]] = []
+        self.entries: list[tuple[Any, ...]] = []  # See `_core.unchanged`.
         self.volatile = False  # Something holds values that change in place.
 
     def same(self) -> bool:
         """Whether all is as it was."""
-        if self.volatile:
-            return False
-        for view, saved in self.members:
-            if len(view) != len(saved) or not all(map(is_, view, saved)):
-                return False
-        for cell, content in self.cells:
-            if cell.cell_contents is not content:
-                return False
-        for table, name, value in self.names:
-            if table.get(name) is not value:
-                return False
-        for tensor, code, shape in self.tensors:
-            found = tensor._get()
-            if found.dtype != code or tuple(found.shape) != shape:
-                return False
-        return True
+        return not self.volatile and _core.unchanged(self.entries)
 
 
 class Guard:
@@ -89,14 +72,14 @@ class Guard:
             value = x._get()
             form = value.dtype, tuple(value.shape)
             self.parts += form
-            self.watch.tensors.append((x, *form))
+            self.watch.entries.append((_core.HAS_FORM, x, *form))
         elif kind is dict:
             self._dict(x)
         elif kind is list or kind is tuple:
             self._items(x)
         elif kind is set:
             self._items(sorted(x, key=repr))
-            self.watch.members.append((x, tuple(x)))
+            self.watch.entries.append((_core.HOLDS_SET, x, tuple(x)))
         elif isinstance(x, np.ndarray):
             self.parts += (x.dtype.str, x.shape, x.tobytes() if x.dtype.kind != "O" else None)
             self.watch.volatile = True
@@ -115,11 +98,12 @@ class Guard:
             members = getattr(x, "__dict__", None)
             if members:
                 self._object(members)
+            if isinstance(x, Module):
+                self.look(kind.forward)
 
     def _object(self, members: dict[str, Any]) -> None:
         parts = self.parts
-        view = members.values()
-        self.watch.members.append((view, tuple(view)))
+        self.watch.entries.append((_core.HOLDS_VALUES, members, tuple(members.values())))
         for name, value in members.items():
             kind = value.__class__
             if kind in _PLAIN:
@@ -131,8 +115,7 @@ class Guard:
 
     def _dict(self, x: dict[Any, Any]) -> None:
         self.parts.append(len(x))
-        for view in (x.keys(), x.values()) if x else (x,):
-            self.watch.members.append((view, tuple(view)))
+        self.watch.entries.append((_core.HOLDS_ITEMS, x, tuple(x), tuple(x.values())))
         for key, value in x.items():
             self.parts.append(key if key.__class__ in _PLAIN else id(key))
             self.look(value)
@@ -140,7 +123,7 @@ class Guard:
     def _items(self, x: Any) -> None:
         self.parts.append(len(x))
         if x.__class__ is list:
-            self.watch.members.append((x, tuple(x)))
+            self.watch.entries.append((_core.HOLDS_LIST, x, tuple(x)))
         if len(x) > _LIMIT and x[0].__class__ in _PLAIN:
             self.parts.append(repr(x))
             return
@@ -163,10 +146,10 @@ class Guard:
                 self.watch.volatile = True
                 continue
             self.look(value)
-            self.watch.cells.append((cell, value))
+            self.watch.entries.append((_core.HOLDS_CELL, cell, value))
         for name in _globals(f.__code__):
             value = f.__globals__.get(name)
-            self.watch.names.append((f.__globals__, name, value))
+            self.watch.entries.append((_core.HOLDS_NAME, f.__globals__, name, value))
             if value is not None and not isinstance(value, _OPAQUE):
                 self.look(value)
 

@@ -11,14 +11,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from toolkit._tensor.base import FLOATS, wrap
-from toolkit._tensor.inplace import POISONED
 from toolkit._tensor.state import STATE
 from toolkit._tensor.tape import FunctionRecord
+from toolkit._tensor.writes import WRITES
 from toolkit.errors import InvalidArgumentError
 from toolkit.ops.dispatch import handle
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+
+_IDENTITY = handle("Identity")
 
 
 class Graphed:
@@ -36,15 +39,15 @@ class Graphed:
         self._program: Any = None
         self._gradients: dict[Any, tuple[Graphed, list[int]]] = {}
         self._reached: dict[Any, tuple[bool, ...]] = {}
-        self._saving: dict[Any, Saving] = {}
+        self._saving: dict[Any, Saving | None] = {}
 
     def __call__(self, values: Sequence[Any]) -> list[Any]:
         """Runs it on core tensors."""
         if self._program is None:
             from toolkit.runtime.lowering import lower
 
-            self._program = lower(self.inputs, self.outputs)
-        return self._program.run(values)  # type: ignore[no-any-return]
+            self._program = lower(self.inputs, self.outputs).program.run
+        return self._program(values)  # type: ignore[no-any-return]
 
     def reached(self, needs: tuple[int, ...]) -> tuple[bool, ...]:
         """For each output, whether a gradient flows from it to one of these inputs."""
@@ -86,12 +89,14 @@ class Graphed:
             found = self._gradients[given, needs] = (graphed, [i for i, _ in pairs])
         return found
 
-    def saving(self, needs: tuple[int, ...]) -> Saving:
-        """Two programs for a call that is going to be differentiated once: forward and backward."""
-        found = self._saving.get(needs)
-        if found is None:
-            found = self._saving[needs] = self._split(needs)
-        return found
+    def saving(self, needs: tuple[int, ...]) -> Saving | None:
+        """Two programs for a call that is going to be differentiated once: forward and backward.
+
+        None where no gradient flows to these inputs.
+        """
+        if needs not in self._saving:
+            self._saving[needs] = self._split(needs) if any(self.reached(needs)) else None
+        return self._saving[needs]
 
     def _split(self, needs: tuple[int, ...]) -> Saving:
         """Cuts a gradient at the values that the forward nodes compute."""
@@ -116,11 +121,11 @@ class Graphed:
             given,
             targets,
             read,
-            lower(self.inputs, [*self.outputs, *kept]),
+            lower(self.inputs, [*self.outputs, *kept]).program.run,
             lower(
                 [*kept, *(self.inputs[i] for i in read), *gradient.inputs[len(self.inputs) :]],
                 gradient.outputs,
-            ),
+            ).program.run,
         )
 
 
@@ -144,19 +149,25 @@ class Saving(NamedTuple):
 
 def run(graphed: Graphed, tensors: Sequence[Any]) -> list[Any]:
     """Runs a function of tensors and records it on the tape where that is needed."""
-    values = [t._get() for t in tensors]
-    needs = tuple(
-        i
-        for i, (t, v) in enumerate(zip(tensors, values, strict=True))
-        if t._node is not None and v.dtype in FLOATS
-    )
-    if not STATE.grad or not needs or not any(graphed.reached(needs)):
+    values, nodes = [], []
+    for t in tensors:
+        if t._base is not None:
+            t._sync()
+        values.append(t._value)
+        nodes.append(t._node)
+    saving = None
+    if STATE.grad:
+        needs = tuple(
+            [i for i, n in enumerate(nodes) if n is not None and values[i].dtype in FLOATS]
+        )
+        saving = graphed.saving(needs) if needs else None
+    if saving is None:
         return [wrap(v) for v in graphed(values)]
-    saving = graphed.saving(needs)
-    results = saving.forward.run(values)
+    results = saving.forward(values)
     count = len(graphed.outputs)
     outputs: list[Any] = [wrap(v) for v in results[:count]]
-    record = _StagedRecord(graphed, tensors, values, saving, results[count:])
+    slots = tuple([t._out for t in tensors])
+    record = _StagedRecord(graphed, nodes, slots, values, saving, results[count:])
     for i, (y, depends) in enumerate(zip(outputs, saving.given, strict=True)):
         if depends and y._value.dtype in FLOATS:
             y._node, y._out = record, i
@@ -169,13 +180,11 @@ class _StagedRecord(FunctionRecord):
     __slots__ = ("graphed", "kept", "saving")
 
     def __init__(
-        self, graphed: Graphed, tensors: Sequence[Any], values: Sequence[Any], saving: Saving,
-        kept: list[Any],
+        self, graphed: Graphed, nodes: Sequence[Any], slots: tuple[int, ...],
+        values: Sequence[Any], saving: Saving, kept: list[Any],
     ) -> None:  # fmt: skip
-        super().__init__(
-            handle("Identity"), tuple(t._node for t in tensors), tuple(t._out for t in tensors),
-            tuple(values), tuple(range(len(graphed.outputs))),
-        )  # fmt: skip
+        outputs = tuple(range(len(graphed.outputs)))
+        super().__init__(_IDENTITY, tuple(nodes), slots, tuple(values), outputs)
         self.graphed = graphed
         self.saving = saving
         self.kept = kept
@@ -203,7 +212,7 @@ class _StagedRecord(FunctionRecord):
         given = tuple(c is not None for c in cotangents)
         again = STATE.grad or given != self.saving.given
         values = self.inputs if again else [self.inputs[i] for i in self.saving.read]
-        if POISONED and any(id(v) in POISONED for v in values):
+        if WRITES.any_since(self.stamp, values):
             raise InvalidArgumentError(
                 "one of the variables needed for gradient computation has been modified by an "
                 "inplace operation: clone() it before the write."
@@ -214,7 +223,7 @@ class _StagedRecord(FunctionRecord):
         else:
             targets = self.saving.targets
             feeds = [*self.kept, *values, *(c._get() for c in arrived)]
-            grads = [wrap(g) for g in self.saving.backward.run(feeds)]
+            grads = [wrap(g) for g in self.saving.backward(feeds)]
         return [((self.nodes[i], self.slots[i]), g) for i, g in zip(targets, grads, strict=True)]
 
     def _as_function(

@@ -19,7 +19,7 @@ from toolkit._tensor.inplace import assign, put_value
 from toolkit._tensor.state import STATE
 from toolkit.func.fingerprint import fingerprint
 from toolkit.func.graphed import Graphed, run
-from toolkit.func.pytree import Spec, flatten, unflatten
+from toolkit.func.pytree import LEAF, Spec, flatten, unflatten
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -64,6 +64,7 @@ class Traced(NamedTuple):
     spec: Spec  # Its structure.
     kept: list[Any]  # Objects whose identity is in the key.
     looked_at: str = ""  # The user's line that read the value of a tensor from outside.
+    plain: bool = False  # The result is one tensor, and nothing is written to.
 
 
 def staged(f: Callable[..., Any], args: tuple[Any, ...], about: Any) -> Any:
@@ -98,9 +99,12 @@ def staged(f: Callable[..., Any], args: tuple[Any, ...], about: Any) -> Any:
     return execute(traced, tensors)
 
 
-def execute(traced: Traced, tensors: list[Any]) -> Any:
+def execute(traced: Traced, tensors: Sequence[Any]) -> Any:
     """Runs a traced function on other tensors, and makes its writes."""
-    made = iter(run(traced.graphed, [*tensors, *traced.captured]))
+    outputs = run(traced.graphed, [*tensors, *traced.captured])
+    if traced.plain:
+        return outputs[0]
+    made = iter(outputs)
     results = [next(made) if isinstance(y, TensorBase) else y for y in traced.results]
     for tensor in traced.mutated:
         put_value(tensor, next(made))
@@ -151,9 +155,10 @@ def trace_call(
         [*formals, *(v for _, v in captured)],
         [*outputs, *(v for _, v in mutated), *(inputs[i]._value for i in written)],
     )
+    plain = len(outputs) == 1 and out_spec == LEAF and not mutated and not written
     found = Traced(
         graphed, [t for t, _ in captured], [t for t, _ in mutated], written, results, out_spec,
-        kept, trace.looked_at,
+        kept, trace.looked_at, plain,
     )  # fmt: skip
     seen = {id(random.default_generator.state)}
     for x in kept:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from toolkit._tensor.base import prime
 from toolkit._tensor.initial import initial_of, note
 from toolkit.errors import InvalidArgumentError
 from toolkit.tensor import Tensor
@@ -191,3 +192,7 @@ class UninitializedBuffer(UninitializedTensorMixin, Tensor):
 def is_lazy(value: Any) -> bool:
     """Whether it is a member without a shape yet."""
     return isinstance(value, UninitializedTensorMixin)
+
+
+for _class in (Parameter, Buffer):
+    prime(_class)

@@ -24,10 +24,16 @@ _MAX_HANDLES = 4096  # Attributes that change from call to call must not fill th
 
 
 class Handle:
-    """An operator with its attributes; `op` is its kernel, made at first use."""
+    """An operator with its attributes.
 
-    __slots__ = ("attributes", "domain", "op", "op_type")
+    Attributes:
+        op: runs its kernel on inputs, for the first output; made at first use.
+        run: runs it on a sequence of inputs, for as many outputs as are asked for.
+    """
+
+    __slots__ = ("attributes", "domain", "op", "op_type", "run")
     op: Any
+    run: Any
 
     def __init__(self, domain: str, op_type: str, attributes: dict[str, Any]) -> None:
         self.domain = domain
@@ -35,15 +41,17 @@ class Handle:
         self.attributes = attributes
 
     def __getattr__(self, name: str) -> Any:
-        if name != "op":
+        if name not in ("op", "run"):
             raise AttributeError(name)
+        op: Any
         if _core.has_kernel(self.domain, self.op_type):
-            self.op = _core.Op(self.domain, self.op_type, self.attributes)
+            op = _core.Op(self.domain, self.op_type, self.attributes)
         else:
             from toolkit.ops.fallback import FallbackOp
 
-            self.op = FallbackOp(self.domain, self.op_type, self.attributes)
-        return self.op
+            op = FallbackOp(self.domain, self.op_type, self.attributes)
+        self.op, self.run = op.call, op.run
+        return self.op if name == "op" else self.run
 
     def __repr__(self) -> str:
         return f"{self.domain + '.' if self.domain else ''}{self.op_type}({self.attributes})"
@@ -172,6 +180,15 @@ def apply_constants(h: Handle, x: Any, *consts: Const) -> Tensor:
     return r
 
 
+def known(h: Handle, value: Any, *inputs: Any) -> Tensor:
+    """The result of an operation whose value is there already: a part of its input's memory."""
+    r = _new(base.tensor_class)
+    r._value = value
+    if inputs[0]._node is not None and STATE.grad and value.dtype in FLOATS:
+        r._node = record(h, inputs, (value,))
+    return r
+
+
 def _gather(inputs: tuple[Any, ...]) -> tuple[list[Any], bool]:
     values: list[Any] = []
     grad = False
@@ -208,7 +225,7 @@ def apply_many(h: Handle, inputs: tuple[Any, ...], outputs: int) -> tuple[Any, .
         return STATE.trace.apply(h, inputs, outputs)
     values, grad = _gather(inputs)
     try:
-        produced = tuple(h.op.run(values, outputs))
+        produced = h.run(values, outputs)
     except DTypeError as error:
         return _widened(h, inputs, outputs, error)
     node = record(h, inputs, produced) if grad and STATE.grad else None

@@ -12,18 +12,18 @@ _MAX_PROGRAMS = 64
 
 
 class FallbackOp:
-    """Stands where a kernel would; called in the same way."""
+    """Stands where a kernel would; with the same two methods."""
 
     def __init__(self, domain: str, op_type: str, attributes: dict[str, Any]) -> None:
         self.domain, self.op_type, self.attributes = domain, op_type, attributes
         self._programs: dict[Any, Any] = {}
         self._elementwise = domain == "toolkit.special"
 
-    def __call__(self, *inputs: Any) -> Any:
+    def call(self, *inputs: Any) -> Any:
         """The first output."""
         return self.run(inputs, 1)[0]
 
-    def run(self, inputs: Any, num_outputs: int) -> list[Any]:
+    def run(self, inputs: Any, num_outputs: int) -> tuple[Any, ...]:
         """All outputs.
 
         Raises:
@@ -36,7 +36,7 @@ class FallbackOp:
             if len(self._programs) >= _MAX_PROGRAMS:
                 self._programs.clear()
             program = self._programs[key] = self._compile(inputs, num_outputs)
-        return program.run([t for t in inputs if t is not None])
+        return tuple(program.run([t for t in inputs if t is not None]))
 
     def _compile(self, inputs: Any, num_outputs: int) -> Any:
         from toolkit.graph.trace import Recorder

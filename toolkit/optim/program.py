@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from toolkit._tensor.initial import initial_of, note
-from toolkit._tensor.inplace import POISONED
+from toolkit._tensor.writes import WRITES
 from toolkit.runtime import _core
 from toolkit.tensor import Tensor
 
@@ -28,6 +27,7 @@ def own_memory(tensor: Tensor) -> None:
         tensor._value = tensor._concrete("step").clone()
         tensor._base = tensor._view = None
         tensor._shared = True
+        tensor._version += 1
 
 
 class StepProgram:
@@ -76,8 +76,9 @@ class StepProgram:
         self._lr[...] = lr
         self._step[...] = step
         self._program.run([*self._scalars, *(g._get() for g in grads)])
+        WRITES.note(*[p._value for p in self._params])
         for tensor in self._params:
-            _note_write(tensor)
+            _renew(tensor)
 
 
 def _settings(optimizer: Optimizer, group: dict[str, Any]) -> tuple[dict[str, Any], bool]:
@@ -155,11 +156,9 @@ def _addresses(params: Sequence[Tensor], states: Sequence[dict[str, Tensor]]) ->
     return found
 
 
-def _note_write(tensor: Any) -> None:
-    """Views are taken anew, and a tape that saved the old value refuses to use it."""
+def _renew(tensor: Any) -> None:
+    """Another value and version, so that views are taken anew."""
     initial, value = initial_of(tensor), tensor._value
-    if sys.getrefcount(value) > 3:
-        POISONED[id(value)] = value
     tensor._value = value.reshaped(list(value.shape))
     tensor._version += 1
     note(tensor, initial)  # Training does not change how it began.

@@ -66,6 +66,4 @@ def constant_of(attributes: Mapping[str, ir.Attr]) -> _core.Tensor:
     for name in ("value_string", "value_strings"):
         if name in attributes:
             return to_native(np.array(attributes[name].value, dtype=object))
-    result = _core.Op("", "Constant", native_attributes(attributes.values())).run([], 1)[0]
-    assert result is not None
-    return result
+    return _core.Op("", "Constant", native_attributes(attributes.values())).call()

@@ -8,7 +8,7 @@ from toolkit import random
 from toolkit._tensor.elementwise import where
 from toolkit._tensor.shapes import normalize_dim
 from toolkit.errors import InvalidArgumentError, ShapeError
-from toolkit.ops.dispatch import apply, apply1, apply2, as_operands, handle
+from toolkit.ops.dispatch import apply, apply1, apply2, as_operands, handle, quick
 from toolkit.tensor import Tensor
 
 _RELU = handle("Relu")
@@ -199,7 +199,7 @@ def _along(op_type: str, input: Tensor, dim: int | None, dtype: Any) -> Tensor:
     axis = normalize_dim(dim, rank)
     if not rank:
         return apply1(handle(op_type, axis=0), x.reshape(1)).reshape(())
-    return apply1(handle(op_type, axis=axis), x)
+    return apply1(quick(op_type, "axis", axis), x)
 
 
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
+from toolkit._tensor.shapes import dims
 from toolkit.errors import InvalidArgumentError, ShapeError
 from toolkit.ops.dispatch import apply, handle
 from toolkit.tensor import Tensor
@@ -22,6 +24,11 @@ def ntuple(value: Any, n: int, where: str) -> tuple[int, ...]:
     if len(values) != n:
         raise InvalidArgumentError(f"{where}: {n} integers are required, got {values}.")
     return values
+
+
+def hashable(value: Any) -> Any:
+    """A size that can be looked up: lists as tuples."""
+    return value if value is None or isinstance(value, (int, str)) else tuple(value)
 
 
 def same_pads(kernel: Sequence[int], dilation: Sequence[int]) -> list[int]:
@@ -50,13 +57,32 @@ def _pads(
 
 
 def _batched(where: str, n: int, x: Tensor) -> tuple[Tensor, bool]:
-    if x.dim() == n + 2:
+    rank = x.dim()
+    if rank == n + 2:
         return x, False
-    if x.dim() == n + 1:
+    if rank == n + 1:
         return x.unsqueeze(0), True
+    where = where if where[-1] == "d" else f"{where}{n}d"
     raise ShapeError(
         f"Expected {n + 1}D (unbatched) or {n + 2}D (batched) input to {where}, but got input of "
         f"size: {list(x.shape)}."
+    )
+
+
+@lru_cache(maxsize=512, typed=True)
+def _conv_handle(
+    n: int, kernel: tuple[int, ...], stride: Any, padding: Any, dilation: Any, groups: int
+) -> Any:
+    where = f"conv{n}d"
+    strides = ntuple(stride, n, f"{where}: stride")
+    dilations = ntuple(dilation, n, f"{where}: dilation")
+    return handle(
+        "Conv",
+        strides=strides,
+        pads=_pads(where, padding, n, kernel, strides, dilations),
+        dilations=dilations,
+        group=groups,
+        kernel_shape=kernel,
     )
 
 
@@ -70,25 +96,15 @@ def _conv(
     dilation: Ints,
     groups: int,
 ) -> Tensor:
-    where = f"conv{n}d"
-    x, single = _batched(where, n, input)
-    channels = x.shape[1]
-    if isinstance(channels, int) and channels != weight.shape[1] * groups:
+    x, single = _batched("conv", n, input)
+    channels, shape = dims(x)[1], dims(weight)
+    if isinstance(channels, int) and channels != shape[1] * groups:
         raise ShapeError(
-            f"{where}: {weight.shape[1] * groups} input channels are required by a weight of "
-            f"{list(weight.shape)} in {groups} groups, got an input of {list(x.shape)}."
+            f"conv{n}d: {shape[1] * groups} input channels are required by a weight of "
+            f"{list(shape)} in {groups} groups, got an input of {list(x.shape)}."
         )
-    strides = ntuple(stride, n, f"{where}: stride")
-    dilations = ntuple(dilation, n, f"{where}: dilation")
-    kernel = tuple(weight.shape[2:])
-    h = handle(
-        "Conv",
-        strides=strides,
-        pads=_pads(where, padding, n, kernel, strides, dilations),
-        dilations=dilations,
-        group=groups,
-        kernel_shape=kernel,
-    )
+    sizes = map(hashable, (stride, padding, dilation))
+    h = _conv_handle(n, tuple(shape[2:]), *sizes, groups)
     y = apply(h, x, weight) if bias is None else apply(h, x, weight, bias)
     return y.squeeze(0) if single else y
 

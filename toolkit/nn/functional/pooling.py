@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 from toolkit.errors import InvalidArgumentError
-from toolkit.nn.functional.conv import Ints, _batched, ntuple
+from toolkit.nn.functional.conv import Ints, _batched, hashable, ntuple
 from toolkit.nn.functional.shape import pad
 from toolkit.ops.dispatch import apply1, apply_many, handle
 from toolkit.tensor import Tensor
+
+
+@lru_cache(maxsize=512, typed=True)
+def _max_pool_handle(
+    n: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> Any:
+    where = f"max_pool{n}d"
+    kernel = ntuple(kernel_size, n, f"{where}: kernel_size")
+    pads = ntuple(padding, n, f"{where}: padding")
+    _check_padding(where, kernel, pads)
+    return handle(
+        "MaxPool",
+        kernel_shape=kernel,
+        strides=kernel if stride in (None, ()) else ntuple(stride, n, f"{where}: stride"),
+        pads=pads * 2,
+        dilations=ntuple(dilation, n, f"{where}: dilation"),
+        ceil_mode=int(ceil_mode),
+    )
 
 
 def _max_pool(
@@ -22,19 +41,9 @@ def _max_pool(
     ceil_mode: bool,
     return_indices: bool,
 ) -> Any:
-    where = f"max_pool{n}d"
-    x, single = _batched(where, n, input)
-    kernel = ntuple(kernel_size, n, f"{where}: kernel_size")
-    pads = ntuple(padding, n, f"{where}: padding")
-    _check_padding(where, kernel, pads)
-    h = handle(
-        "MaxPool",
-        kernel_shape=kernel,
-        strides=kernel if stride in (None, ()) else ntuple(stride, n, f"{where}: stride"),
-        pads=pads * 2,
-        dilations=ntuple(dilation, n, f"{where}: dilation"),
-        ceil_mode=int(ceil_mode),
-    )
+    x, single = _batched("max_pool", n, input)
+    sizes = (kernel_size, stride, padding, dilation)
+    h = _max_pool_handle(n, *map(hashable, sizes), bool(ceil_mode))
     if not return_indices:
         y = apply1(h, x)
         return y.squeeze(0) if single else y

@@ -1,4 +1,5 @@
-// The native core as Python sees it. Only this and bindings_call.cc know Python.
+// The native core as Python sees it. Only this and its neighbours
+// bindings_*.cc know Python.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/map.h>
@@ -7,7 +8,12 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
+#include <cstring>
+
 #include "bindings_call.h"
+#include "bindings_op.h"
+#include "bindings_watch.h"
 #include "core/isa.h"
 #include "core/kernel.h"
 #include "core/peak.h"
@@ -133,6 +139,61 @@ nb::tuple ShapeTuple(const Tensor& t) {
   return nb::borrow<nb::tuple>(tuple);
 }
 
+nb::object Viewed(const Tensor& t, const std::vector<int64_t>& dims) {
+  if (dims.size() > kMaxRank) return nb::none();
+  Shape shape(dims.data(), dims.size());
+  int64_t known = 1;
+  int at = -1;
+  for (int i = 0; i < shape.rank(); ++i) {
+    if (shape[i] >= 0 ? __builtin_mul_overflow(known, shape[i], &known) : shape[i] < -1 || at >= 0)
+      return nb::none();
+    if (shape[i] < 0) at = i;
+  }
+  const int64_t n = t.size();
+  if (at >= 0) {
+    if (!known || n % known) return nb::none();
+    shape[at] = n / known;
+  } else if (known != n) {
+    return nb::none();
+  }
+  return nb::cast(t.Reshaped(shape));
+}
+
+int64_t Least(const Tensor& t) {
+  TK_REQUIRE(t.dtype() == DType::kInt64, ErrorKind::kDType, "least: int64 is required, got ",
+             Name(t.dtype()));
+  int64_t least = 0;
+  for (const int64_t *x = t.data<int64_t>(), *end = x + t.size(); x != end; ++x)
+    least = std::min(least, *x);
+  return least;
+}
+
+template <class T>
+T First(const Tensor& t) {
+  return *t.data<T>();
+}
+
+nb::object Item(const Tensor& t) {
+  TK_REQUIRE(t.size() == 1, ErrorKind::kShape, "a Tensor with ", t.size(),
+             " elements cannot be converted to Scalar");
+  switch (t.dtype()) {
+    case DType::kFloat:
+      return nb::float_(static_cast<double>(First<float>(t)));
+    case DType::kDouble:
+      return nb::float_(First<double>(t));
+    case DType::kInt64:
+      return nb::int_(First<int64_t>(t));
+    case DType::kInt32:
+      return nb::int_(First<int32_t>(t));
+    case DType::kUInt8:
+      return nb::int_(First<uint8_t>(t));
+    case DType::kBool:
+      return nb::bool_(First<bool>(t));
+    default:
+      return nb::none();
+  }
+}
+
 Attributes::Value ToAttribute(nb::handle v) {
   if (nb::isinstance<Tensor>(v)) return nb::cast<Tensor>(v);
   if (nb::isinstance<Program>(v)) return nb::cast<std::shared_ptr<Program>>(v);
@@ -157,11 +218,15 @@ Attributes::Value ToAttribute(nb::handle v) {
   }
 }
 
+}  // namespace
+
 Attributes ToAttributes(const nb::dict& dict) {
   Attributes attributes;
   for (auto [name, value] : dict) attributes.Set(nb::cast<std::string>(name), ToAttribute(value));
   return attributes;
 }
+
+namespace {
 
 constexpr const char* kErrorClasses[] = {
     "InvalidArgumentError", "ShapeError",       "DTypeError",      "UnsupportedOperatorError",
@@ -258,64 +323,6 @@ void AddPythonKernel(const std::string& domain, const std::string& op_type,
   KernelRegistry::Global().Add(std::move(def));
 }
 
-// One operator with its attributes, ready to run eagerly.
-class Op {
- public:
-  Op(const std::string& domain, const std::string& op_type, const nb::dict& attributes)
-      : def_(KernelRegistry::Global().Find(domain, op_type)) {
-    TK_REQUIRE(def_, ErrorKind::kUnsupported, op_type,
-               ": no CPU kernel for this operator of domain '", domain, "'");
-    try {
-      kernel_ = def_->create(ToAttributes(attributes));
-    } catch (const Error& e) {
-      Fail(e.kind(), op_type, ": ", e.what());
-    }
-  }
-
-  std::vector<Tensor> Run(const std::vector<const Tensor*>& inputs, int num_outputs) const {
-    try {
-      return RunKernel(*def_, *kernel_, inputs, num_outputs);
-    } catch (const Error& e) {
-      Fail(e.kind(), def_->op_type, ": ", e.what());
-    }
-  }
-
- private:
-  const KernelDef* def_;
-  std::unique_ptr<Kernel> kernel_;
-};
-
-std::vector<const Tensor*> Pointers(nb::handle sequence) {
-  std::vector<const Tensor*> pointers;
-  for (nb::handle item : sequence)
-    pointers.push_back(item.is_none() ? nullptr : nb::cast<const Tensor*>(item));
-  return pointers;
-}
-
-nb::object RunOp(const Op& op, nb::args args) {
-  const auto inputs = Pointers(args);
-  std::vector<Tensor> outputs;
-  {
-    nb::gil_scoped_release release;
-    outputs = op.Run(inputs, 1);
-  }
-  return nb::cast(std::move(outputs[0]));
-}
-
-nb::object RunOpMany(const Op& op, nb::handle sequence, int num_outputs) {
-  TK_REQUIRE(num_outputs >= 0 && num_outputs <= 1 << 16, ErrorKind::kInvalidArgument,
-             "Op.run: num_outputs must lie in [0, 65536], got ", num_outputs);
-  const auto inputs = Pointers(sequence);
-  std::vector<Tensor> outputs;
-  {
-    nb::gil_scoped_release release;
-    outputs = op.Run(inputs, num_outputs);
-  }
-  nb::list results;
-  for (Tensor& t : outputs) results.append(t.defined() ? nb::cast(std::move(t)) : nb::none());
-  return results;
-}
-
 std::vector<Tensor> RunProgram(Program& program, const std::vector<Tensor>& inputs) {
   nb::gil_scoped_release release;
   return program.Run(inputs);
@@ -378,6 +385,8 @@ void SetError(const char* name, const char* message) {
   PyErr_SetObject(type.ptr(), type(message).ptr());
 }
 
+}  // namespace
+
 // Errors of the core become the classes of toolkit.errors.
 void Translate(const std::exception_ptr& p, void*) {
   try {
@@ -388,8 +397,6 @@ void Translate(const std::exception_ptr& p, void*) {
     SetError("OutOfMemoryError", "out of memory: a kernel's working memory could not be allocated");
   }
 }
-
-}  // namespace
 
 NB_MODULE(_core, m) {
   m.doc() = "The native core of toolkit: tensors, kernels, programs.";
@@ -402,6 +409,13 @@ NB_MODULE(_core, m) {
                   [](int dtype, const std::vector<int64_t>& shape) {
                     return Tensor::Empty(static_cast<DType>(dtype),
                                          Shape(shape.data(), shape.size()));
+                  })
+      .def_static("zeros",
+                  [](int dtype, const std::vector<int64_t>& shape) {
+                    Tensor t =
+                        Tensor::Empty(static_cast<DType>(dtype), Shape(shape.data(), shape.size()));
+                    if (t.bytes()) std::memset(t.raw(), 0, t.bytes());
+                    return t;
                   })
       .def_static("from_strings", FromStrings, "items"_a, "shape"_a)
       .def_static("sequence", FromItems, "items"_a)
@@ -423,6 +437,38 @@ NB_MODULE(_core, m) {
                         " elements are required, got shape ", shape.ToString());
              return t.Reshaped(shape);
            })
+      .def("viewed", Viewed, "`reshaped`, one size may be -1; None where the elements do not fit.")
+      .def("least", Least, "The least element of int64, at most 0.")
+      .def(
+          "part",
+          [](const Tensor& t, int64_t start, const std::vector<int64_t>& dims) {
+            const Shape shape(dims.data(), dims.size());
+            TK_REQUIRE(start >= 0 && start + shape.Count() <= t.size(), ErrorKind::kShape,
+                       "part: elements within ", t.size(), " are required, got shape ",
+                       shape.ToString(), " from ", start);
+            return t.Part(start, shape);
+          },
+          "start"_a, "shape"_a, "Elements that follow each other, sharing the memory.")
+      .def(
+          "row",
+          [](const Tensor& t, int64_t i) {
+            TK_REQUIRE(t.rank() > 0 && i >= 0 && i < t.dim(0), ErrorKind::kIndex,
+                       "row: an index of ", t.shape().ToString(), " is required, got ", i);
+            const Shape shape(t.shape().begin() + 1, static_cast<size_t>(t.rank() - 1));
+            return t.Part(i * shape.Count(), shape);
+          },
+          "index"_a, "One index of the first dimension, sharing the memory.")
+      .def(
+          "rows",
+          [](const Tensor& t, int64_t begin, int64_t end) {
+            TK_REQUIRE(t.rank() > 0 && begin >= 0 && begin <= t.dim(0), ErrorKind::kIndex,
+                       "rows: a start within ", t.shape().ToString(), " is required, got ", begin);
+            Shape shape = t.shape();
+            const int64_t first = begin * shape.Count(1, shape.rank());
+            shape[0] = std::max(std::min(end, shape[0]) - begin, int64_t{0});
+            return t.Part(first, shape);
+          },
+          "begin"_a, "end"_a, "Indices [begin, end) of the first dimension, sharing the memory.")
       .def("copy_from",
            [](Tensor& t, const Tensor& source) {
              TK_REQUIRE(t.dtype() == source.dtype() && t.shape() == source.shape(),
@@ -436,14 +482,17 @@ NB_MODULE(_core, m) {
       .def_prop_ro("ndim", &Tensor::rank)
       .def_prop_ro("size", &Tensor::size)
       .def_prop_ro("nbytes", &Tensor::bytes)
+      .def_prop_ro(
+          "memory",
+          [](const Tensor& t) {
+            return t.buffer() ? reinterpret_cast<uintptr_t>(t.buffer()->data()) : 0;
+          },
+          "Where the block begins that its elements lie in; 0: of an arena.")
+      .def("item", Item, "The only element; None of a type that Python has not.")
       .def_prop_ro("data_ptr",
                    [](const Tensor& t) { return reinterpret_cast<uintptr_t>(t.raw()); });
 
-  nb::class_<Op>(m, "Op", "An operator with its attributes, ready to run.")
-      .def(nb::init<const std::string&, const std::string&, const nb::dict&>(), "domain"_a,
-           "op_type"_a, "attributes"_a)
-      .def("__call__", RunOp, "Runs it on tensors (None for an absent input); the first output.")
-      .def("run", RunOpMany, "inputs"_a, "num_outputs"_a, "All outputs, None where not produced.");
+  BindOp(m);
 
   nb::class_<Program>(m, "Program", "A flat program over slots; build it, finalize it, run it.")
       .def(nb::init<>())
@@ -482,6 +531,7 @@ NB_MODULE(_core, m) {
       });
 
   BindCall(m);
+  BindWatch(m);
   m.def("add_python_kernel", AddPythonKernel, "domain"_a, "op_type"_a, "dtypes"_a, "factory"_a);
   m.attr("SEQUENCE") = static_cast<int>(DType::kSequence);
   m.attr("MAP") = static_cast<int>(DType::kMap);

@@ -66,18 +66,18 @@ void CheckDType(const KernelDef& def, const Tensor* const* inputs, int num_input
   }
 }
 
-std::vector<Tensor> RunKernel(const KernelDef& def, const Kernel& kernel,
-                              const std::vector<const Tensor*>& inputs, int num_outputs) {
-  const int num_inputs = static_cast<int>(inputs.size());
-  CheckDType(def, inputs.data(), num_inputs);
-  std::vector<Tensor> results(num_outputs);
-  std::vector<Tensor*> outputs;
-  for (Tensor& t : results) outputs.push_back(&t);
+void RunKernel(const KernelDef& def, const Kernel& kernel, const Tensor* const* inputs,
+               int num_inputs, Tensor* outputs, int num_outputs) {
+  CheckDType(def, inputs, num_inputs);
+  constexpr int kFew = 8;
+  Tensor* few[kFew];
+  std::vector<Tensor*> many(num_outputs > kFew ? num_outputs : 0);
+  Tensor** pointers = num_outputs > kFew ? many.data() : few;
+  for (int i = 0; i < num_outputs; ++i) pointers[i] = &outputs[i];
   HeapAllocator allocator;
-  KernelContext context(inputs.data(), num_inputs, outputs.data(), num_outputs, allocator);
+  KernelContext context(inputs, num_inputs, pointers, num_outputs, allocator);
   FlushDenormals flush;
   kernel.Run(context);
-  return results;
 }
 
 }  // namespace toolkit

@@ -153,8 +153,8 @@ Registration Register(const char* op_type, Extra... extra) {
 Registration RegisterFn(const char* op_type, void (*run)(KernelContext&));
 
 // Runs one operator outside any program: outputs on the heap. Absent inputs are null.
-std::vector<Tensor> RunKernel(const KernelDef& def, const Kernel& kernel,
-                              const std::vector<const Tensor*>& inputs, int num_outputs);
+void RunKernel(const KernelDef& def, const Kernel& kernel, const Tensor* const* inputs,
+               int num_inputs, Tensor* outputs, int num_outputs);
 
 // Fails unless `def` accepts the dtype of the first present input.
 void CheckDType(const KernelDef& def, const Tensor* const* inputs, int num_inputs);

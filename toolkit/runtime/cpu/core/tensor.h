@@ -106,6 +106,10 @@ class Tensor {
   }
   // The same memory under another shape of equal size.
   Tensor Reshaped(const Shape& shape) const { return Tensor(dtype_, shape, data_, buffer_); }
+  // Elements from `start` on, sharing the memory; they must lie within it.
+  Tensor Part(int64_t start, const Shape& shape) const {
+    return Tensor(dtype_, shape, data_ + start * static_cast<int64_t>(ItemSize(dtype_)), buffer_);
+  }
   // A copy with memory of its own. Sequences and maps never change, so theirs is shared.
   Tensor Clone() const;
 
