@@ -9,7 +9,7 @@ SOURCES := $(shell find toolkit/runtime/cpu -name '*.cc' -o -name '*.h') CMakeLi
 EXTRA_REAL := import tomllib; p = tomllib.load(open('pyproject.toml', 'rb')); \
   print(*p['project']['optional-dependencies']['real'], sep='\n')
 
-.PHONY: setup demo test mutation bench sanitize lint format clean
+.PHONY: setup demo test mutation bench sanitize neon ulp lint format clean
 setup: $(STAMP)
 
 $(BIN)/python:
@@ -45,6 +45,29 @@ sanitize-%: setup
 	  -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -DTOOLKIT_SANITIZE=$*
 	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build build/$*
 	$(BIN)/python -m tests.sanitize $* build/$*
+
+# The kernels as built for 64-bit ARM, in an emulator (Debian: g++-aarch64-linux-gnu, qemu-user): the
+# operator table twice, the second time with packed constants, and what else calls single kernels.
+EMULATED := tests/test_ops.py tests/test_properties.py \
+  $(addprefix tests/runtime/test_,conv_algorithms.py conv_bounds.py elementwise.py matmul.py int8.py \
+  normalization.py recurrent.py reduction.py pool.py drawn_kernels.py)
+neon: setup
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S . -B build/neon -G Ninja -DTOOLKIT_DRIVER=ON \
+	  -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
+	  -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build build/neon --target driver
+	for constants in 0 1; do \
+	  TOOLKIT_DRIVER="qemu-aarch64 -L /usr/aarch64-linux-gnu $(CURDIR)/build/neon/driver" \
+	  TOOLKIT_DRIVER_CONSTANTS=$$constants $(BIN)/python -m pytest -n auto -p tests.native.plugin \
+	  $(EMULATED) || exit; \
+	done
+
+# The errors of the float32 functions over every float, for each instruction set: half an hour.
+# `make ulp STEP=1000` tries every thousandth float.
+ulp: setup
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S . -B build/driver -G Ninja -DTOOLKIT_DRIVER=ON
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build build/driver --target ulp
+	build/driver/ulp $(or $(STEP),1) $(ONLY)
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

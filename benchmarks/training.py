@@ -164,6 +164,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--busy", action="store_true", help="one thread: the processor's clock")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
+    torch.set_flush_denormal(True)  # As our kernels do; workers of torch inherit it.
     names = ["ours", "torch eager", *(["torch.compile"] if options.compile else [])]
     columns = ["training step", *(f"{n} ms" for n in names), "ratio to the faster"]
     columns += [f"{n} ready s" for n in names]

@@ -158,3 +158,17 @@ def sequences(draw) -> tuple[list[Layer], tuple[int, ...]]:
 @given(sequences(), st.sampled_from(["SGD", "Adam", "AdamW"]))
 def test_sequence_networks(case, optimizer):
     assert_equal(*case, optimizer)
+
+
+@settings(max_examples=15)
+@given(st.one_of(images(), sequences()), st.sampled_from(["SGD", "AdamW", "RMSprop"]))
+def test_threads_do_not_change_a_bit(case, optimizer):
+    layers, (batch, *rest) = case
+    results = set()
+    for threads in (1, 2, 3, 4):
+        tk.set_num_threads(threads)
+        losses, states = losses_and_states(
+            layers, optimizer, {"lr": 1e-3}, (4 * batch, *rest), steps=2
+        )
+        results.add((tuple(losses), b"".join(v.tobytes() for v in states.values())))
+    assert len(results) == 1

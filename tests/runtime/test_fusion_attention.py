@@ -85,7 +85,7 @@ def attentions(draw):
     scale = draw(st.sampled_from(["q", "both", "scores", "div", "none"]))
     if scale in ("q", "both"):
         q = g.Mul(q, 0.5)
-    k = g.Transpose(k, perm=[0, 1, 3, 2])
+    whole, k = k, g.Transpose(k, perm=[0, 1, 3, 2])
     if scale == "both":
         k = g.Mul(0.7, k)
     scores = g.MatMul(q, k)
@@ -93,7 +93,7 @@ def attentions(draw):
         scores = g.Mul(scores, 0.3)
     if scale == "div":
         scores = g.Div(scores, 2.0)
-    mask = draw(st.sampled_from(["", "bias", "guarded", "where"]))
+    mask = draw(st.sampled_from(["", "bias", "guarded", "where", "causal"]))
     shape = [draw(st.sampled_from([s, 1])) for s in (batch, heads, rows, keys)]
     shape = shape[draw(st.sampled_from([0, 0, 1, 2, 3])) :]
     names = ["b", "", "l", ""][4 - len(shape) :]
@@ -104,6 +104,8 @@ def attentions(draw):
         scores = g.Add(*order)
     if mask == "where":
         scores = g.Where(g.input("keep", shape, names, bool), scores, -np.inf)
+    if mask == "causal":
+        scores = g.Add(scores, causal(g, q, whole, None if past is None else "past_k"))
     p = g.Softmax(scores, axis=-1)
     if mask == "guarded":
         top = g.ReduceMax(bias, [-1], keepdims=1)
@@ -112,6 +114,20 @@ def attentions(draw):
     if packed:
         y = g.Reshape(g.Transpose(y, perm=[0, 2, 1, 3]), [0, -1, heads * v_size])
     return g.finish(y, outputs), g.feed(draw(st.integers(0, 1000)))
+
+
+def causal(g, q, k, past):
+    """-inf for the keys behind a row's own, which lies behind the past; else 0."""
+
+    def length(x):
+        return g.Shape(x, start=2, end=3)
+
+    def count(x):
+        return g.Range(np.int64(0), g.Squeeze(length(x)), np.int64(1))
+
+    rows = g.Unsqueeze(count(q), [1])
+    rows = rows if past is None else g.Add(rows, length(past))
+    return g.Where(g.Less(rows, g.Unsqueeze(count(k), [0])), -np.inf, 0.0)
 
 
 def repeat(g, x, groups, size):

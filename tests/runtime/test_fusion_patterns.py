@@ -35,7 +35,7 @@ class Graph:
 
     def constant(self, value):
         name = f"c{next(self.names)}"
-        dtype = np.int64 if isinstance(value, list) else self.dtype
+        dtype = np.int64 if isinstance(value, (list, np.int64)) else self.dtype
         self.initializers.append(numpy_helper.from_array(np.asarray(value, dtype), name))
         return name
 

@@ -399,7 +399,8 @@ struct RowFinish<int32_t, Zeros> {
   const TileFinish f;
 };
 
-// At most 128 bytes, by two pieces that may overlap.
+// At most kMost bytes, which are at most 128, by two pieces that may overlap.
+template <int64_t kMost>
 TK_INLINE void CopyShort(char* to, const char* from, int64_t bytes) {
   const auto ends = [&](auto piece) __attribute__((always_inline)) {
     constexpr int64_t kSize = sizeof(piece);
@@ -416,9 +417,9 @@ TK_INLINE void CopyShort(char* to, const char* from, int64_t bytes) {
   struct B64 {
     B16 v[4];
   };
-  if (bytes >= 64) return ends(B64());
-  if (bytes >= 32) return ends(B32());
-  if (bytes >= 16) return ends(B16());
+  if (kMost >= 64 && bytes >= 64) return ends(B64());
+  if (kMost >= 32 && bytes >= 32) return ends(B32());
+  if (kMost >= 16 && bytes >= 16) return ends(B16());
   if (bytes >= 8) return ends(uint64_t());
   if (bytes >= 4) return ends(uint32_t());
   if (bytes >= 2) return ends(uint16_t());
@@ -438,8 +439,9 @@ void FinishRows(const TileFinish& f, int rows, const int32_t* tile, const TileRu
   for (int i = 0; i < rows; ++i, tile += kTileColumns, out += out_ld) {
     finish(i, tile, row);
     for (const TileRun* r = begin; r != end; ++r)
-      CopyShort(reinterpret_cast<char*>(out + r->position), reinterpret_cast<char*>(row + r->at),
-                r->count * static_cast<int64_t>(sizeof(T)));
+      CopyShort<sizeof(row)>(reinterpret_cast<char*>(out + r->position),
+                             reinterpret_cast<char*>(row + r->at),
+                             r->count * static_cast<int64_t>(sizeof(T)));
   }
 }
 

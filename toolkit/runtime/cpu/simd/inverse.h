@@ -53,9 +53,10 @@ TK_INLINE F32 Atan(F32 x) {
 }
 
 // e^x / 2 for x >= 0; reaches ln(2) farther than e^x.
+constexpr float kHalfExpLimit = 89.415986f;
 TK_INLINE F32 HalfExp(F32 x) {
-  const F32 y = ExpScaled(x < 89.4f ? x : Splat(89.4f), -1);
-  return x < 89.41598f ? y : x + kInfinity;
+  const F32 y = ExpScaled(Min(x, Splat(kHalfExpLimit)), -1);
+  return x <= kHalfExpLimit ? y : x + kInfinity;
 }
 TK_INLINE F32 Sinh(F32 x) {
   const F32 a = Abs(x);

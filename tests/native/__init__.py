@@ -1,0 +1,1 @@
+"""Kernels of other instruction sets, run in a process of their own."""
