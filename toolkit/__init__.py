@@ -77,7 +77,9 @@ _HOMES = {
     "export_train_step": "train.onefile",
     "vmap": "func",
     **dict.fromkeys(
-        ("is_anomaly_check_nan_enabled", "is_anomaly_enabled", "set_anomaly_enabled"), "autograd"
+        ("is_anomaly_check_nan_enabled", "is_anomaly_enabled", "is_inference_mode_enabled",
+         "set_anomaly_enabled"),
+        "autograd",
     ),
     **dict.fromkeys(("compile", "cond", "scan", "while_loop"), "compiler"),
     **dict.fromkeys(("cosine_similarity", "pairwise_distance", "pdist"), "nn.functional"),
@@ -87,6 +89,7 @@ _HOMES = {
          "triplet_margin_loss"),
         "nn.functional.numbered",
     ),
+    **dict.fromkeys(("gru", "lstm", "rnn_relu", "rnn_tanh"), "nn.functional.recurrent"),
     **dict.fromkeys(nn_names.NAMES, "nn.functional.toplevel"),
 }  # fmt: skip
 

@@ -111,6 +111,12 @@ class Tensor(
 
         return register(self, hook)
 
+    def register_post_accumulate_grad_hook(self, hook: Any) -> Any:
+        """Calls `hook(self)` each time `.grad` of this leaf was accumulated."""
+        from toolkit._tensor.hooks import register_after
+
+        return register_after(self, hook)
+
     def retain_grad(self) -> None:
         """Keeps `.grad` of a tensor that is not a leaf."""
         from toolkit._tensor.hooks import retain

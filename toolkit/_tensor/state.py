@@ -10,6 +10,7 @@ class State(threading.local):
     """Per-thread modes; class attributes are a new thread's defaults."""
 
     grad: bool = True
+    inference: bool = False  # Inside `inference_mode`.
     journal: Any = None  # Written tensors whose values are put back; see `inplace.journal`.
     trace: Any = None  # A toolkit.tracing.Trace, or None: eager.
 

@@ -35,11 +35,12 @@ Hook = Callable[["TensorBase"], "TensorBase | None"]
 class Leaf:
     """The tape's end at a tensor that the user marked with `requires_grad`."""
 
-    __slots__ = ("hooks", "seq", "tensor")
+    __slots__ = ("after", "hooks", "seq", "tensor")
 
     def __init__(self, tensor: TensorBase) -> None:
         self.tensor = weakref.ref(tensor)
         self.hooks: dict[int, Hook] | None = None
+        self.after: dict[int, Any] | None = None  # Called when the gradient is accumulated.
         self.seq = -1
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "pack_sequence",
     "pad_packed_sequence",
     "pad_sequence",
+    "unpack_sequence",
     "unpad_sequence",
 ]
 
@@ -238,6 +239,11 @@ def unpad_sequence(
     """The sequences of a padded tensor, each of its own length."""
     x: Any = padded_sequences if batch_first else padded_sequences.transpose(0, 1)
     return [x[i].narrow(0, 0, int(n)) for i, n in enumerate(_listed(lengths))]
+
+
+def unpack_sequence(packed_sequences: PackedSequence) -> list[Tensor]:
+    """The sequences of a packed one, in the order they were given."""
+    return unpad_sequence(*pad_packed_sequence(packed_sequences))
 
 
 def pack_sequence(sequences: Sequence[Tensor], enforce_sorted: bool = True) -> PackedSequence:
