@@ -28,6 +28,7 @@ TENSOR = {
     "ops",
     "random",
     "autograd",
+    "amp",
     "device",
     "function",
     "func",

@@ -69,13 +69,14 @@ inf, nan, pi, e = _functions.inf, _functions.nan, _functions.pi, _functions.e
 
 _MODULES = ("array_api", "nn", "optim", "data", "train", "runtime", "autodiff", "graph", "convert",
             "models", "cli", "fft", "func", "linalg", "special", "tracing", "errors", "dtypes",
-            "utils", "distributions", "compiler", "cuda")  # fmt: skip
+            "utils", "distributions", "compiler", "cuda", "amp")  # fmt: skip
 _HOMES = {
     "load": "convert.loading",
     "save": "train.onefile",
     "load_training": "train.onefile",
     "export_train_step": "train.onefile",
     "vmap": "func",
+    "GradScaler": "amp",
     **dict.fromkeys(
         ("is_anomaly_check_nan_enabled", "is_anomaly_enabled", "is_inference_mode_enabled",
          "set_anomaly_enabled"),

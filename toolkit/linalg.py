@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from toolkit._tensor.autocast import ruled
 from toolkit._tensor.linalg.eigen import (
     cond,
     eig,
@@ -71,3 +72,4 @@ __all__ = [
     "solve_triangular", "svd", "svdvals", "tensorinv", "tensorsolve", "vander", "vecdot",
     "vector_norm",
 ]  # fmt: skip
+globals().update({name: ruled(name, globals()[name]) for name in __all__})

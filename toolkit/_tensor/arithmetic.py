@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from toolkit._tensor import promote
+from toolkit._tensor.autocast import narrowed
 from toolkit._tensor.base import BOOL, FLOATS, INT64, TensorBase, wrap
 from toolkit._tensor.consts import scalar
 from toolkit._tensor.promote import (
@@ -341,6 +342,8 @@ class Arithmetic(TensorBase):
 
     def matmul(self, other: Any) -> Tensor:
         """Matrix product with numpy's rules for 1-D and batched operands."""
+        if STATE.autocast is not None:
+            self, other = narrowed(self, other)
         a, b = self._value.dtype, other._value.dtype
         if a != b:
             raise DTypeError(

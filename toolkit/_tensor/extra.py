@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolkit._tensor import attributes, creation, formats, legacy, settings, special
+from toolkit._tensor import attributes, autocast, creation, formats, legacy, settings, special
 
 # Functions that are methods.
 METHODS = [
@@ -53,4 +53,5 @@ FUNCTIONS: dict[str, Any] = {
     **legacy.FUNCTIONS,
     **settings.FUNCTIONS,
     **formats.FUNCTIONS,
+    **autocast.FUNCTIONS,
 }

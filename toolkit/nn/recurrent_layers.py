@@ -7,9 +7,11 @@ constant Gather brings about in the graph.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from toolkit._tensor.autocast import apart, narrowed
+from toolkit._tensor.state import STATE
 from toolkit.errors import ShapeError
 from toolkit.nn.functional.dropout import dropout
 from toolkit.nn.projected import projected_layer
@@ -52,6 +54,15 @@ class Layers:
         self, x: Tensor, states: Sequence[Tensor | None], lens: Tensor | None
     ) -> tuple[Any, list[Tensor]]:
         """Output of x (L, N, features), and one last state for each of `states`."""
+        if STATE.autocast is not None and self.mode != "GRU":
+            x, states, *weights = narrowed(x, list(states), *map(list, self.weights))
+            return replace(self, weights=weights)._run(x, states, lens)
+        return self._run(x, states, lens)
+
+    @apart
+    def _run(
+        self, x: Tensor, states: Sequence[Tensor | None], lens: Tensor | None
+    ) -> tuple[Any, list[Tensor]]:
         self._check(x, states)
         lasts: list[list[Tensor]] = [[] for _ in states]
         y: Any = x

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from toolkit._tensor.autocast import ruled
 from toolkit._tensor.linalg import distance, eigen, factor, lowrank, norms, products, systems
 from toolkit._tensor.linalg.removed import REMOVED
 
@@ -31,6 +32,7 @@ TOP: dict[str, Any] = {
     **{name: REMOVED[name] for name in ("eig", "lstsq", "matrix_rank", "solve", "symeig")},
 }  # fmt: skip
 
+TOP = {name: ruled(name, function) for name, function in TOP.items()}
 _METHODS = [
     "addbmm", "addmm", "addmv", "addr", "baddbmm", "inner", "kron", "matrix_exp", "matrix_power",
     "vdot", "cross", "renorm", "dist", "norm", "svd", "pinverse", "cholesky_inverse",

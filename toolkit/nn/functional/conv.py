@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from toolkit._tensor.autocast import lower
 from toolkit.errors import InvalidArgumentError, ShapeError
 from toolkit.ops.dispatch import apply, handle
 from toolkit.tensor import Tensor
@@ -93,6 +94,7 @@ def _conv(
     return y.squeeze(0) if single else y
 
 
+@lower
 def conv1d(
     input: Tensor,
     weight: Tensor,
@@ -106,6 +108,7 @@ def conv1d(
     return _conv(1, input, weight, bias, stride, padding, dilation, groups)
 
 
+@lower
 def conv2d(
     input: Tensor,
     weight: Tensor,
@@ -119,6 +122,7 @@ def conv2d(
     return _conv(2, input, weight, bias, stride, padding, dilation, groups)
 
 
+@lower
 def conv3d(
     input: Tensor,
     weight: Tensor,
@@ -166,6 +170,7 @@ def _conv_transpose(
     return y.squeeze(0) if single else y
 
 
+@lower
 def conv_transpose1d(
     input: Tensor,
     weight: Tensor,
@@ -182,6 +187,7 @@ def conv_transpose1d(
     )
 
 
+@lower
 def conv_transpose2d(
     input: Tensor,
     weight: Tensor,
@@ -198,6 +204,7 @@ def conv_transpose2d(
     )
 
 
+@lower
 def conv_transpose3d(
     input: Tensor,
     weight: Tensor,
