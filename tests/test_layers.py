@@ -29,6 +29,8 @@ TENSOR = {
     "random",
     "autograd",
     "amp",
+    "testing",
+    "backends",
     "device",
     "function",
     "func",

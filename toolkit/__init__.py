@@ -17,7 +17,7 @@ from toolkit.autograd import (
     no_grad,
     set_grad_enabled,
 )
-from toolkit.device import Device, device
+from toolkit.device import Device
 from toolkit.dtypes import (
     DType,
     bfloat16,
@@ -65,11 +65,15 @@ expansions.register(
 )
 
 dtype = DType
+device = Device
+newaxis = None
+cfloat, cdouble = complex64, complex128
 inf, nan, pi, e = _functions.inf, _functions.nan, _functions.pi, _functions.e
 
 _MODULES = ("array_api", "nn", "optim", "data", "train", "runtime", "autodiff", "graph", "convert",
             "models", "cli", "fft", "func", "linalg", "special", "tracing", "errors", "dtypes",
-            "utils", "distributions", "compiler", "cuda", "amp")  # fmt: skip
+            "utils", "distributions", "compiler", "cuda", "amp", "testing",
+            "backends")  # fmt: skip
 _HOMES = {
     "load": "convert.loading",
     "save": "train.onefile",

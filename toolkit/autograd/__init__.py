@@ -177,8 +177,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "functional":
-        return importlib.import_module("toolkit.autograd.functional")
+    if name in ("function", "functional"):
+        return importlib.import_module(f"toolkit.autograd.{name}")
     if name in _HOMES:
         return getattr(importlib.import_module(f"toolkit._tensor.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'toolkit.autograd' has no attribute {name!r}")

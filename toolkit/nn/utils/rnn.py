@@ -126,6 +126,21 @@ class PackedSequence:
     def __iter__(self) -> Iterator[Any]:
         return iter((self.data, self.batch_sizes, self.sorted_indices, self.unsorted_indices))
 
+    def __getitem__(self, i: Any) -> Any:
+        return tuple(self)[i]
+
+    def __len__(self) -> int:
+        return 4
+
+    @property
+    def is_cuda(self) -> bool:
+        """False."""
+        return False
+
+    def cpu(self) -> PackedSequence:
+        """On the CPU."""
+        return self
+
     def to(self, *args: Any, **kwargs: Any) -> PackedSequence:
         """With values of another type."""
         return self.with_padded(self.padded.to(*args, **kwargs))
@@ -134,6 +149,15 @@ class PackedSequence:
         names = ("data", "batch_sizes", "sorted_indices", "unsorted_indices")
         fields = ", ".join(f"{n}={v!r}" for n, v in zip(names, self, strict=True))
         return f"PackedSequence({fields})"
+
+
+for _name in ("float", "double", "half", "int", "long", "short", "byte", "char"):
+
+    def _cast(self: PackedSequence, _name: str = _name) -> PackedSequence:
+        """With values of another type."""
+        return self.with_padded(getattr(self.padded, _name)())
+
+    setattr(PackedSequence, _name, _cast)
 
 
 def _listed(values: Any) -> Any:
