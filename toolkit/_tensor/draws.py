@@ -45,7 +45,7 @@ def randn(
 
 
 def randint(
-    low: Any,
+    low: Any = None,
     high: Any = None,
     size: Any = None,
     *,
@@ -57,6 +57,7 @@ def randint(
     """Integers in [low, high); `randint(high, size)` starts at 0."""
     if size is None:
         low, high, size = 0, low, high
+    low = 0 if low is None else low
     if high <= low:
         raise InvalidArgumentError(
             f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"

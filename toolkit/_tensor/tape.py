@@ -80,7 +80,7 @@ class Record:
         return f"{name[:-1]}Backward1" if name[-1] == "1" else f"{name}Backward0"
 
     def __repr__(self) -> str:
-        return f"<{self.name()}>"
+        return f"<{self.name()} object at {id(self):#x}>"
 
     @property
     def next_functions(self) -> tuple[tuple[Any, int], ...]:
