@@ -7,13 +7,8 @@ from typing import Any
 from toolkit._tensor.autocast import ruled
 from toolkit._tensor.linalg.eigen import (
     cond,
-    eig,
     eigh,
-    eigvals,
     eigvalsh,
-    ldl_factor,
-    ldl_factor_ex,
-    ldl_solve,
     lstsq,
     matrix_rank,
     pinv,
@@ -29,6 +24,7 @@ from toolkit._tensor.linalg.factor import (
     lu_factor_ex,
     qr,
 )
+from toolkit._tensor.linalg.general import eig, eigvals, ldl_factor, ldl_factor_ex, ldl_solve
 from toolkit._tensor.linalg.norms import matrix_norm, norm, vector_norm
 from toolkit._tensor.linalg.products import (
     cross,

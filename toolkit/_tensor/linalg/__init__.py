@@ -1,7 +1,8 @@
 """Linear algebra: the functions of `toolkit.linalg`, `toolkit.*` and `Tensor`'s methods.
 
 Factorisations are operators of the domain toolkit.linalg (`toolkit/graph/functions/linalg*.py`), so
-they differentiate, trace and export like any other. Complex eigenvalues are not here.
+they differentiate, trace and export like any other. Eigenvalues of general matrices, and
+`ldl_factor`, run eagerly only (`general.py`).
 """
 
 from __future__ import annotations
