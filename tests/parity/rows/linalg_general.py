@@ -73,6 +73,18 @@ def each(name: str, call: Any, inputs: dict[str, Any], **options: Any) -> list[R
     return [Row(f"{name}/{key}", call, [x], **given) for key, x in inputs.items()]
 
 
+def extreme(m: Any, x: Any, **options: Any) -> Any:
+    """Values, and vectors without their signs, of a matrix whose eigenvalues are well apart."""
+    n = x.shape[-1]
+    a = (x + x.mT) * 0.2 + m.diag(m.arange(n).to(x.dtype) * 3)
+    if options.pop("preconditioned", False):
+        options["iK"] = m.linalg.inv(a.detach() + m.eye(n, dtype=x.dtype))
+    if options.pop("general", False):
+        options["B"] = (m.eye(n, dtype=x.dtype) * 2 + (x @ x.mT).detach() * 0.01).detach()
+    w, v = m.lobpcg(a, X=x.detach()[..., : options.pop("n", 2)], tol=1e-7, niter=200, **options)
+    return [w, v.abs()]
+
+
 SHAPES = {"4": d(4, 4), "batch": d(2, 3, 3), "1": d(1, 1), "0": d(0, 0), "no matrix": d(0, 2, 2), "7": d(7, 7),
           "transposed": d(3, 3, layout="transposed")}  # fmt: skip
 ROWS = [
@@ -84,6 +96,15 @@ ROWS = [
                                               m.linalg.eigvals(m.tensor([[0.0, 1.0], [-1.0, 0.0]])).imag.sort()[0], w.real][1:], {"3": d(3, 3)}, grad=False),
     *each("linalg.ldl_factor", indefinite, {**SHAPES, "20": d(20, 20), "batch of 5": d(3, 5, 5)}, grad=False),
     *each("linalg.ldl_solve", solved, {"4": d(4, 4), "batch": d(2, 3, 3), "12": d(12, 12)}, grad=False),
+    *[Row(f"lobpcg/{key}", lambda m, x, o=options: extreme(m, x, **o), [d(*shape)], dtypes=("float64",), grad=grad,
+          tolerance=1e6, reason="an iteration stops where a bound on residuals is met")
+      for key, options, shape, grad in (
+          ("largest", {}, (12, 12), True), ("smallest", {"largest": False, "preconditioned": True}, (12, 12), False),
+          ("k below n", {"k": 1, "n": 3}, (12, 12), False), ("B", {"general": True}, (15, 15), False),
+          ("basic", {"method": "basic"}, (12, 12), False), ("batch", {}, (2, 9, 9), False))],
+    *rows("lobpcg refuses", {
+        "small": lambda m, x: m.lobpcg(x, k=2), "shape": lambda m, x: m.lobpcg(x[:2], k=1),
+    }, d(4, 4), error=True),
     *rows("linalg.general refuses", {
         "eig shape": lambda m, x: m.linalg.eig(x[:2]), "eig int": lambda m, x: m.linalg.eig(x.long()), "eig nan": lambda m, x: m.linalg.eig(x / 0 * 0),
         "eigvals vector": lambda m, x: m.linalg.eigvals(x[0]), "ldl shape": lambda m, x: m.linalg.ldl_factor(x[:2].detach()),

@@ -13,6 +13,10 @@ def text(value: Any) -> str:
     return re.sub(r"0x[0-9a-f]+", "0x", str(value)).replace("toolkit", "torch")
 
 
+def nans(m: Any, x: Any) -> Any:
+    return m.cat([x, x * float("nan")])[m.tensor([3, 0, 4, 1, 5, 2])]
+
+
 ZERO = {
     "floor_divide number": lambda m, x: x // 0, "remainder number": lambda m, x: x % 0, "fmod": lambda m, x: x.fmod(0),
     "floor_divide": lambda m, x: x // (x * 0), "remainder": lambda m, x: x % (x * 0), "trunc": lambda m, x: m.div(x, x * 0, rounding_mode="trunc"),
@@ -28,6 +32,11 @@ ROWS: list[Row] = [
         "keywords": lambda m, x: tuple(m.randint(high=3, size=(2, 3)).shape), "low": lambda m, x: tuple(m.randint(low=1, high=3, size=(2,)).shape),
         "two": lambda m, x: tuple(m.randint(3, (2,)).shape),
     }, d(1)),
+    *rows("unique of NaN", {
+        "values": lambda m, x: m.unique(nans(m, x)), "all": lambda m, x: list(m.unique(nans(m, x), return_inverse=True, return_counts=True)),
+        "matrix": lambda m, x: [u.shape for u in m.unique(nans(m, x).reshape(3, 2), return_inverse=True)],
+        "none": lambda m, x: m.unique(m.cat([x, x]), return_counts=True)[1],
+    }, d(3), grad=False),
     *rows("texts", {
         "grad_fn": lambda m, x: text((x * 2).sum().grad_fn), "ParameterDict": lambda m, x: text(m.nn.ParameterDict({"a": x.detach()})),
         "ParameterList": lambda m, x: text(m.nn.ParameterList([x.detach()])),

@@ -11,6 +11,7 @@ from typing import Any
 
 from toolkit._tensor.autocast import ruled
 from toolkit._tensor.linalg import distance, eigen, factor, lowrank, norms, products, systems
+from toolkit._tensor.linalg.lobpcg import lobpcg
 from toolkit._tensor.linalg.removed import REMOVED
 
 # toolkit.name: the function.
@@ -30,6 +31,7 @@ TOP: dict[str, Any] = {
     "lu_unpack": factor.lu_unpack, "geqrf": factor.geqrf, "ormqr": factor.ormqr,
     "orgqr": factor.householder_product,
     "svd_lowrank": lowrank.svd_lowrank, "pca_lowrank": lowrank.pca_lowrank,
+    "lobpcg": lobpcg,
     **{name: REMOVED[name] for name in ("eig", "lstsq", "matrix_rank", "solve", "symeig")},
 }  # fmt: skip
 
