@@ -17,7 +17,7 @@ from toolkit.autograd import (
     no_grad,
     set_grad_enabled,
 )
-from toolkit.device import Device, device
+from toolkit.device import Device
 from toolkit.dtypes import (
     DType,
     bfloat16,
@@ -65,19 +65,26 @@ expansions.register(
 )
 
 dtype = DType
+device = Device
+newaxis = None
+cfloat, cdouble = complex64, complex128
 inf, nan, pi, e = _functions.inf, _functions.nan, _functions.pi, _functions.e
 
 _MODULES = ("array_api", "nn", "optim", "data", "train", "runtime", "autodiff", "graph", "convert",
             "models", "cli", "fft", "func", "linalg", "special", "tracing", "errors", "dtypes",
-            "utils", "distributions", "compiler", "cuda")  # fmt: skip
+            "utils", "distributions", "compiler", "cuda", "amp", "testing",
+            "backends")  # fmt: skip
 _HOMES = {
     "load": "convert.loading",
     "save": "train.onefile",
     "load_training": "train.onefile",
     "export_train_step": "train.onefile",
     "vmap": "func",
+    "GradScaler": "amp",
     **dict.fromkeys(
-        ("is_anomaly_check_nan_enabled", "is_anomaly_enabled", "set_anomaly_enabled"), "autograd"
+        ("is_anomaly_check_nan_enabled", "is_anomaly_enabled", "is_inference_mode_enabled",
+         "set_anomaly_enabled"),
+        "autograd",
     ),
     **dict.fromkeys(("compile", "cond", "scan", "while_loop"), "compiler"),
     **dict.fromkeys(("cosine_similarity", "pairwise_distance", "pdist"), "nn.functional"),
@@ -87,6 +94,7 @@ _HOMES = {
          "triplet_margin_loss"),
         "nn.functional.numbered",
     ),
+    **dict.fromkeys(("gru", "lstm", "rnn_relu", "rnn_tanh"), "nn.functional.recurrent"),
     **dict.fromkeys(nn_names.NAMES, "nn.functional.toplevel"),
 }  # fmt: skip
 

@@ -6,15 +6,23 @@ from typing import Any
 
 from toolkit.errors import InvalidArgumentError
 
+NAMES = ("cpu", "cuda", "meta", "mps", "xpu", "mtia", "hpu", "xla", "ipu", "vulkan")
+
 
 class Device:
-    """Where a tensor lives: a type ("cpu") and an index."""
+    """A place: a type ("cpu") and an index. Tensors live on the CPU; others have names only."""
 
     __slots__ = ("index", "type")
 
-    def __init__(self, type: str, index: int | None = None) -> None:
-        self.type = type
-        self.index = index
+    def __init__(self, type: Any = "cpu", index: int | None = None) -> None:
+        name, _, number = str(type).partition(":")
+        if name not in NAMES or (number and (index is not None or not number.isdigit())):
+            raise InvalidArgumentError(
+                f"device: one of {', '.join(NAMES)}, and a number after it, is required, got "
+                f"{type!r}."
+            )
+        self.type = name
+        self.index = int(number) if number else index
 
     def __repr__(self) -> str:
         tail = "" if self.index is None else f", index={self.index}"
@@ -27,6 +35,14 @@ class Device:
         if isinstance(other, str):
             return str(self) == other
         return isinstance(other, Device) and (self.type, self.index) == (other.type, other.index)
+
+    def __enter__(self) -> Device:
+        """Factories inside put tensors here: on the CPU."""
+        device(self)
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        pass
 
     def __hash__(self) -> int:
         return hash((self.type, self.index))

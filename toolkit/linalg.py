@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from toolkit._tensor.autocast import ruled
 from toolkit._tensor.linalg.eigen import (
     cond,
-    eig,
     eigh,
-    eigvals,
     eigvalsh,
-    ldl_factor,
-    ldl_factor_ex,
-    ldl_solve,
     lstsq,
     matrix_rank,
     pinv,
@@ -28,6 +24,7 @@ from toolkit._tensor.linalg.factor import (
     lu_factor_ex,
     qr,
 )
+from toolkit._tensor.linalg.general import eig, eigvals, ldl_factor, ldl_factor_ex, ldl_solve
 from toolkit._tensor.linalg.norms import matrix_norm, norm, vector_norm
 from toolkit._tensor.linalg.products import (
     cross,
@@ -71,3 +68,4 @@ __all__ = [
     "solve_triangular", "svd", "svdvals", "tensorinv", "tensorsolve", "vander", "vecdot",
     "vector_norm",
 ]  # fmt: skip
+globals().update({name: ruled(name, globals()[name]) for name in __all__})

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from toolkit import dtypes
-from toolkit._tensor import base, factories
+from toolkit._tensor import autocast, base, factories
 from toolkit._tensor.arithmetic import Arithmetic
 from toolkit._tensor.attributes import Attributes
 from toolkit._tensor.base import Size, wrap
@@ -52,7 +52,7 @@ from toolkit._tensor.inplace import Inplace, complete
 from toolkit._tensor.inplace_random import InplaceRandom
 from toolkit._tensor.inplace_shape import InplaceShape
 from toolkit._tensor.layout import Layout
-from toolkit._tensor.linalg import LinearAlgebra
+from toolkit._tensor.linalg import TOP, LinearAlgebra
 from toolkit._tensor.order import Order
 from toolkit._tensor.parts import Parts
 from toolkit._tensor.pointwise import Pointwise
@@ -110,6 +110,12 @@ class Tensor(
         from toolkit._tensor.hooks import register
 
         return register(self, hook)
+
+    def register_post_accumulate_grad_hook(self, hook: Any) -> Any:
+        """Calls `hook(self)` each time `.grad` of this leaf was accumulated."""
+        from toolkit._tensor.hooks import register_after
+
+        return register_after(self, hook)
 
     def retain_grad(self) -> None:
         """Keeps `.grad` of a tensor that is not a leaf."""
@@ -217,6 +223,9 @@ class Tensor(
 
 
 complete(Tensor)
+for _name in {*autocast.FLOAT32, *autocast.APART, *autocast.PROMOTE}:
+    if callable(getattr(Tensor, _name, None)) and _name not in TOP:  # Those are marked.
+        setattr(Tensor, _name, autocast.ruled(_name, getattr(Tensor, _name)))
 base.prime(Tensor)
 base.tensor_class = Tensor
 

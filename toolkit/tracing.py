@@ -66,6 +66,7 @@ class Trace:
         self._saved: dict[int, tuple[Any, dict[str, Any]]] = {}
         self._draws: dict[int, tuple[Any, int]] = {}
         self._dims: dict[Any, Any] = {}
+        self.autocast = False  # Whether `autocast` made casts.
         self.looked = False  # Whether Python read the value of a tensor.
         self.looked_at = ""  # The user's line that first read one of a tensor from outside.
         self._main = self.recorder  # Holds what comes from outside.

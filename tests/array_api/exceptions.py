@@ -35,10 +35,6 @@ EXCEPTIONS: dict[str, tuple[str, str, str]] = {
         "raises(lambda: xp.ones((0, 1))[xp.ones((0, 0), dtype=xp.bool)])", "False",
         "PyTorch: a mask has the sizes of the axes that it indexes",
     ),
-    "distinct NaN": (
-        "xp.unique_values(xp.asarray([xp.nan, xp.nan])).shape[0]", "2",
-        "ONNX's Unique takes NaNs as one element, as numpy.unique does",
-    ),
     "dimensions": (
         "raises(lambda: xp.reshape(xp.ones(1), (1,) * 17))", "False",
         "`capabilities()['max dimensions']` is 16, that of the core's shapes",

@@ -88,3 +88,11 @@ def test_clip(bounds):
     x = np.array(VALUES, "float32")
     found = xp.clip(xp.asarray(x), *bounds).numpy()
     np.testing.assert_array_equal(found, np.clip(x, *map(np.float32, bounds)))
+
+
+def test_each_nan_is_distinct():
+    x = xp.asarray([xp.nan, 1.0, xp.nan, 1.0])
+    found = xp.unique_all(x)
+    assert found.values.shape == (3,) and found.counts.tolist() == [2, 1, 1]
+    assert found.indices.tolist() == [1, 0, 2]
+    assert found.inverse_indices.tolist() == [1, 0, 2, 0]

@@ -88,9 +88,20 @@ def test_expression(expression):
 
 
 @pytest.mark.parametrize("name", ["eig", "eigvals", "ldl_factor", "ldl_factor_ex"])
-def test_what_is_missing_gives_a_reason(name):
-    with pytest.raises(NotImplementedError, match=r"are required, got .* Use linalg"):
-        getattr(tk.linalg, name)(tk.ones(3, 3))
+def test_what_no_graph_holds_gives_a_reason(name):
+    with Trace() as trace, pytest.raises(NotImplementedError, match=r"got a trace.* Use linalg"):
+        getattr(tk.linalg, name)(trace.input("x", tk.float32, [3, 3]))
+
+
+def test_gradients_of_what_runs_eagerly():
+    a = tk.tensor(data(4, 4), dtype=tk.float64)
+    factors = tk.linalg.ldl_factor(a + a.mT)
+    b = tk.randn(4, 2, dtype=tk.float64, requires_grad=True)
+    assert tk.autograd.gradcheck(lambda b: tk.linalg.ldl_solve(*factors, b), (b,))
+    x = a.clone().requires_grad_()
+    assert tk.autograd.gradcheck(
+        lambda x: tk.view_as_real(tk.linalg.eigvals(x)).square().sum(), (x,)
+    )
 
 
 def test_a_singular_matrix_has_its_own_error():

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from toolkit._tensor import promote
+from toolkit._tensor.autocast import narrowed
 from toolkit._tensor.base import BOOL, FLOATS, INT64, TensorBase, wrap
-from toolkit._tensor.consts import scalar
+from toolkit._tensor.consts import Const, scalar
 from toolkit._tensor.promote import (
     binary,
     cast,
@@ -98,6 +99,7 @@ def div(a: Any, b: Any, rounding_mode: str | None = None) -> Any:
     if rounding_mode is None:
         return binary(DIV, a, b, at_least=promote.default_code)
     if rounding_mode == "trunc":
+        _require_divisor(a, b)
         out = binary(DIV, a, b)
         return out.trunc() if out._value.dtype in FLOATS else out
     if rounding_mode != "floor":
@@ -108,10 +110,24 @@ def div(a: Any, b: Any, rounding_mode: str | None = None) -> Any:
     a, b = operand(a, code), operand(b, code)
     if code in FLOATS:
         return apply1(FLOOR, apply2(DIV, a, b))
+    _require_divisor(a, b)
     quotient = apply2(DIV, a, b)  # ONNX rounds towards zero.
     rest = apply2(MOD, a, b)  # Has b's sign.
     inexact = apply2(SUB, apply2(SUB, a, rest), apply2(MUL, quotient, b))
     return apply2(SUB, quotient, cast(apply1(NOT, apply2(EQUAL, inexact, operand(0, code))), code))
+
+
+def _require_divisor(a: Any, b: Any) -> None:
+    """Fails where integers are divided by 0; what is not known while a graph is traced passes."""
+    kinds = [x._value.dtype in FLOATS for x in (a, b) if isinstance(x, (TensorBase, Const))]
+    if any(kinds) or STATE.trace is not None or isinstance(b, float):
+        return
+    value = b._value if type(b) is Const else b._get() if isinstance(b, TensorBase) else None
+    zero = b == 0 if value is None else not value.numpy().all()
+    if zero:
+        raise InvalidArgumentError(
+            "ZeroDivisionError: integers other than 0 are required as divisors, got 0."
+        )
 
 
 def remainder(a: Any, b: Any) -> Any:
@@ -119,6 +135,7 @@ def remainder(a: Any, b: Any) -> Any:
     code = result_code(a, b)
     a, b = operand(a, code), operand(b, code)
     if code not in FLOATS:
+        _require_divisor(a, b)
         return apply2(MOD, a, b)
     rest = apply2(FMOD, a, b)  # Exact, unlike a - floor(a / b) b; it has the sign of `a`.
     zero = operand(0.0, code)
@@ -333,6 +350,7 @@ class Arithmetic(TensorBase):
 
     def fmod(self, other: Any) -> Tensor:
         """The rest of division rounded towards zero, with the sign of `self`."""
+        _require_divisor(self, other)
         return binary(FMOD, self, other)
 
     def pow(self, exponent: Any) -> Tensor:
@@ -341,6 +359,8 @@ class Arithmetic(TensorBase):
 
     def matmul(self, other: Any) -> Tensor:
         """Matrix product with numpy's rules for 1-D and batched operands."""
+        if STATE.autocast is not None:
+            self, other = narrowed(self, other)
         a, b = self._value.dtype, other._value.dtype
         if a != b:
             raise DTypeError(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit._tensor.base import TensorBase
 from toolkit._tensor.elementwise import where
+from toolkit._tensor.shapes import as_shape
 from toolkit._tensor.state import STATE
-from toolkit.errors import InvalidArgumentError
+from toolkit.errors import InvalidArgumentError, ShapeError
 from toolkit.ops.dispatch import apply2, handle
 
 if TYPE_CHECKING:
@@ -110,6 +111,35 @@ class Attributes(TensorBase):
         x: Any = self if self.dtype.is_floating_point else self.float()  # type: ignore[attr-defined]
         return where(x < 0, math.pi, where(x.isnan(), x, 0.0))
 
+    def adjoint(self) -> Tensor:
+        """The last two dimensions swapped: a real matrix is its own conjugate."""
+        x: Any = self
+        return x.transpose(-2, -1)
+
+    def sum_to_size(self, *size: Any) -> Tensor:
+        """Summed over the dimensions by which `size` broadcasts to this shape.
+
+        Raises:
+            ShapeError: it does not broadcast.
+        """
+        x: Any = self
+        shape = as_shape(size)
+        lead = x.dim() - len(shape)
+        pairs = list(zip(shape, x.shape[max(lead, 0) :], strict=False))
+        if lead < 0 or any(_differ(n, m) for n, m in pairs if not (type(n) is int and n == 1)):
+            raise ShapeError(
+                f"size {{{list(shape)}}} is not expandable to size {{{list(x.shape)}}}."
+            )
+        axes = [*range(lead)]
+        axes += [lead + i for i, (n, m) in enumerate(pairs) if n == 1 and m != 1]
+        return x.sum(axes, keepdim=True).reshape(shape) if axes else x
+
+    def istft(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Of complex tensors only, see `toolkit.istft`."""
+        from toolkit._tensor.spectral import istft
+
+        return istft(self, *args, **kwargs)
+
     def share_memory_(self) -> Tensor:
         """Refused: processes do not share tensors."""
         raise InvalidArgumentError(
@@ -197,6 +227,10 @@ class Attributes(TensorBase):
         return as_tensor(other).matmul(self)
 
 
+def _differ(m: Any, n: Any) -> bool:
+    return type(m) is int and type(n) is int and m != n
+
+
 for _name in _NEVER:
     setattr(Attributes, _name, False)
 
@@ -226,4 +260,4 @@ FUNCTIONS: dict[str, Any] = {
     "sym_int": int,
 }  # fmt: skip
 METHODS = ["get_device", "is_conj", "is_neg", "is_distributed", "is_inference", "resolve_conj",
-           "resolve_neg", "prelu", "conj_physical"]  # fmt: skip
+           "resolve_neg", "prelu", "conj_physical", "adjoint"]  # fmt: skip

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any
 
 from toolkit import random
+from toolkit._tensor.autocast import kept
 from toolkit._tensor.base import FLOATS, TensorBase, wrap
 from toolkit._tensor.engine import pull
 from toolkit._tensor.inplace import journal
@@ -29,7 +30,7 @@ def run(function: Callable[..., Any], args: Any, kwargs: Any, preserve_rng_state
         return _traced(STATE.trace, function, args, kwargs)
     if not STATE.grad:
         return function(*args, **kwargs)
-    function = _held(function)
+    function = kept(_held(function))
     state = random.default_generator.get_state() if preserve_rng_state else None
     inputs = tuple(map(_alias, args)), {k: _alias(v) for k, v in kwargs.items()}
     start = _next_number()

@@ -205,6 +205,18 @@ class ComplexTensor:
         dims = dims if isinstance(dims, (tuple, list)) else (dims,)
         return ComplexTensor(self._pairs.roll(shifts, tuple(normalize_dim(d, rank) for d in dims)))
 
+    def adjoint(self) -> ComplexTensor:
+        """The conjugate with the last two dimensions swapped."""
+        return self.transpose(-2, -1).conj()
+
+    mH = property(adjoint)
+
+    def istft(self, *args: Any, **kwargs: Any) -> Any:
+        """See `toolkit.istft`."""
+        from toolkit._tensor.spectral import istft
+
+        return istft(self, *args, **kwargs)
+
     def sum(self, dim: Any = None, keepdim: bool = False) -> ComplexTensor:
         """The sum over dimensions; over all of them by default."""
         rank = self.dim()

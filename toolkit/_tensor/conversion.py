@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toolkit import dtypes
+from toolkit._tensor import formats
 from toolkit._tensor.base import TensorBase, wrap
 from toolkit._tensor.interchange import Interchange
 from toolkit._tensor.promote import cast
@@ -24,6 +25,20 @@ if TYPE_CHECKING:
 
 
 _DETACH = Alias("Detach")
+def _converts(name: str, code: builtins.int, doc: str) -> Any:
+    def method(self: Any, memory_format: Any = None) -> Any:
+        made = cast(self, code)
+        return made if memory_format is None else formats.laid_out(made, memory_format)
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = doc
+    return method
+
+
+def _complex(x: Any) -> Any:
+    from toolkit._tensor.complex import as_complex
+
+    return as_complex(x)
 
 
 class Conversion(Interchange):
@@ -45,9 +60,9 @@ class Conversion(Interchange):
         return False
 
     @property
-    def layout(self) -> str:
-        """Always "strided"."""
-        return "strided"
+    def layout(self) -> Any:
+        """Always `toolkit.strided`."""
+        return formats.strided
 
     @property
     def itemsize(self) -> builtins.int:
@@ -163,7 +178,11 @@ class Conversion(Interchange):
     # -- element type and place ----------------------------------------------------------------
 
     def to(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Another element type or device: `to(dtype)`, `to(device, dtype)`, `to(tensor)`."""
+        """Another element type or device: `to(dtype)`, `to(device, dtype)`, `to(tensor)`.
+
+        Keyword `memory_format` lays the elements out, see `toolkit._tensor.formats`; a complex
+        type gives a `ComplexTensor`.
+        """
         dtype = kwargs.get("dtype")
         place = kwargs.get("device")
         for a in args:
@@ -175,10 +194,12 @@ class Conversion(Interchange):
                 place = a
         if place is not None:
             as_device(place)
-        out = self if dtype is None else cast(self, dtype.onnx)
-        if kwargs.get("copy") and out is self:
-            return self.clone()
-        return out  # type: ignore[return-value]
+        if dtype is not None and dtype.is_complex:
+            return self.cdouble() if dtype is dtypes.complex128 else self.cfloat()
+        out: Any = self if dtype is None else cast(self, dtype.onnx)
+        if kwargs.get("memory_format") is not None:
+            out = formats.laid_out(out, kwargs["memory_format"])
+        return out.clone() if kwargs.get("copy") and out is self else out
 
     def type(self, dtype: Any = None) -> Any:
         """The name of the element type's class, or the tensor in another type.
@@ -197,45 +218,28 @@ class Conversion(Interchange):
         """In the element type of `other`."""
         return cast(self, other._value.dtype)
 
-    def float(self) -> Tensor:
-        """As float32."""
-        return cast(self, 1)
+    float = _converts("float", 1, "As float32.")
+    double = _converts("double", 11, "As float64.")
+    half = _converts("half", 10, "As float16.")
+    bfloat16 = _converts("bfloat16", 16, "As bfloat16.")
+    int = _converts("int", 6, "As int32.")
+    long = _converts("long", 7, "As int64.")
+    short = _converts("short", 5, "As int16.")
+    byte = _converts("byte", 2, "As uint8.")
+    char = _converts("char", 3, "As int8.")
+    bool = _converts("bool", 9, "As bool: whether elements are not zero.")
 
-    def double(self) -> Tensor:
-        """As float64."""
-        return cast(self, 11)
+    def cfloat(self, memory_format: Any = None) -> Any:
+        """As complex64."""
+        return _complex(self.float())
 
-    def half(self) -> Tensor:
-        """As float16."""
-        return cast(self, 10)
+    def cdouble(self, memory_format: Any = None) -> Any:
+        """As complex128."""
+        return _complex(self.double())
 
-    def bfloat16(self) -> Tensor:
-        """As bfloat16."""
-        return cast(self, 16)
-
-    def int(self) -> Tensor:
-        """As int32."""
-        return cast(self, 6)
-
-    def long(self) -> Tensor:
-        """As int64."""
-        return cast(self, 7)
-
-    def short(self) -> Tensor:
-        """As int16."""
-        return cast(self, 5)
-
-    def byte(self) -> Tensor:
-        """As uint8."""
-        return cast(self, 2)
-
-    def char(self) -> Tensor:
-        """As int8."""
-        return cast(self, 3)
-
-    def bool(self) -> Tensor:
-        """As bool: whether elements are not zero."""
-        return cast(self, 9)
+    def chalf(self, memory_format: Any = None) -> Any:
+        """Complex numbers of half precision."""
+        return _complex(self.half())
 
     def cpu(self) -> Tensor:
         """On the CPU."""
@@ -249,8 +253,10 @@ class Conversion(Interchange):
         """Itself: memory is never paged for a device here."""
         return self  # type: ignore[return-value]
 
-    def clone(self) -> Tensor:
+    def clone(self, *, memory_format: Any = None) -> Tensor:
         """A copy that gradients pass through."""
+        if memory_format is not None:
+            return formats.laid_out_as_made(self.clone(), memory_format)
         out = apply1(IDENTITY, self)
         if type(out._value) is _core.Tensor and out._value.data_ptr == self._value.data_ptr:
             fresh = out._value.clone()

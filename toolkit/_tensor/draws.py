@@ -9,6 +9,7 @@ from toolkit import dtypes, random
 from toolkit._tensor import promote
 from toolkit._tensor.base import INT64, TensorBase
 from toolkit._tensor.factories import code_of, finish, like
+from toolkit._tensor.formats import settle
 from toolkit._tensor.promote import cast
 from toolkit._tensor.shapes import as_shape
 from toolkit.errors import InvalidArgumentError
@@ -23,9 +24,11 @@ def rand(
     device: Any = None,
     requires_grad: bool = False,
     generator: Any = None,
+    **options: Any,
 ) -> Tensor:
     """Uniform numbers in [0, 1)."""
-    return finish(random.uniform(as_shape(size), code_of(dtype), generator), requires_grad, device)
+    made = random.uniform(as_shape(size), code_of(dtype), generator)
+    return settle(finish(made, requires_grad, device), options)
 
 
 def randn(
@@ -34,13 +37,15 @@ def randn(
     device: Any = None,
     requires_grad: bool = False,
     generator: Any = None,
+    **options: Any,
 ) -> Tensor:
     """Numbers of the standard normal distribution."""
-    return finish(random.normal(as_shape(size), code_of(dtype), generator), requires_grad, device)
+    made = random.normal(as_shape(size), code_of(dtype), generator)
+    return settle(finish(made, requires_grad, device), options)
 
 
 def randint(
-    low: Any,
+    low: Any = None,
     high: Any = None,
     size: Any = None,
     *,
@@ -52,6 +57,7 @@ def randint(
     """Integers in [low, high); `randint(high, size)` starts at 0."""
     if size is None:
         low, high, size = 0, low, high
+    low = 0 if low is None else low
     if high <= low:
         raise InvalidArgumentError(
             f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"

@@ -6,7 +6,9 @@ import string
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from toolkit._tensor.autocast import narrowed
 from toolkit._tensor.base import TensorBase
+from toolkit._tensor.state import STATE
 from toolkit.errors import DTypeError, InvalidArgumentError
 from toolkit.ops.dispatch import apply, handle
 
@@ -32,6 +34,8 @@ def einsum(*args: Any) -> Tensor:
         operands = tuple(operands[0])
     if not operands:
         raise InvalidArgumentError("einsum(): must provide at least one operand")
+    if STATE.autocast is not None and len(operands) > 1:
+        operands = _contracted(equation, operands)
     code = operands[0]._value.dtype
     for x in operands[1:]:
         if x._value.dtype != code:
@@ -43,6 +47,13 @@ def einsum(*args: Any) -> Tensor:
     whole, out = _written_out(terms, out, operands)
     terms, kept = _without_ones(whole, operands)
     return apply(handle("Einsum", equation=f"{','.join(terms)}->{out}"), *kept)
+
+
+def _contracted(equation: str, operands: Any) -> Any:
+    """Under `autocast`, narrow operands where there is something to sum over: a product."""
+    left, arrow, out = equation.replace(" ", "").partition("->")
+    shared = {c for c in left if c.isalpha() and left.count(c) > 1}
+    return narrowed(*operands) if any(c not in out for c in shared) or not arrow else operands
 
 
 def _of_lists(args: Any) -> tuple[str, tuple[Any, ...]]:

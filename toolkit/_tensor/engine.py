@@ -75,6 +75,8 @@ def run_backward(
             t = node.tensor()
             if t is not None:
                 _accumulate(t, grad, create_graph)
+                if node.after:
+                    _call(node.after, t, create_graph)
         elif only is not None:
             for t in _as_tuple(inputs):
                 if _edge(t) == (node, slot):
@@ -152,6 +154,15 @@ def _accumulate(t: Any, grad: Any, create_graph: bool) -> None:
             own._version += 1
         else:
             own.add_(grad)
+    finally:
+        STATE.grad = before
+
+
+def _call(hooks: dict[int, Any], t: Any, create_graph: bool) -> None:
+    before, STATE.grad = STATE.grad, create_graph
+    try:
+        for hook in list(hooks.values()):
+            hook(t)
     finally:
         STATE.grad = before
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolkit._tensor import attributes, creation, legacy, settings, special
+from toolkit._tensor import attributes, autocast, creation, formats, legacy, settings, special
 
 # Functions that are methods.
 METHODS = [
@@ -52,4 +52,6 @@ FUNCTIONS: dict[str, Any] = {
     **creation.FUNCTIONS,
     **legacy.FUNCTIONS,
     **settings.FUNCTIONS,
+    **formats.FUNCTIONS,
+    **autocast.FUNCTIONS,
 }

@@ -11,6 +11,7 @@ from toolkit import dtypes
 from toolkit._tensor import interchange, promote
 from toolkit._tensor.base import INT64, TensorBase, wrap
 from toolkit._tensor.consts import core_array, scalar
+from toolkit._tensor.formats import settle
 from toolkit._tensor.promote import cast, promote_codes
 from toolkit._tensor.shapes import (
     _symbolic,
@@ -155,9 +156,11 @@ def as_tensor(data: Any, dtype: dtypes.DType | None = None, device: Any = None) 
 
 def full(
     size: Any, fill_value: Any, *, dtype: dtypes.DType | None = None, device: Any = None,
-    requires_grad: bool = False,
+    requires_grad: bool = False, **options: Any,
 ) -> Tensor:  # fmt: skip
     """A tensor of one value everywhere."""
+    if options:
+        return settle(full(size, fill_value, dtype=dtype, requires_grad=requires_grad), options)
     if isinstance(fill_value, TensorBase):
         fill_value = fill_value.item()  # type: ignore[attr-defined]
     code = code_of(dtype, promote.scalar_code(fill_value))
@@ -191,23 +194,30 @@ def _constant(value: int, size: Any, dtype: Any, device: Any, grad: bool) -> Any
 
 
 def zeros(
-    *size: Any, dtype: dtypes.DType | None = None, device: Any = None, requires_grad: bool = False
-) -> Tensor:
+    *size: Any, dtype: dtypes.DType | None = None, device: Any = None, requires_grad: bool = False,
+    **options: Any,
+) -> Tensor:  # fmt: skip
     """Zeros."""
-    return _constant(0, size, dtype, device, requires_grad)
+    made = _constant(0, size, dtype, device, requires_grad)
+    return settle(made, options) if options else made
 
 
 def ones(
-    *size: Any, dtype: dtypes.DType | None = None, device: Any = None, requires_grad: bool = False
-) -> Tensor:
+    *size: Any, dtype: dtypes.DType | None = None, device: Any = None, requires_grad: bool = False,
+    **options: Any,
+) -> Tensor:  # fmt: skip
     """Ones."""
-    return _constant(1, size, dtype, device, requires_grad)
+    made = _constant(1, size, dtype, device, requires_grad)
+    return settle(made, options) if options else made
 
 
 def empty(
-    *size: Any, dtype: dtypes.DType | None = None, device: Any = None, requires_grad: bool = False
-) -> Tensor:
+    *size: Any, dtype: dtypes.DType | None = None, device: Any = None, requires_grad: bool = False,
+    **options: Any,
+) -> Tensor:  # fmt: skip
     """Memory of undefined content."""
+    if options:
+        return settle(empty(*size, dtype=dtype, requires_grad=requires_grad), options)
     shape = as_shape(size)
     if any(_symbolic(d) for d in shape):
         return zeros(shape, dtype=dtype)
@@ -216,11 +226,13 @@ def empty(
 
 def like(make: Any) -> Any:
     def factory(
-        input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
-    ) -> Any:
-        return make(
+        input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+        **options: Any,
+    ) -> Any:  # fmt: skip
+        made = make(
             input.shape, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad
         )
+        return settle(made, options) if options else made
 
     factory.__doc__ = f"`{make.__name__}` of the shape and element type of another tensor."
     factory.__name__ = factory.__qualname__ = make.__name__ + "_like"
@@ -234,20 +246,25 @@ def full_like(
     dtype: Any = None,
     device: Any = None,
     requires_grad: bool = False,
+    **options: Any,
 ) -> Tensor:
     """`full` of the shape and element type of another tensor."""
-    return full(input.shape, fill_value, dtype=dtype or input.dtype, requires_grad=requires_grad)
+    kind = dtype or input.dtype
+    return full(input.shape, fill_value, dtype=kind, requires_grad=requires_grad, **options)
 
 
 def arange(
     start: Any, end: Any = None, step: Any = 1, *, dtype: dtypes.DType | None = None,
-    device: Any = None, requires_grad: bool = False,
+    device: Any = None, requires_grad: bool = False, **options: Any,
 ) -> Tensor:  # fmt: skip
     """Numbers from `start` up to (not including) `end`.
 
     Raises:
         InvalidArgumentError: step is 0 or leads away from `end`.
     """
+    if options:
+        made = arange(start, end, step, dtype=dtype, requires_grad=requires_grad)
+        return settle(made, options)
     if end is None:
         start, end = 0, start
     start, end, step = (
@@ -276,28 +293,29 @@ def arange(
 
 def linspace(
     start: float, end: float, steps: int, *, dtype: dtypes.DType | None = None, device: Any = None,
-    requires_grad: bool = False,
+    requires_grad: bool = False, **options: Any,
 ) -> Tensor:  # fmt: skip
     """`steps` numbers from `start` to `end`, both included."""
     array = np.linspace(start, end, steps).astype(dtypes.BY_ONNX[code_of(dtype)].numpy)
-    return finish(wrap(core_array(array)), requires_grad, device)
+    return settle(finish(wrap(core_array(array)), requires_grad, device), options)
 
 
 def logspace(
-    start: float, end: float, steps: int, base: float = 10.0, *, dtype: Any = None
-) -> Tensor:
+    start: float, end: float, steps: int, base: float = 10.0, *, dtype: Any = None,
+    device: Any = None, requires_grad: bool = False, **options: Any,
+) -> Tensor:  # fmt: skip
     """`steps` numbers from base^start to base^end."""
     array = np.logspace(start, end, steps, base=base).astype(dtypes.BY_ONNX[code_of(dtype)].numpy)
-    return wrap(core_array(array))
+    return settle(finish(wrap(core_array(array)), requires_grad, device), options)
 
 
 def eye(
     n: int, m: int | None = None, *, dtype: dtypes.DType | None = None, device: Any = None,
-    requires_grad: bool = False,
+    requires_grad: bool = False, **options: Any,
 ) -> Tensor:  # fmt: skip
     """Ones on the diagonal, zeros elsewhere."""
     array = np.eye(n, m, dtype=dtypes.BY_ONNX[code_of(dtype)].numpy)
-    return finish(wrap(core_array(array)), requires_grad, device)
+    return settle(finish(wrap(core_array(array)), requires_grad, device), options)
 
 
 def _alike(parts: list[Any]) -> tuple[int, int] | None:
@@ -319,12 +337,14 @@ def _concat(dim: int, rank: int) -> Any:
     return quick("Concat", "axis", normalize_dim(dim, rank))
 
 
-def cat(tensors: Any, dim: int = 0) -> Tensor:
+def cat(tensors: Any, dim: int = 0, *, out: Any = None) -> Tensor:
     """Joins tensors along a dimension.
 
     Raises:
         ShapeError: the other dimensions differ.
     """
+    if out is not None:
+        return settle(cat(tensors, dim), {"out": out})
     parts = list(tensors)
     if STATE.trace is None and (alike := _alike(parts)):
         return apply(_concat(dim, alike[1]), *parts)
@@ -363,8 +383,10 @@ def _rows(parts: list[Any]) -> list[Any] | None:
     return values
 
 
-def stack(tensors: Any, dim: int = 0) -> Tensor:
+def stack(tensors: Any, dim: int = 0, *, out: Any = None) -> Tensor:
     """Joins tensors of equal shape along a new dimension."""
+    if out is not None:
+        return settle(stack(tensors, dim), {"out": out})
     parts = list(tensors)
     if not parts:
         raise InvalidArgumentError("stack expects a non-empty TensorList")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from toolkit._tensor.base import FLOATS, TensorBase, wrap
 from toolkit._tensor.state import STATE
-from toolkit._tensor.tape import FunctionRecord
+from toolkit._tensor.tape import FunctionRecord, Leaf
 from toolkit.errors import InvalidArgumentError, UnsupportedOperatorError
 from toolkit.ops.dispatch import handle
 
@@ -18,6 +19,7 @@ class Context:
         self.needs_input_grad = needs
         self._saved: tuple[Any, ...] | None = ()
         self._fixed: set[int] = set()
+        self._dirty: set[int] = set()
         self.materialize = True
 
     def save_for_backward(self, *tensors: Any) -> None:
@@ -38,6 +40,10 @@ class Context:
             )
         return self._saved
 
+    def mark_dirty(self, *tensors: Any) -> None:
+        """These inputs were written to, and are outputs."""
+        self._dirty.update(id(t) for t in tensors)
+
     def mark_non_differentiable(self, *tensors: Any) -> None:
         """These outputs get no gradient."""
         self._fixed.update(id(t) for t in tensors)
@@ -47,18 +53,45 @@ class Context:
         self.materialize = value
 
 
+def once_differentiable(function: Any) -> Any:
+    """Marks a `backward` that computes outside the tape: its gradients have none themselves."""
+
+    @functools.wraps(function)
+    def wrapped(*args: Any) -> Any:
+        recording, STATE.grad = STATE.grad, False
+        try:
+            return function(*args)
+        finally:
+            STATE.grad = recording
+
+    return wrapped
+
+
 class Function:
-    """Subclass it with static methods `forward(ctx, *args)` and `backward(ctx, *grads)`."""
+    """Subclass it with static methods `forward(ctx, *args)` and `backward(ctx, *grads)`.
+
+    Or with `forward(*args)`, `setup_context(ctx, inputs, output)` and `backward(ctx, *grads)`.
+    """
 
     @staticmethod
-    def forward(ctx: Any, *args: Any) -> Any:
+    def forward(*args: Any) -> Any:
         """Computes the outputs."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            "You must implement the forward function for custom autograd.Function."
+        )
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> Any:
+        """Keeps what `backward` needs, where `forward` takes no context."""
+        raise NotImplementedError("setup_context is not implemented.")
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         """Gradients of the inputs from those of the outputs, None where there is none."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            "You must implement either the backward or vjp method for your custom "
+            "autograd.Function to use it with backward mode AD."
+        )
 
     @classmethod
     def apply(cls, *args: Any) -> Any:
@@ -76,7 +109,11 @@ class Function:
         ctx = Context(needs)
         recording, STATE.grad = STATE.grad, False
         try:
-            result = cls.forward(ctx, *args)
+            if cls.setup_context is Function.setup_context:
+                result = cls.forward(ctx, *args)
+            else:
+                result = cls.forward(*args)
+                cls.setup_context(ctx, args, result)
         finally:
             STATE.grad = recording
         if not (recording and any(needs)):
@@ -84,14 +121,21 @@ class Function:
         results = result if isinstance(result, tuple) else (result,)
         tensors = [a for a in args if isinstance(a, TensorBase)]
         record = _Recorded(cls, ctx, args, tensors, results)
-        outputs = tuple(_output(record, i, r, id(r) in ctx._fixed) for i, r in enumerate(results))
+        outputs = tuple(_output(record, i, r, ctx) for i, r in enumerate(results))
         return outputs if isinstance(result, tuple) else outputs[0]
 
 
-def _output(record: Any, i: int, result: Any, fixed: bool) -> Any:
-    if not isinstance(result, TensorBase) or result._value.dtype not in FLOATS or fixed:
+def _output(record: Any, i: int, result: Any, ctx: Context) -> Any:
+    if not isinstance(result, TensorBase) or result._value.dtype not in FLOATS:
         return result
-    out: Any = wrap(result._get())
+    if id(result) in ctx._fixed:
+        return result
+    dirty = id(result) in ctx._dirty
+    if dirty and isinstance(result._node, Leaf):
+        raise InvalidArgumentError(
+            "a leaf Variable that requires grad is being used in an in-place operation."
+        )
+    out: Any = result if dirty and result._base is None else wrap(result._get())
     out._node, out._out = record, i
     return out
 

@@ -21,6 +21,7 @@ from toolkit._tensor import (
     symint,
     windows,
 )
+from toolkit._tensor.autocast import ruled
 from toolkit._tensor.base import TensorBase
 from toolkit._tensor.einsum import einsum
 from toolkit._tensor.elementwise import where
@@ -359,3 +360,4 @@ _OTHERS: dict[str, Any] = {
     "blackman_window": windows.blackman_window, "bartlett_window": windows.bartlett_window,
     "kaiser_window": windows.kaiser_window,
 }  # fmt: skip
+_OTHERS = {name: ruled(name, function) for name, function in _OTHERS.items()}

@@ -46,6 +46,22 @@ def register(t: Any, hook: Any) -> RemovableHandle:
     return RemovableHandle(hooks, key)
 
 
+def register_after(t: Any, hook: Any) -> RemovableHandle:
+    """See `Tensor.register_post_accumulate_grad_hook`."""
+    if not t.requires_grad:
+        raise InvalidArgumentError(
+            "cannot register a hook on a tensor that doesn't require gradient"
+        )
+    if not isinstance(t._node, Leaf):
+        raise InvalidArgumentError(
+            "post accumulate grad hooks cannot be registered on non-leaf tensors"
+        )
+    hooks = t._node.after = t._node.after if t._node.after is not None else {}
+    key = _next()
+    hooks[key] = hook
+    return RemovableHandle(hooks, key)
+
+
 def retain(t: Any) -> None:
     """See `Tensor.retain_grad`."""
     if not t.requires_grad:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from toolkit import dtypes
+from toolkit._tensor import formats
 from toolkit._tensor.base import FLOATS, TensorBase
 from toolkit._tensor.inplace_shape import moved
 from toolkit._tensor.shapes import _symbolic, as_shape, dims, normalize_dim, row_major
@@ -49,7 +50,9 @@ class Layout(TensorBase):
         )
 
     def is_contiguous(self: Any, memory_format: Any = None) -> bool:
-        """Whether PyTorch's tensor would be contiguous."""
+        """Whether PyTorch's tensor would be contiguous, in `memory_format` if given."""
+        if memory_format is not None and formats.checked(memory_format).order:
+            return formats.in_format(self, memory_format)
         if self._base is None:
             return True
         shape = self.shape
@@ -64,6 +67,8 @@ class Layout(TensorBase):
 
     def contiguous(self: Any, memory_format: Any = None) -> Tensor:
         """Itself if contiguous, else a copy."""
+        if memory_format is not None and formats.checked(memory_format).order:
+            return formats.laid_out(self, memory_format)
         return self if self.is_contiguous() else self.clone()
 
     def as_strided(self: Any, size: Any, stride: Any, storage_offset: int | None = None) -> Tensor:

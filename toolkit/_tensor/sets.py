@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from toolkit._tensor.base import FLOATS
 from toolkit._tensor.factories import as_tensor, cat, ones
 from toolkit._tensor.promote import cast, result_code
 from toolkit._tensor.shapes import normalize_dim
+from toolkit._tensor.state import STATE
 from toolkit.errors import InvalidArgumentError, ShapeError
 from toolkit.ops.dispatch import apply_many, handle
 
@@ -27,12 +29,24 @@ def unique(
         The elements, then as asked for the place of each input element among them and how often
         each occurs.
     """
-    axis = None if dim is None else normalize_dim(dim, input.dim())
-    h = handle("Unique", axis=axis, sorted=1)
-    values, _, inverse, counts = apply_many(h, (input.detach(),), 4)
-    if dim is None:
-        inverse = inverse.reshape(input.shape)
+    values, _, inverse, counts = unique_parts(input, dim)
     return _chosen(values, inverse, counts, return_inverse, return_counts)
+
+
+def unique_parts(input: Any, dim: int | None = None) -> tuple[Any, Any, Any, Any]:
+    """Values, where each is first, the place of each element among them, and counts.
+
+    Each NaN is one of its own, as in PyTorch; in a graph, where ONNX's Unique stands, they are one.
+    """
+    x = input.detach()
+    if dim is None and STATE.trace is None and x._value.dtype in FLOATS and bool((x != x).any()):
+        ordered, order = x.reshape(-1).sort(stable=True)
+        values, place, counts = unique_consecutive(ordered, True, True)
+        inverse = place.new_zeros(place.shape).scatter(0, order, place)
+        return values, order[counts.cumsum(0) - counts], inverse.reshape(x.shape), counts
+    axis = None if dim is None else normalize_dim(dim, x.dim())
+    values, first, inverse, counts = apply_many(handle("Unique", axis=axis, sorted=1), (x,), 4)
+    return values, first, inverse.reshape(x.shape) if dim is None else inverse, counts
 
 
 def unique_consecutive(

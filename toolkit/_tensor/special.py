@@ -79,7 +79,7 @@ FUNCTIONS: dict[str, Any] = {
         "multigammaln": _method("mvlgamma"),
         **{n: _method(n) for n in (
             "digamma", "erf", "erfc", "erfinv", "exp2", "expm1", "log1p", "logit", "logsumexp",
-            "round", "sinc", "xlogy")},
+            "round", "sinc", "softmax", "log_softmax", "xlogy")},
     }.items()
 }  # fmt: skip
 FUNCTIONS["polygamma"] = polygamma

@@ -35,11 +35,12 @@ Hook = Callable[["TensorBase"], "TensorBase | None"]
 class Leaf:
     """The tape's end at a tensor that the user marked with `requires_grad`."""
 
-    __slots__ = ("hooks", "seq", "tensor")
+    __slots__ = ("after", "hooks", "seq", "tensor")
 
     def __init__(self, tensor: TensorBase) -> None:
         self.tensor = weakref.ref(tensor)
         self.hooks: dict[int, Hook] | None = None
+        self.after: dict[int, Any] | None = None  # Called when the gradient is accumulated.
         self.seq = -1
 
 
@@ -79,7 +80,7 @@ class Record:
         return f"{name[:-1]}Backward1" if name[-1] == "1" else f"{name}Backward0"
 
     def __repr__(self) -> str:
-        return f"<{self.name()}>"
+        return f"<{self.name()} object at {id(self):#x}>"
 
     @property
     def next_functions(self) -> tuple[tuple[Any, int], ...]:

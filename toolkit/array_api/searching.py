@@ -10,7 +10,6 @@ from toolkit._tensor.elementwise import where as _where
 from toolkit._tensor.shapes import normalize_dim
 from toolkit.array_api.common import array, axes_of, both
 from toolkit.errors import InvalidArgumentError
-from toolkit.ops.dispatch import apply_many, handle
 
 
 class UniqueAll(NamedTuple):
@@ -114,9 +113,7 @@ def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Any:
 
 
 def _unique(name: str, x: Any) -> tuple[Any, Any, Any, Any]:
-    parts = apply_many(handle("Unique", axis=None, sorted=1), (array(name, x).detach(),), 4)
-    values, first, inverse, counts = parts
-    return values, first, inverse.reshape(x.shape), counts
+    return sets.unique_parts(array(name, x))
 
 
 def unique_all(x: Any, /) -> UniqueAll:

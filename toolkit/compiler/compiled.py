@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from toolkit._tensor import promote
+from toolkit._tensor import autocast, promote
 from toolkit._tensor.base import TensorBase
 from toolkit._tensor.state import STATE
 from toolkit._tensor.symint import SymInt
@@ -147,7 +147,7 @@ class Compiled:
         shapes = tuple([tuple(v.shape) for v in values])
         key = (
             spec, tuple(places), tuple([(v.dtype, v.ndim) for v in values]), STATE.grad,
-            promote.default_code, token.number, *guard.parts,
+            promote.default_code, autocast.key(), token.number, *guard.parts,
         )  # fmt: skip
         slot = self._slots.get(key)
         entry = None if slot is None else slot.entries.get(_pattern(shapes, slot.dynamic))

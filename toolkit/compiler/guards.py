@@ -22,6 +22,7 @@ from toolkit.runtime import _core
 
 _PLAIN = frozenset({int, float, bool, str, bytes, complex, type(None), type(Ellipsis), DType})
 _OPAQUE = (type, types.ModuleType, types.BuiltinFunctionType, types.MethodDescriptorType)
+_NO_PART = ("_state_hooks", "_compiled")  # Of modules: what a call does not depend on.
 _LIMIT = 100  # Elements of a container that holds other things than tensors and objects.
 
 
@@ -110,7 +111,7 @@ class Guard:
                 parts += (kind, value)
             elif kind is HookTable:
                 self._dict(value.hooks)
-            elif name != "_state_hooks":  # Of modules: they are no part of a call.
+            elif name not in _NO_PART:
                 self.look(value)
 
     def _dict(self, x: dict[Any, Any]) -> None:

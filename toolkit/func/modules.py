@@ -114,6 +114,20 @@ def _tied(slots: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def replace_all_batch_norm_modules_(root: Any) -> Any:
+    """Lets each BatchNorm of a module use the batch's statistics only, which `vmap` can batch.
+
+    Returns:
+        `root`, whose BatchNorms have no running statistics any more.
+    """
+    for module in root.modules():
+        batch_norm = any(cls.__name__ == "_BatchNorm" for cls in type(module).__mro__)
+        if batch_norm and module.track_running_stats:
+            module.running_mean = module.running_var = module.num_batches_tracked = None
+            module.track_running_stats = False
+    return root
+
+
 def stack_module_state(models: Sequence[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The parameters and the buffers of equal modules, stacked along a new dimension 0.
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from toolkit import random
-from toolkit._tensor import promote
+from toolkit._tensor import autocast, promote
 from toolkit._tensor.base import TensorBase
 from toolkit._tensor.inplace import assign, put_value
 from toolkit._tensor.state import STATE
@@ -86,7 +86,7 @@ def staged(f: Callable[..., Any], args: tuple[Any, ...], about: Any) -> Any:
     if known is not None:
         signature = tuple((t._get().dtype, tuple(t._value.shape)) for t in tensors)
         places = tuple(isinstance(x, TensorBase) for x in leaves)
-        key = known[0], spec, signature, places, STATE.grad, promote.default_code
+        key = known[0], spec, signature, places, STATE.grad, promote.default_code, autocast.key()
     traced = None if key is None else _traced.get(key)
     if traced is None:
         traced, repeats = trace_call(f, leaves, spec, tensors, known[1] if known else [])

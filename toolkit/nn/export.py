@@ -51,7 +51,12 @@ def export(module: Module, inputs: Any, dynamic: Any = None) -> ir.Model:
             {n: trace.input(n, x.dtype, shapes[n]) for n, x in given.tensors.items()}
         )
         outputs = leaves("output", module(*args, **kwargs))
-        return trace.finish(outputs)
+        model = trace.finish(outputs)
+    if trace.autocast:
+        from toolkit.graph.passes.widen_bfloat16 import widen_bfloat16
+
+        widen_bfloat16(model.graph)
+    return model
 
 
 def _arguments(module: Module, inputs: Any) -> Arguments:

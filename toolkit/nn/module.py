@@ -37,6 +37,7 @@ class Module(Stateful):
     _forward_pre_hooks: HookTable
     _forward_hooks: HookTable
     _checkpointed: bool = False
+    _compiled: Any = None  # Of `compile()`: what calls run.
     _backward_hooks: HookTable | None = None  # Both are there from the first hook on.
     _backward_pre_hooks: HookTable | None = None
 
@@ -60,7 +61,28 @@ class Module(Stateful):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if STATE.trace is not None:
             return scoped_call(self, args, kwargs)
+        if self._compiled is not None:
+            return self._compiled(*args, **kwargs)
         return self._call(args, kwargs)
+
+    def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
+        """A call of the module as it is written."""
+        if STATE.trace is not None:
+            return scoped_call(self, args, kwargs)
+        return self._call(args, kwargs)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """From now on calls, hooks among them, run as programs; arguments as of `toolkit.compile`.
+
+        The module stays what it is: its state_dict, its text and what it holds.
+        """
+        from toolkit.compiler import compile
+
+        self.__dict__["_compiled"] = compile(self._call_impl, *args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and pickles hold: all but programs."""
+        return {k: v for k, v in self.__dict__.items() if k != "_compiled"}
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._checkpointed:

@@ -18,14 +18,15 @@ def _member(value: Any) -> Any:
     return Parameter(value) if plain else value
 
 
-def _described(items: Iterable[tuple[Any, Any]]) -> str:
-    """The lines of a container's text."""
+def _described(items: Iterable[tuple[Any, Any]], typed: bool = False) -> str:
+    """The lines of a container's text; `typed` names the typed class of an element type."""
     lines = []
     for name, value in items:
         if isinstance(value, Tensor):
             size = "x".join(str(d) for d in value.shape)
             kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
-            text = f"{kind} containing: [{value.dtype} of size {size}]"
+            dtype = value.type() if typed else value.dtype
+            text = f"{kind} containing: [{dtype} of size {size}]"
         else:
             text = f"Object of type: {type(value).__name__}"
         lines.append(f"  ({name}): {text}")
@@ -211,7 +212,7 @@ class ParameterDict(Module):
         return self
 
     def extra_repr(self) -> str:
-        return _described(self.items())
+        return _described(self.items(), typed=True)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("ParameterDict should not be called.")

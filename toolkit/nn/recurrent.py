@@ -1,8 +1,4 @@
-"""RNN, LSTM and GRU as stacks of layers.
-
-A layer is one ONNX operator; its gates stand in another order than PyTorch's parameters, which a
-constant Gather brings about in the graph.
-"""
+"""RNN, LSTM and GRU as stacks of layers; what those compute is in `recurrent_layers`."""
 
 from __future__ import annotations
 
@@ -11,18 +7,13 @@ import warnings
 from typing import Any
 
 from toolkit.errors import InvalidArgumentError, ShapeError
-from toolkit.nn import functional as F
 from toolkit.nn import init
 from toolkit.nn.module import Module
 from toolkit.nn.parameter import Parameter
-from toolkit.nn.projected import projected_layer
 from toolkit.nn.recurrent_cells import check_nonlinearity
+from toolkit.nn.recurrent_layers import ORDER, Layers
 from toolkit.nn.utils.rnn import PackedSequence
-from toolkit.ops.dispatch import apply_many, handle
-from toolkit.tensor import Tensor, cat, empty, stack, tensor
-
-# PyTorch's gates in ONNX's order: i f g o -> i o f c, r z n -> z r h.
-_ORDER = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
+from toolkit.tensor import Tensor, empty
 
 
 class RNNBase(Module):
@@ -86,7 +77,7 @@ class RNNBase(Module):
 
     @property
     def _order(self) -> tuple[int, ...]:
-        return _ORDER[self._op_type]
+        return ORDER[self._op_type]
 
     @property
     def _state_size(self) -> int:
@@ -154,72 +145,11 @@ class RNNBase(Module):
     def _layers(
         self, x: Tensor, states: tuple[Tensor | None, ...], lens: Tensor | None
     ) -> tuple[Any, list[Tensor]]:
-        self._check(x, states)
-        lasts: list[list[Tensor]] = [[] for _ in states]
-        y: Any = x
-        for layer in range(self.num_layers):
-            if layer > 0 and self.dropout > 0:
-                y = F.dropout(y, self.dropout, self.training)
-            first = layer * self._directions
-            start = [None if s is None else s.narrow(0, first, self._directions) for s in states]
-            if self.proj_size:
-                each = self.all_weights[first : first + self._directions]
-                y, last = projected_layer(y, each, self.bias, lens, start)
-            else:
-                y, *last = apply_many(
-                    self._handle(), (y, *self._weights(layer), lens, *start), 1 + len(states)
-                )
-                y = y.transpose(1, 2).flatten(2) if self.bidirectional else y.squeeze(1)
-            for found, value in zip(lasts, last, strict=True):
-                found.append(value)
-        return y, [v[0] if len(v) == 1 else cat(v, 0) for v in lasts]
-
-    def _handle(self) -> Any:
-        attributes: dict[str, Any] = {"hidden_size": self.hidden_size}
-        if self.bidirectional:
-            attributes["direction"] = "bidirectional"
-        if self.mode == "GRU":
-            attributes["linear_before_reset"] = 1
-        if self.mode == "RNN_RELU":
-            attributes["activations"] = ["Relu"] * self._directions
-        return handle(self._op_type, **attributes)
-
-    def _weights(self, layer: int) -> tuple[Any, ...]:
-        """W, R, B of one layer: directions joined, gates in ONNX's order."""
-        n = self._directions
-        each = self.all_weights[layer * n : (layer + 1) * n]
-        gates, h = len(self._order), self.hidden_size
-
-        def joined(parts: list[Any]) -> Any:
-            return parts[0].unsqueeze(0) if n == 1 else stack(parts)
-
-        def ordered(v: Any, lead: int, width: int) -> Any:
-            if gates == 1:
-                return v.reshape(n, lead * h, width) if width else v
-            parts = v.reshape(n * lead, gates, -1).index_select(1, tensor(self._order))
-            return parts.reshape(n, lead * gates * h, width) if width else parts.reshape(n, -1)
-
-        w = ordered(joined([p[0] for p in each]), 1, each[0][0].shape[1])
-        r = ordered(joined([p[1] for p in each]), 1, h)
-        if not self.bias:
-            return w, r, None
-        return w, r, ordered(joined([cat([p[2], p[3]]) for p in each]), 2, 0)
-
-    def _check(self, x: Tensor, states: tuple[Tensor | None, ...]) -> None:
-        width = x.shape[2]
-        if isinstance(width, int) and width != self.input_size:
-            raise ShapeError(
-                "input.size(-1) must be equal to input_size. "
-                f"Expected {self.input_size}, got {width}"
-            )
-        rows = self.num_layers * self._directions
-        for i, state in enumerate(states):
-            want = (rows, x.shape[1], self.hidden_size if i else self._state_size)
-            if state is None or not all(isinstance(d, int) for d in (*want, *state.shape)):
-                continue
-            if tuple(state.shape) != want:
-                name = f"hidden[{i}]" if self.mode == "LSTM" else "hidden"
-                raise ShapeError(f"Expected {name} size {want}, got {list(state.shape)}")
+        layers = Layers(
+            self.mode, self.input_size, self.hidden_size, self.all_weights, self.bias, self.dropout,
+            self.training, self.bidirectional, bool(self.proj_size),
+        )  # fmt: skip
+        return layers.run(x, states, lens)
 
 
 def _check_sizes(

@@ -1,14 +1,17 @@
 """Linear algebra: the functions of `toolkit.linalg`, `toolkit.*` and `Tensor`'s methods.
 
 Factorisations are operators of the domain toolkit.linalg (`toolkit/graph/functions/linalg*.py`), so
-they differentiate, trace and export like any other. Complex eigenvalues are not here.
+they differentiate, trace and export like any other. Eigenvalues of general matrices, and
+`ldl_factor`, run eagerly only (`general.py`).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from toolkit._tensor.autocast import ruled
 from toolkit._tensor.linalg import distance, eigen, factor, lowrank, norms, products, systems
+from toolkit._tensor.linalg.lobpcg import lobpcg
 from toolkit._tensor.linalg.removed import REMOVED
 
 # toolkit.name: the function.
@@ -28,9 +31,11 @@ TOP: dict[str, Any] = {
     "lu_unpack": factor.lu_unpack, "geqrf": factor.geqrf, "ormqr": factor.ormqr,
     "orgqr": factor.householder_product,
     "svd_lowrank": lowrank.svd_lowrank, "pca_lowrank": lowrank.pca_lowrank,
+    "lobpcg": lobpcg,
     **{name: REMOVED[name] for name in ("eig", "lstsq", "matrix_rank", "solve", "symeig")},
 }  # fmt: skip
 
+TOP = {name: ruled(name, function) for name, function in TOP.items()}
 _METHODS = [
     "addbmm", "addmm", "addmv", "addr", "baddbmm", "inner", "kron", "matrix_exp", "matrix_power",
     "vdot", "cross", "renorm", "dist", "norm", "svd", "pinverse", "cholesky_inverse",

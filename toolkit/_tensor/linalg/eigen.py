@@ -27,7 +27,6 @@ from toolkit.errors import (
     InvalidArgumentError,
     LinAlgError,
     ShapeError,
-    UnsupportedOperatorError,
 )
 
 Eigh = result("linalg_eigh", "eigenvalues eigenvectors")
@@ -57,41 +56,6 @@ def eigvalsh(A: Any, UPLO: str = "L") -> Any:
     """The eigenvalues of `eigh`."""
     upper = _upper(UPLO)
     return run("Eigh", square("linalg.eigvalsh", A), outputs=2, upper=upper, vectors=0)[0]
-
-
-def eig(A: Any) -> Any:
-    """Not there: see the error."""
-    square("linalg.eig", A)
-    raise UnsupportedOperatorError(
-        "linalg.eig: symmetric matrices are required, got a general one. Its eigenvalues are "
-        "complex, and ONNX has no operators to compute them in. Use linalg.eigh for symmetric "
-        "matrices, or linalg.svd."
-    )
-
-
-def eigvals(A: Any) -> Any:
-    """Not there: see the error of `eig`."""
-    return eig(A)
-
-
-def ldl_factor(A: Any, *, hermitian: bool = False) -> Any:
-    """Not there: see the error."""
-    square("linalg.ldl_factor", A)
-    raise UnsupportedOperatorError(
-        "linalg.ldl_factor: positive definite or general matrices are required, got symmetric "
-        "ones: their pivoting by blocks of 2 x 2 is not written. Use linalg.lu_factor and "
-        "linalg.lu_solve, or linalg.cholesky."
-    )
-
-
-def ldl_factor_ex(A: Any, *, hermitian: bool = False, check_errors: bool = False) -> Any:
-    """Not there: see the error of `ldl_factor`."""
-    return ldl_factor(A)
-
-
-def ldl_solve(LD: Any, pivots: Any, B: Any, *, hermitian: bool = False) -> Any:
-    """Not there: see the error of `ldl_factor`."""
-    return ldl_factor(LD)
 
 
 def _driver(driver: str | None) -> None:

@@ -1,5 +1,6 @@
 """The layers' computations as functions, as in `torch.nn.functional`."""
 
+from toolkit._tensor.autocast import APART, FLOAT32, mixed, ruled
 from toolkit.nn.functional.activation import (  # fmt: skip
     celu,
     elu,
@@ -157,6 +158,10 @@ from toolkit.nn.functional.vision import (  # fmt: skip
     upsample_bilinear,
     upsample_nearest,
 )
+
+globals().update({n: ruled(n, globals()[n]) for n in (*FLOAT32, *APART) if n in globals()})
+globals().update({n: mixed(globals()[n]) for n in ("batch_norm", "group_norm", "instance_norm",
+                                                   "layer_norm", "rms_norm")})  # fmt: skip
 
 __all__ = [
     "LinearCrossEntropyOptions",

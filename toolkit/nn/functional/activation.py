@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from toolkit import random
+from toolkit._tensor.autocast import lower
 from toolkit._tensor.elementwise import where
 from toolkit._tensor.shapes import normalize_dim
 from toolkit.errors import InvalidArgumentError, ShapeError
@@ -146,6 +147,7 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
     return _done(input, y, inplace)
 
 
+@lower
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """X where x > 0, else weight x; weight (1,) or one for each channel (dimension 1)."""
     n = weight.shape[0]

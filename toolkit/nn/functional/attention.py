@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from toolkit._tensor.autocast import lower
 from toolkit._tensor.elementwise import where
 from toolkit.errors import InvalidArgumentError, ShapeError
 from toolkit.nn.functional.dropout import dropout
@@ -21,6 +22,7 @@ def causal_mask(length: Any, width: Any) -> Tensor:
     return arange(length).unsqueeze(1) >= arange(width).unsqueeze(0)
 
 
+@lower
 def scaled_dot_product_attention(
     query: Tensor,
     key: Tensor,
@@ -68,6 +70,7 @@ def scaled_dot_product_attention(
     return apply2(_MATMUL, weights, value)
 
 
+@lower
 def attention_weights(
     query: Tensor,
     key: Tensor,
@@ -88,6 +91,7 @@ def attention_weights(
     return apply1(handle("Softmax", axis=-1), scores)
 
 
+@lower
 def packed_attention(
     query: Tensor,
     key: Tensor,

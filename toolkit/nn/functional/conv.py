@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from toolkit._tensor.shapes import dims
+from toolkit._tensor.autocast import lower
 from toolkit.errors import InvalidArgumentError, ShapeError
 from toolkit.ops.dispatch import apply, handle
 from toolkit.tensor import Tensor
@@ -109,6 +110,7 @@ def _conv(
     return y.squeeze(0) if single else y
 
 
+@lower
 def conv1d(
     input: Tensor,
     weight: Tensor,
@@ -122,6 +124,7 @@ def conv1d(
     return _conv(1, input, weight, bias, stride, padding, dilation, groups)
 
 
+@lower
 def conv2d(
     input: Tensor,
     weight: Tensor,
@@ -135,6 +138,7 @@ def conv2d(
     return _conv(2, input, weight, bias, stride, padding, dilation, groups)
 
 
+@lower
 def conv3d(
     input: Tensor,
     weight: Tensor,
@@ -182,6 +186,7 @@ def _conv_transpose(
     return y.squeeze(0) if single else y
 
 
+@lower
 def conv_transpose1d(
     input: Tensor,
     weight: Tensor,
@@ -198,6 +203,7 @@ def conv_transpose1d(
     )
 
 
+@lower
 def conv_transpose2d(
     input: Tensor,
     weight: Tensor,
@@ -214,6 +220,7 @@ def conv_transpose2d(
     )
 
 
+@lower
 def conv_transpose3d(
     input: Tensor,
     weight: Tensor,

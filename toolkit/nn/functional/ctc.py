@@ -67,4 +67,5 @@ def _integers(name: str, value: Any) -> Tensor:
     found = as_tensor(value)
     if found.dtype.name not in _INTEGERS:
         raise DTypeError(f"ctc_loss: {name} must be integral, got {found.dtype.name}.")
-    return found.long()
+    longs: Tensor = found.long()
+    return longs

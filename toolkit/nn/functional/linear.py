@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from toolkit._tensor.autocast import narrowed
 from toolkit._tensor.state import STATE
 from toolkit.dtypes import int32, int64
 from toolkit.errors import DTypeError, InvalidArgumentError
@@ -25,6 +26,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         weight: (out, in), or (in,) for one output without its dimension.
         bias: (out,).
     """
+    if STATE.autocast is not None:
+        input, weight, bias = narrowed(input, weight, bias)
     if weight.dim() == 1:
         y = apply2(_MATMUL, input, weight)
     elif input.dim() == 2:

@@ -90,11 +90,12 @@ def rms_norm(
 
     eps None: the smallest step of the element type at 1.
     """
-    import numpy as np
+    import ml_dtypes
 
     axis = _trailing("rms_norm", input, normalized_shape)
     if eps is None:
-        eps = float(np.finfo(input.dtype.numpy).eps)
+        limits: Any = ml_dtypes.finfo
+        eps = float(limits(input.dtype.numpy).eps)
     scale = ones(*normalized_shape, dtype=input.dtype) if weight is None else weight
     return apply(handle("RMSNormalization", axis=axis, epsilon=float(eps)), input, scale)
 

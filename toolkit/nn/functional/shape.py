@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from toolkit._tensor.autocast import widened
+from toolkit._tensor.state import STATE
 from toolkit.errors import InvalidArgumentError, ShapeError
 from toolkit.ops.dispatch import apply, as_operands, handle
 from toolkit.tensor import Tensor
@@ -30,6 +32,8 @@ def pad(
         raise InvalidArgumentError(f"pad: one of {list(_MODES)} is required, got mode {mode!r}.")
     if mode != "constant" and value is not None:
         raise InvalidArgumentError(f"pad: no value is taken by mode {mode!r}, got {value}.")
+    if mode in ("reflect", "replicate") and STATE.autocast is not None:
+        input = widened(input)
     n = len(pad) // 2
     if mode != "constant":
         _check_edges(input, [int(w) for w in pad], mode)

@@ -267,3 +267,32 @@ def remove_parametrizations(
 def type_before_parametrizations(module: Module) -> type:
     """The class of a module as it was before its tensors were parametrized."""
     return type(module).__bases__[0] if is_parametrized(module) else type(module)
+
+
+def transfer_parametrizations_and_params(
+    from_module: Module, to_module: Module, tensor_name: str | None = None
+) -> Module:
+    """Gives a module the parametrizations of another, and the tensors that they start from.
+
+    Args:
+        from_module: nothing happens if it is not parametrized.
+        to_module: gets parameters that it lacks.
+        tensor_name: which parametrized tensor; None: all.
+
+    Returns:
+        `to_module`.
+    """
+    if not is_parametrized(from_module):
+        return to_module
+    for name in list(from_module.parametrizations) if tensor_name is None else [tensor_name]:
+        table = from_module.parametrizations[name]
+        if not hasattr(to_module, name):
+            setattr(to_module, name, Parameter(getattr(from_module, name).detach()))
+        for module in table:
+            register_parametrization(to_module, name, module)
+        target = to_module.parametrizations[name]
+        for key in (
+            ["original"] if table.is_tensor else [f"original{i}" for i in range(table.ntensors)]
+        ):
+            setattr(target, key, getattr(table, key))
+    return to_module

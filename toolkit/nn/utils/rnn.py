@@ -16,6 +16,7 @@ __all__ = [
     "pack_sequence",
     "pad_packed_sequence",
     "pad_sequence",
+    "unpack_sequence",
     "unpad_sequence",
 ]
 
@@ -125,6 +126,21 @@ class PackedSequence:
     def __iter__(self) -> Iterator[Any]:
         return iter((self.data, self.batch_sizes, self.sorted_indices, self.unsorted_indices))
 
+    def __getitem__(self, i: Any) -> Any:
+        return tuple(self)[i]
+
+    def __len__(self) -> int:
+        return 4
+
+    @property
+    def is_cuda(self) -> bool:
+        """False."""
+        return False
+
+    def cpu(self) -> PackedSequence:
+        """On the CPU."""
+        return self
+
     def to(self, *args: Any, **kwargs: Any) -> PackedSequence:
         """With values of another type."""
         return self.with_padded(self.padded.to(*args, **kwargs))
@@ -133,6 +149,15 @@ class PackedSequence:
         names = ("data", "batch_sizes", "sorted_indices", "unsorted_indices")
         fields = ", ".join(f"{n}={v!r}" for n, v in zip(names, self, strict=True))
         return f"PackedSequence({fields})"
+
+
+for _name in ("float", "double", "half", "int", "long", "short", "byte", "char"):
+
+    def _cast(self: PackedSequence, _name: str = _name) -> PackedSequence:
+        """With values of another type."""
+        return self.with_padded(getattr(self.padded, _name)())
+
+    setattr(PackedSequence, _name, _cast)
 
 
 def _listed(values: Any) -> Any:
@@ -238,6 +263,11 @@ def unpad_sequence(
     """The sequences of a padded tensor, each of its own length."""
     x: Any = padded_sequences if batch_first else padded_sequences.transpose(0, 1)
     return [x[i].narrow(0, 0, int(n)) for i, n in enumerate(_listed(lengths))]
+
+
+def unpack_sequence(packed_sequences: PackedSequence) -> list[Tensor]:
+    """The sequences of a packed one, in the order they were given."""
+    return unpad_sequence(*pad_packed_sequence(packed_sequences))
 
 
 def pack_sequence(sequences: Sequence[Tensor], enforce_sorted: bool = True) -> PackedSequence:

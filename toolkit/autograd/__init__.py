@@ -18,7 +18,8 @@ from toolkit._tensor.state import STATE
 __all__ = [
     "backward", "cache_clear", "cache_info", "detect_anomaly", "enable_grad", "grad",
     "inference_mode", "is_anomaly_check_nan_enabled", "is_anomaly_enabled", "is_grad_enabled",
-    "no_grad", "set_anomaly_enabled", "set_detect_anomaly", "set_grad_enabled",
+    "is_inference_mode_enabled", "no_grad", "set_anomaly_enabled", "set_detect_anomaly",
+    "set_grad_enabled",
 ]  # fmt: skip
 
 
@@ -65,9 +66,35 @@ class no_grad(_Mode):
 
 
 class inference_mode(_Mode):
-    """The same as `no_grad`."""
+    """Operations inside are not recorded, as in `no_grad`; `inference_mode(False)` records them.
 
-    _value = False
+    What is computed inside may be used anywhere.
+    """
+
+    def __new__(cls, mode: Any = True) -> Any:
+        """`mode`, or a function to decorate."""
+        return super().__new__(cls, mode) if callable(mode) else object.__new__(cls)
+
+    def __init__(self, mode: Any = True) -> None:
+        self._before: list[Any] = []
+        self._value = not mode
+
+    def __enter__(self) -> None:
+        self._before.append((STATE.grad, STATE.inference))
+        STATE.grad, STATE.inference = self._value, not self._value
+
+    def __exit__(self, *exc: Any) -> None:
+        STATE.grad, STATE.inference = self._before.pop()
+
+    def __call__(self, function: Any) -> Any:
+        """The function, run in this mode."""
+
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with inference_mode(not self._value):
+                return function(*args, **kwargs)
+
+        return wrapped
 
 
 class enable_grad(_Mode):
@@ -90,6 +117,11 @@ class set_grad_enabled(_Mode):
 
     def __enter__(self) -> None:
         pass
+
+
+def is_inference_mode_enabled() -> bool:
+    """Whether an `inference_mode` is around."""
+    return STATE.inference
 
 
 def is_grad_enabled() -> bool:
@@ -145,6 +177,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("function", "functional"):
+        return importlib.import_module(f"toolkit.autograd.{name}")
     if name in _HOMES:
         return getattr(importlib.import_module(f"toolkit._tensor.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'toolkit.autograd' has no attribute {name!r}")
