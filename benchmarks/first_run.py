@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-
 clock = time.process_time if "busy" in sys.argv[5:] else time.perf_counter
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -55,3 +57,37 @@ def test_a_mapped_weight_that_a_kernel_reads(tmp_path: Path) -> None:
     session = InferenceSession(str(tmp_path / "mapped.onnx"))
     (y,) = session.run(None, {"ids": np.array([7, 0, 299])})
     np.testing.assert_allclose(y, table[[7, 0, 299]] @ table, rtol=1e-4, atol=1e-4)
+
+
+SHARED = """
+import sys
+import numpy as np
+from benchmarks.big_model import resident
+from toolkit.runtime import InferenceSession, OrtValue, SessionOptions
+
+path, kept = sys.argv[1], []
+w = OrtValue.ortvalue_from_numpy(np.random.default_rng(0).standard_normal((4096, 4096), np.float32))
+before = resident()["rss"]
+for _ in range(2):
+    options = SessionOptions()
+    options.add_initializer("w", w)
+    kept.append(InferenceSession(path, options))
+    kept[-1].run(None, {"x": np.ones((1, 4096), np.float32)})
+print(resident()["rss"] - before)
+"""
+
+
+def test_a_shared_initializer_is_packed_but_not_copied(tmp_path: Path) -> None:
+    """Two sessions hold their packed weights, 64 MiB each, and no copy of the value besides."""
+    np.zeros((4096, 4096), np.float32).tofile(tmp_path / "w.data")
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=(4096, 4096))
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="w.data")
+    infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", 4096]) for n in "xy"]
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    graph = helper.make_graph(nodes, "shared", infos[:1], infos[1:], [tensor])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    onnx.save(model, tmp_path / "shared.onnx")
+    command = [sys.executable, "-W", "ignore", "-c", SHARED, str(tmp_path / "shared.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) <= big_model.LIMIT * 2 * 4096 * 4096 * 4

@@ -94,6 +94,10 @@ def split_bytes(text: bytes, constants: bool = False) -> Stored:
     return _split(text, read, constants)
 
 
+class StoredTensor(ir.LazyTensor):
+    """A tensor whose bytes are in the file: each `numpy()` reads them into memory of its own."""
+
+
 def give_back(model: ir.Model, proto: onnx.ModelProto, stored: Stored, where: str) -> None:
     """Gives a model the tensors that were taken out of its file; each is read when asked for.
 
@@ -109,7 +113,7 @@ def give_back(model: ir.Model, proto: onnx.ModelProto, stored: Stored, where: st
         if need != span.length or min(dims, default=0) < 0:
             text = f"tensor '{tensor.name}' of shape {dims} needs {need} bytes"
             raise invalid(where, f"{text} and holds {span.length}")
-        model.graph.initializers[tensor.name].const_value = ir.LazyTensor(
+        model.graph.initializers[tensor.name].const_value = StoredTensor(
             partial(_load, stored.read, span, dtype, dims, f"{where}: tensor '{tensor.name}'"),
             dtype,
             ir.Shape(dims),

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from toolkit.graph.edit import constant_of
 from toolkit.graph.held import initializer
 from toolkit.graph.walk import inner_graphs
+from toolkit.graph.weights import StoredTensor
 from toolkit.runtime.passes.region import same_shape
 
 Array = np.ndarray[Any, Any]
@@ -131,9 +132,11 @@ def _weights(conv: ir.Node) -> tuple[Any, int, int] | None:
     return w.dtype.numpy(), len(w.shape), w.shape[0]
 
 
-def _scaled(w: Array, factors: Array) -> Array:
-    """W times factors of float64, rounded once; no copy of w in float64 is made."""
-    result = np.empty_like(w)
+def _scaled(conv: ir.Node, w: Array, factors: Array) -> Array:
+    """Weights times factors of float64, rounded once, in place where nothing else has them."""
+    value = conv.inputs[1]
+    just_read = value is not None and isinstance(value.const_value, StoredTensor)
+    result = w if just_read else np.empty_like(w)
     np.multiply(w, factors, out=result, dtype=np.float64, casting="same_kind")
     return result
 
@@ -189,7 +192,7 @@ def _fold_batch_norm(graph: ir.Graph, conv: ir.Node, after: ir.Node) -> bool:
     epsilon = after.attributes.get("epsilon")
     eps = 1e-5 if epsilon is None else epsilon.as_float()
     s = scale.astype(np.float64) / np.sqrt(var.astype(np.float64) + eps)
-    folded = _scaled(w, s.reshape(-1, *[1] * (w.ndim - 1)))
+    folded = _scaled(conv, w, s.reshape(-1, *[1] * (w.ndim - 1)))
     shift = ((0 if b is None else b) - mean.astype(np.float64)) * s + bias
     _set_weights(graph, conv, folded, shift.astype(w.dtype))
     _take_over(graph, conv, after)
@@ -240,7 +243,7 @@ def _fold_scale(graph: ir.Graph, conv: ir.Node, after: ir.Node) -> bool:
     w, given = constant(conv.inputs[1]), constant(operand(conv, 2))
     assert w is not None
     scale = c.astype(np.float64) if after.op_type == "Mul" else 1 / c.astype(np.float64)
-    scaled = _scaled(w, scale.reshape(-1, *[1] * (w.ndim - 1)))
+    scaled = _scaled(conv, w, scale.reshape(-1, *[1] * (w.ndim - 1)))
     bias = np.zeros_like(c) if given is None else given * scale
     _set_weights(graph, conv, scaled, bias.astype(w.dtype))
     _take_over(graph, conv, after)
