@@ -50,7 +50,9 @@ class PackedNhwc {
           const int64_t at = depthwise_
                                  ? (t / 4 * width + LaneOf(j)) * 4 + t % 4
                                  : ((t * CeilDiv(channels, 4) + c / 4) * width + j) * 4 + c % 4;
-          to[panel * panel_ + at] = from[(o * channels + c) * taps + t];
+          const int8_t value = from[(o * channels + c) * taps + t];
+          to[panel * panel_ + at] = value;
+          if (depthwise_ && IsTwice(o, outputs)) to[panel * panel_ + at + 4 * kTwin] = value;
         }
     }
   }
@@ -58,6 +60,11 @@ class PackedNhwc {
   static int64_t LaneOf(int64_t channel) {
     return channel % 16 / 4 * 16 + channel / 16 * 4 + channel % 4;
   }
+  // Whether the block of a channel has it twice: lanes of channel + 32 are kTwin behind.
+  static bool IsTwice(int64_t channel, int64_t channels) {
+    return channels - channel / kNhwcBlock * kNhwcBlock <= kNhwcBlock / 2;
+  }
+  static constexpr int64_t kTwin = 8;
   bool defined() const { return data_ != nullptr; }
   bool depthwise() const { return depthwise_; }
   size_t bytes() const { return data_ ? data_->bytes() : 0; }
@@ -129,6 +136,10 @@ class QConvNhwc : public Kernel {
       init[at] = static_cast<int32_t>(
           (bias ? static_cast<uint32_t>(bias->data<int32_t>()[o]) : 0u) - moved);
       multiplier[at] = x_scale * w_scale.data<float>()[w_scale.size() == 1 ? 0 : o] / y_scale;
+      if (packed.depthwise() && PackedNhwc::IsTwice(o, outputs)) {
+        init[at + PackedNhwc::kTwin] = init[at];
+        multiplier[at + PackedNhwc::kTwin] = multiplier[at];
+      }
     }
     NhwcFinish f = {init, multiplier, *c.input(6).data<uint8_t>(), 0, y.data<uint8_t>(), outputs};
     if (packed.depthwise())
@@ -174,10 +185,12 @@ class QConvNhwc : public Kernel {
             if (row < 0 || row >= height) continue;
             const uint8_t* in = x.data<uint8_t>() + (r / w.in[0] * height + row) * width * from;
             out += old.pad_begin[1] * channels;
-            // What lies behind the last channel meets weights of zero.
-            for (int64_t i = 0; i + 1 < width; ++i)
-              std::memcpy(out + i * channels, in + i * from,
-                          static_cast<size_t>(channels == 4 ? 4 : from));
+            const auto each = static_cast<size_t>(from);
+            if (from == 3)  // The fourth byte meets weights of zero.
+              for (int64_t i = 0; i + 1 < width; ++i) std::memcpy(out + i * 4, in + i * from, 4);
+            else
+              for (int64_t i = 0; i + 1 < width; ++i)
+                std::memcpy(out + i * channels, in + i * from, each);
             std::memcpy(out + (width - 1) * channels, in + (width - 1) * from,
                         static_cast<size_t>(from));
           }

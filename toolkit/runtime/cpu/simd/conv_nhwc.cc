@@ -159,33 +159,46 @@ TK_VNNI void VnniTile(const uint8_t* const* x, int64_t taps, int64_t groups, con
   FinishRows(sums[0], Rows, f);
 }
 
+// Bytes of a block under a tap: of one position, or where it has at most 32 channels, of two.
+template <bool kPair>
+TK_INLINE __m512i LoadTap(const uint8_t* x, const uint8_t* next, __mmask64 mask) {
+  if (!kPair) return _mm512_maskz_loadu_epi8(mask, x);
+  const auto half = static_cast<__mmask32>(mask);
+  return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_maskz_loadu_epi8(half, x)),
+                            _mm256_maskz_loadu_epi8(half, next), 1);
+}
+
 // Four bytes of as many taps are interleaved to a lane; packing to bytes brings them to order.
-template <int kQuads>
+template <int kQuads, bool kPair>
 TK_VNNI TK_INLINE void VnniTaps(const uint8_t* const* x, int64_t n, int64_t quads, int64_t at,
                                 const int8_t* w, const NhwcFinish& f) {
   const Rounding round(f.zero);
   const __mmask64 mask = f.columns == 64 ? ~0ull : (1ull << f.columns) - 1;
-  const int64_t count = kQuads ? kQuads : quads;
+  const int64_t count = kQuads ? kQuads : quads, step = kPair ? 2 : 1;
   uint8_t* out = f.out;
-  for (int64_t i = 0; i < n; ++i, x += 4 * count, out += f.out_ld) {
+  for (int64_t i = 0; i < n; i += step, x += step * 4 * count, out += step * f.out_ld) {
+    const bool two = kPair && i + 1 < n;
+    const uint8_t* const* other = two ? x + 4 * count : x;
     __m512i sums[4];
     TK_UNROLL
     for (int r = 0; r < 4; ++r) sums[r] = _mm512_loadu_si512(f.init + 16 * r);
-    TK_UNROLL
-    for (int64_t q = 0; q < count; ++q) {
+    const auto add = [&](int64_t q) __attribute__((always_inline, target("avx512vnni"))) {
       __m512i v[4];
       TK_UNROLL
-      for (int s = 0; s < 4; ++s) v[s] = _mm512_maskz_loadu_epi8(mask, x[4 * q + s] + at);
+      for (int s = 0; s < 4; ++s)
+        v[s] = LoadTap<kPair>(x[4 * q + s] + at, other[4 * q + s] + at, mask);
       const __m512i a = _mm512_unpacklo_epi8(v[0], v[1]), b = _mm512_unpackhi_epi8(v[0], v[1]);
       const __m512i c = _mm512_unpacklo_epi8(v[2], v[3]), d = _mm512_unpackhi_epi8(v[2], v[3]);
-      const int8_t* at_w = w + 256 * q;
-      sums[0] = _mm512_dpbusd_epi32(sums[0], _mm512_unpacklo_epi16(a, c), _mm512_loadu_si512(at_w));
-      sums[1] =
-          _mm512_dpbusd_epi32(sums[1], _mm512_unpackhi_epi16(a, c), _mm512_loadu_si512(at_w + 64));
-      sums[2] =
-          _mm512_dpbusd_epi32(sums[2], _mm512_unpacklo_epi16(b, d), _mm512_loadu_si512(at_w + 128));
-      sums[3] =
-          _mm512_dpbusd_epi32(sums[3], _mm512_unpackhi_epi16(b, d), _mm512_loadu_si512(at_w + 192));
+      const __m512i lanes[4] = {_mm512_unpacklo_epi16(a, c), _mm512_unpackhi_epi16(a, c),
+                                _mm512_unpacklo_epi16(b, d), _mm512_unpackhi_epi16(b, d)};
+      TK_UNROLL
+      for (int r = 0; r < 4; ++r)
+        sums[r] = _mm512_dpbusd_epi32(sums[r], lanes[r], _mm512_loadu_si512(w + 256 * q + 64 * r));
+    };
+    if (kQuads == 3) {
+      add(0), add(1), add(2);
+    } else {
+      for (int64_t q = 0; q < count; ++q) add(q);
     }
     __m512i ints[4];
     __m512 rest[4];
@@ -197,16 +210,24 @@ TK_VNNI TK_INLINE void VnniTaps(const uint8_t* const* x, int64_t n, int64_t quad
         ints[r] = RoundExactly(sums[r], _mm512_loadu_ps(f.multiplier + 16 * r), f.zero);
     const __m512i bytes = _mm512_packus_epi16(_mm512_packs_epi32(ints[0], ints[1]),
                                               _mm512_packs_epi32(ints[2], ints[3]));
-    _mm512_mask_storeu_epi8(out, mask, bytes);
+    if (!kPair) {
+      _mm512_mask_storeu_epi8(out, mask, bytes);
+      continue;
+    }
+    const auto half = static_cast<__mmask32>(mask);
+    _mm256_mask_storeu_epi8(out, half, _mm512_castsi512_si256(bytes));
+    if (two) _mm256_mask_storeu_epi8(out + f.out_ld, half, _mm512_extracti64x4_epi64(bytes, 1));
   }
 }
 
 TK_VNNI void VnniDepthwise(const uint8_t* const* x, int64_t n, int64_t quads, int64_t at,
                            const int8_t* w, const NhwcFinish& f) {
   if (quads == 3)
-    VnniTaps<3>(x, n, quads, at, w, f);
+    f.columns <= 32 ? VnniTaps<3, true>(x, n, quads, at, w, f)
+                    : VnniTaps<3, false>(x, n, quads, at, w, f);
   else
-    VnniTaps<0>(x, n, quads, at, w, f);
+    f.columns <= 32 ? VnniTaps<0, true>(x, n, quads, at, w, f)
+                    : VnniTaps<0, false>(x, n, quads, at, w, f);
 }
 
 template <int kRows, int kRow = 1>

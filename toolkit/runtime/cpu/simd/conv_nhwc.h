@@ -29,7 +29,8 @@ using NhwcTileFn = void (*)(const uint8_t* const* x, int64_t taps, int64_t group
                             const NhwcFinish& f);
 
 // Positions i < n of a block of channels: the sum over taps t < 4 quads of x[i * 4 quads + t][at +
-// channel] w[quad][lane][t % 4]. Lanes, of w, init and multiplier: see NhwcLane.
+// channel] w[quad][lane][t % 4]. Lanes, of w, init and multiplier: see NhwcLane; those of a block
+// of at most 32 channels are there twice, for two positions.
 using NhwcDepthwiseFn = void (*)(const uint8_t* const* x, int64_t n, int64_t quads, int64_t at,
                                  const int8_t* w, const NhwcFinish& f);
 
