@@ -51,19 +51,21 @@ sanitize-%: setup
 EMULATED := tests/test_ops.py tests/test_properties.py \
   $(addprefix tests/runtime/test_,conv_algorithms.py conv_bounds.py elementwise.py matmul.py int8.py \
   normalization.py recurrent.py reduction.py pool.py drawn_kernels.py)
+# What compares them with a session, or starts another process.
+NOT_EMULATED := packed_once or batch_norm or bad_input or instruction_sets or shorter_vectors
 neon: setup
 	PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S . -B build/neon -G Ninja -DTOOLKIT_DRIVER=ON \
 	  -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
 	  -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++
 	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build build/neon --target driver
-	for constants in 0 1; do \
-	  TOOLKIT_DRIVER="qemu-aarch64 -L /usr/aarch64-linux-gnu $(CURDIR)/build/neon/driver" \
-	  TOOLKIT_DRIVER_CONSTANTS=$$constants $(BIN)/python -m pytest -n auto -p tests.native.plugin \
-	  $(EMULATED) || exit; \
-	done
+	export TOOLKIT_DRIVER="qemu-aarch64 -L /usr/aarch64-linux-gnu $(CURDIR)/build/neon/driver"; \
+	  $(BIN)/python -m pytest -n auto -p tests.native.plugin $(EMULATED) \
+	    -k "not ($(NOT_EMULATED))" && \
+	  TOOLKIT_DRIVER_CONSTANTS=1 $(BIN)/python -m pytest -n auto -p tests.native.plugin \
+	    tests/test_ops.py -k "test_forward"
 
-# The errors of the float32 functions over every float, for each instruction set: half an hour.
-# `make ulp STEP=1000` tries every thousandth float.
+# The errors of the float32 functions over nearly every float, for each instruction set: minutes.
+# `make ulp STEP=1000` tries a thousandth of them.
 ulp: setup
 	PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S . -B build/driver -G Ninja -DTOOLKIT_DRIVER=ON
 	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build build/driver --target ulp

@@ -1,5 +1,6 @@
-// The largest errors of the float32 functions over every float, for each instruction set of this
-// processor: `ulp [STEP [NAME ...]]`. With a STEP only every STEP-th float is tried.
+// The largest errors of the float32 functions, for each instruction set of this processor:
+// `ulp [STEP [NAME ...]]`. Every float from 2^-30 to 2^21 in size is tried, and every 64th of the
+// smaller and the larger ones; with a STEP every STEP-th of these.
 //
 // An error is counted in units of the last place of the exact result, where that is a normal
 // number; elsewhere the result must be of the same kind: infinite, NaN, or next to zero. Denormal
@@ -98,6 +99,12 @@ void Compare(const float* x, const float* got, const double* want, int64_t n, Er
   }
 }
 
+// From one float's bits to the next one's.
+uint64_t Stride(uint64_t bits) {
+  const auto exponent = static_cast<int>(bits >> 23 & 255) - 127;
+  return exponent >= -30 && exponent < 21 ? 1 : 64;
+}
+
 template <class Run, class Exact>
 void Report(const std::string& name, uint64_t step, const Run& run, const Exact& exact) {
   const std::vector<Build> builds = Builds();
@@ -107,7 +114,7 @@ void Report(const std::string& name, uint64_t step, const Run& run, const Exact&
   FlushDenormals flush;
   for (uint64_t bits = 0; bits < (uint64_t{1} << 32);) {
     int64_t n = 0;
-    for (; n < kBlock && bits < (uint64_t{1} << 32); ++n, bits += step) {
+    for (; n < kBlock && bits < (uint64_t{1} << 32); ++n, bits += step * Stride(bits)) {
       const auto word = static_cast<uint32_t>(bits);
       std::memcpy(&x[n], &word, 4);
       wide[n] = x[n];

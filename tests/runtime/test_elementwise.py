@@ -1,6 +1,6 @@
 """Elementwise kernels: accuracy in ulp, broadcasting walks, tails, casts, integer corners.
 
-`test_ulp` tries uniform and log-uniform samples; NUMERICS.md has the largest errors over every
+`test_ulp` tries uniform and log-uniform samples; NUMERICS.md has the largest errors over all
 float, by `make ulp`.
 """
 

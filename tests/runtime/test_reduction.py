@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -113,6 +116,14 @@ def test_sums_of_many_small_numbers_stay_exact():
     wide = np.full((500_000, 3), 0.1, np.float32)
     got = run("ReduceSum", wide, np.array([0], np.int64), keepdims=0)
     np.testing.assert_allclose(got, float(np.float32(0.1)) * 500_000, rtol=1e-6)
+
+
+@pytest.mark.parametrize("isa", ["x86-64-v2", "x86-64-v3"])
+def test_sums_with_shorter_vectors(isa):
+    code = "from tests.runtime import test_reduction as t; t.{}()"
+    env = os.environ | {"TOOLKIT_ISA": isa}
+    test = test_sums_of_many_small_numbers_stay_exact.__name__
+    subprocess.run([sys.executable, "-c", code.format(test)], env=env, check=True)
 
 
 def test_log_sum_exp_is_stable():

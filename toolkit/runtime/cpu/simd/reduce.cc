@@ -143,9 +143,10 @@ T RowBlock(const T* x, int64_t n) {
 
 template <class T, class Op>
 void FloatRow(Accumulator* acc, const void* x_, int64_t n) {
+  constexpr int64_t kBlock = kReduceBlock * kVectorBytes / 64;  // As many terms a lane everywhere.
   const T* x = static_cast<const T*>(x_);
-  for (int64_t i = 0; i < n; i += kReduceBlock) {
-    const int64_t m = n - i < kReduceBlock ? n - i : kReduceBlock;
+  for (int64_t i = 0; i < n; i += kBlock) {
+    const int64_t m = n - i < kBlock ? n - i : kBlock;
     acc->f = Op::Join(acc->f, static_cast<double>(RowBlock<T, Op>(x + i, m)));
   }
 }

@@ -23,7 +23,7 @@ using ReduceRowFn = void (*)(Accumulator* acc, const void* x, int64_t n);
 using ReduceColumnsFn = void (*)(Accumulator* acc, const void* x, int64_t rows, int64_t columns,
                                  int64_t stride);
 
-constexpr int64_t kReduceBlock = 4096;   // Elements summed in float32 before float64 takes over.
+constexpr int64_t kReduceBlock = 4096;   // At most so many are summed in float32, then in float64.
 constexpr int64_t kReduceRowBlock = 64;  // Rows, in a reduction of columns.
 
 struct ReduceTable {
