@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 
 _DETACH = Alias("Detach")
+
+
 def _converts(name: str, code: builtins.int, doc: str) -> Any:
     def method(self: Any, memory_format: Any = None) -> Any:
         made = cast(self, code)

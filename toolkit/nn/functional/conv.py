@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from toolkit._tensor.shapes import dims
 from toolkit._tensor.autocast import lower
+from toolkit._tensor.shapes import dims
 from toolkit.errors import InvalidArgumentError, ShapeError
 from toolkit.ops.dispatch import apply, handle
 from toolkit.tensor import Tensor
