@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,7 @@ class Settings:
         momentum: of sgd.
         weight_decay: None: the optimizer's default.
         group: options of parameters by glob, "GLOB:lr=1e-4,weight_decay=0".
-        freeze: globs of parameters that do not train; this and the next five: see `Changes`.
-        unfreeze: globs of those that train after all.
-        head: a fresh one, "classes=10" or "auto".
-        dropout: where it is put back, "p=0.1".
-        batch_norm: "frozen" or "train".
-        lora: low-rank adapters, "r=8".
+        changes: what becomes of the model first; its fields are options of their own.
         schedule: "none", "cosine" (to 0 over the run), "step" (a tenth at each third), "onecycle".
         epochs: in all, resumed ones counted in.
         batch_size: samples a step.
@@ -85,12 +80,7 @@ class Settings:
     momentum: float = 0.9
     weight_decay: float | None = None
     group: Sequence[str] = ()
-    freeze: Sequence[str] = ()
-    unfreeze: Sequence[str] = ()
-    head: str | None = None
-    dropout: Sequence[str] = ()
-    batch_norm: str | None = None
-    lora: str | None = None
+    changes: Changes = field(default_factory=Changes)
     schedule: str = "none"
     epochs: int = 5
     batch_size: int = 64
@@ -127,7 +117,7 @@ def run_training(
         model: a name of `toolkit.models`, or the path of an `.onnx` file.
         data: a spec of `toolkit.data.load`.
         say: takes lines about what is trained, on what, and how.
-        options: see `Settings`.
+        options: see `Settings` and `Changes`.
 
     Returns:
         The latest epoch's figures ("metrics"), why it ended early if it did ("stopped"), and the
@@ -137,14 +127,16 @@ def run_training(
     Raises:
         InvalidArgumentError: an unknown name, or a model that does not take the data.
     """
-    known = {f.name for f in fields(Settings)}
+    first = {f.name for f in fields(Changes)}
+    known = first | {f.name for f in fields(Settings)} - {"changes"}
     for name in options:
         if name not in known:
             raise InvalidArgumentError(
                 f"run_training: options among {', '.join(sorted(known))} are required, got "
                 f"'{name}'."
             )
-    return _Run(model, data, Settings(**options), say).result()
+    changes = Changes(**{name: options.pop(name) for name in first & options.keys()})
+    return _Run(model, data, Settings(changes=changes, **options), say).result()
 
 
 class _Run:
@@ -156,8 +148,7 @@ class _Run:
         manual_seed(o.seed)
         self.data = load(data, seed=o.seed, val=o.val_data, val_split=o.val_split)
         self.meta = self.data.meta
-        changes = Changes(**{f.name: getattr(o, f.name) for f in fields(Changes)})
-        self.net, suits, order = make_model(model, self.meta, changes)
+        self.net, suits, order = make_model(model, self.meta, o.changes)
         self.loss = o.loss or suits
         self.folder = Path(o.run_dir or Path("runs") / Path(model).stem)
         self.train = self._loader(self.data.train, o.batch_size, order, shuffle=True)

@@ -8,13 +8,13 @@ is computed at once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from toolkit._tensor.base import Size, TensorBase, wrap
 from toolkit._tensor.consts import Const
 from toolkit._tensor.state import STATE
-from toolkit._tensor.symint import SymInt
+from toolkit._tensor.symint import SymInt, symbolic_len
 from toolkit._tensor.views import Alias
 from toolkit.dtypes import DType
 from toolkit.errors import InvalidArgumentError
@@ -71,6 +71,7 @@ class Trace:
         self.looked_at = ""  # The user's line that first read one of a tensor from outside.
         self._main = self.recorder  # Holds what comes from outside.
         self._regions: list[Region] = []
+        self._length = ExitStack()  # What `len` means inside.
 
     @property
     def graph(self) -> ir.Graph:
@@ -104,6 +105,7 @@ class Trace:
         if STATE.trace is not None:
             raise InvalidArgumentError("Trace: traces must not be nested, got one inside another.")
         STATE.trace = self
+        self._length.enter_context(symbolic_len())
         return self
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
@@ -111,6 +113,7 @@ class Trace:
             if kind is None:
                 self._advance_generators()
         finally:
+            self._length.close()
             STATE.trace = None
             for key, (tensor, before) in self._saved.items():
                 value = tensor._value

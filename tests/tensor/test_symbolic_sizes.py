@@ -1,5 +1,7 @@
 """Sizes that are known when a graph runs: sliced, counted, reshaped by; none is specialised."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import onnx
 import pytest
@@ -76,6 +78,8 @@ CASES = {
     "tk.arange(x.shape[1]).float()[None, :, None] * x": [["b", "l", 4]],
     "tk.zeros(x.shape[0], x.shape[1])": [["b", "l"]],
     "tk.full((x.shape[1], 2), 3.0)": [["l", 2]],
+    "tk.ones(len(x), len(x[0])) * len(x)": [["b", "l"]],
+    "x.reshape(len(x) * x.size(1), len([1, 2, 3, 4]))": None,
     "tk.ones(x.shape[1], x.shape[1]).tril()": [["l", "l"]],
     "x.view(x.shape[0], -1, 2, 2)": [["b", "l", 2, 2]],
     "x.view(x.shape[0], x.shape[1], 2, 2).transpose(1, 2)": [["b", 2, "l", 2]],
@@ -132,9 +136,26 @@ def test_write(statement):
     check(f, X, Y)
 
 
+def test_len_is_pythons_own_outside_and_in_other_threads():
+    with Trace() as t:
+        x = t.input("x", tk.float32, ("b", 3))
+        assert str(len(x)) == "b"
+        assert len(x[0]) == 3
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(lambda: len(tk.ones(5, 2))).result() == 5
+        with pytest.raises(TypeError, match="0-d tensor"):
+            len(tk.ones(()))
+    assert type(len) is type(abs)
+    with pytest.raises(RuntimeError, match="stop"), Trace():
+        raise RuntimeError("stop")
+    assert type(len) is type(abs)
+
+
 def test_python_control_flow_is_refused():
     with Trace() as t:
         x = t.input("x", tk.float32, ("b", "l"))
+        with pytest.raises(InvalidArgumentError, match="dynamic dimension 'b'"):
+            range(len(x))
         with pytest.raises(InvalidArgumentError, match="dynamic dimension 'l'"):
             range(x.shape[1])
         with pytest.raises(InvalidArgumentError, match="must be known in a trace"):

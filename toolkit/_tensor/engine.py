@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolkit._tensor import anomaly, segments
+from toolkit._tensor import anomaly, pieces, segments
 from toolkit._tensor.base import TensorBase, wrap
 from toolkit._tensor.consts import scalar
 from toolkit._tensor.promote import cast
@@ -167,6 +167,10 @@ def _call(hooks: dict[int, Any], t: Any, create_graph: bool) -> None:
         STATE.grad = before
 
 
+def _slot(edge: Edge) -> int:
+    return edge[1]
+
+
 class _Walk:
     """One backward pass: edges with known cotangents, latest first."""
 
@@ -269,12 +273,42 @@ class _Walk:
         inner = {e: ct for e, ct in roots.items() if e not in leaves}
         if not inner:
             return []
-        segment = segments.Segment(order, list(inner), cuts, self.only)
-        made = segment.run(list(inner.values()), self.create_graph)
+        if len(order) > pieces.LONG and self.only is None and not self.create_graph:
+            made = self._in_pieces(inner, order, cuts)
+        else:
+            segment = segments.Segment(order, list(inner), cuts, self.only)
+            made = segment.run(list(inner.values()), self.create_graph)
         for e, grad in made:
             self._add(self.found if isinstance(e[0], Leaf) else self.pending, e, grad)
         if self.pending is roots:
             self.pending = {}
+        return made
+
+    def _in_pieces(
+        self, known: dict[Edge, Any], order: list[Record], cuts: set[Edge]
+    ) -> list[tuple[Edge, Any]]:
+        """A long tape piece by piece, the last first."""
+        made: list[tuple[Edge, Any]] = []
+        waiting: dict[Any, dict[Edge, Any]] = {}
+
+        def arrive(edge: Edge, ct: Any) -> None:
+            self._add(waiting.setdefault(edge[0], {}), edge, ct)
+
+        for edge, ct in known.items():
+            arrive(edge, ct)
+        for piece in reversed(pieces.split(order)):
+            roots = {}
+            for record in piece:
+                slots = waiting.pop(record, {})
+                roots.update({e: slots[e] for e in sorted(slots, key=_slot)})
+            if not roots:
+                continue
+            segment = segments.Segment(piece, list(roots), cuts, None)
+            for edge, grad in segment.run(list(roots.values()), False):
+                if isinstance(edge[0], Leaf) or edge in cuts:
+                    made.append((edge, grad))
+                else:
+                    arrive(edge, grad)
         return made
 
     def _leaf_hooks(self) -> None:

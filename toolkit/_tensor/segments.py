@@ -100,7 +100,7 @@ def _signature(record: Record) -> Any:
 
 
 class Segment:
-    """Records in order, with numbered sources: leaves and cuts whose gradients are wanted."""
+    """Records in order, with numbered sources: leaves, cuts and what earlier records made."""
 
     def __init__(
         self, order: list[Record], roots: list[Edge], cuts: set[Edge], only: set[Edge] | None
@@ -119,7 +119,7 @@ class Segment:
             for k, (node, slot) in enumerate(zip(record.nodes, record.slots, strict=True)):
                 if node is None:
                     links.append(-1)
-                elif type(node) is not Leaf and (not cuts or (node, slot) not in cuts):
+                elif node in at and (not cuts or (node, slot) not in cuts):
                     links += (1, at[node], slot)
                 else:
                     # A leaf that was written to in between has several values.

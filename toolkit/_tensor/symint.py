@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
 import re
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from toolkit._tensor.base import wrap
+from toolkit._tensor.base import TensorBase, wrap
 from toolkit._tensor.state import STATE
 from toolkit.errors import DataDependentError, InvalidArgumentError
 
@@ -165,6 +169,35 @@ def _extreme(op: str, name: str, a: Any, b: Any) -> Any:
     builder = _trace().recorder.builder
     parts = [v.value() if type(v) is SymInt else builder.ints([v]) for v in (a, b)]
     return SymInt(getattr(builder, op)(*parts), None, f"{name}({_name(a)}, {_name(b)})")
+
+
+_PLAIN_LEN = builtins.len
+_LOCK = threading.Lock()
+_USERS = [0]  # Traces of all threads in which `len` may meet a symbolic size.
+
+
+def _len(x: Any, /) -> Any:
+    if STATE.trace is not None and isinstance(x, TensorBase):
+        return type(x).__len__(x)  # type: ignore[attr-defined]
+    return _PLAIN_LEN(x)
+
+
+@contextmanager
+def symbolic_len() -> Iterator[None]:
+    """`len` of a traced tensor is its size, also where that is symbolic: Python's asks for an int.
+
+    Another thread's `len` does what it always does.
+    """
+    with _LOCK:
+        _USERS[0] += 1
+        builtins.len = _len
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _USERS[0] -= 1
+            if not _USERS[0]:
+                builtins.len = _PLAIN_LEN
 
 
 def _trace() -> Any:

@@ -10,7 +10,37 @@ from toolkit.optim.optimizer import Group, Optimizer, check_adam
 from toolkit.tensor import Tensor
 
 
-class Adam(Optimizer):
+class AdamLike(Optimizer):
+    """What Adam and its relatives share: the check of options, both moments, the attributes."""
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | Tensor,
+        betas: tuple[float, float],
+        eps: float,
+        weight_decay: float,
+        **options: Any,
+    ) -> None:
+        check_adam(lr, betas, eps, weight_decay)
+        shared = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, shared | options)
+
+    def state_names(self, group: Group) -> tuple[str, ...]:
+        """First and second moments."""
+        return ("exp_avg", "exp_avg_sq")
+
+    def attributes(self, group: Group) -> dict[str, Any]:
+        """The operator's attributes."""
+        return {
+            "beta1": float(group["betas"][0]),
+            "beta2": float(group["betas"][1]),
+            "epsilon": float(group["eps"]),
+            "weight_decay": float(group["weight_decay"]),
+        }
+
+
+class Adam(AdamLike):
     """Adam (Kingma and Ba, 2015), with `torch.optim.Adam`'s formulas.
 
     m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
@@ -39,34 +69,33 @@ class Adam(Optimizer):
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
     ) -> None:
-        check_adam(lr, betas, eps, weight_decay)
         if decoupled_weight_decay and self.op_type == "Adam":
             raise InvalidArgumentError(
                 "Adam: decoupled_weight_decay=False is required, got True. Use AdamW."
             )
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "amsgrad": amsgrad,
-            "maximize": maximize,
-            "foreach": foreach,
-            "capturable": capturable,
-            "differentiable": differentiable,
-            "fused": fused,
-            "decoupled_weight_decay": decoupled_weight_decay,
-        }
-        super().__init__(params, defaults)
+        super().__init__(
+            params,
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            amsgrad=amsgrad,
+            maximize=maximize,
+            foreach=foreach,
+            capturable=capturable,
+            differentiable=differentiable,
+            fused=fused,
+            decoupled_weight_decay=decoupled_weight_decay,
+        )
 
     def state_names(self, group: Group) -> tuple[str, ...]:
         """First and second moments, and with `amsgrad` the largest second moment."""
-        names = ("exp_avg", "exp_avg_sq")
+        names = super().state_names(group)
         return (*names, "max_exp_avg_sq") if group["amsgrad"] else names
 
     def attributes(self, group: Group) -> dict[str, Any]:
         """The operator's attributes."""
-        return {**adam_attributes(group), "amsgrad": int(group["amsgrad"])}
+        return {**super().attributes(group), "amsgrad": int(group["amsgrad"])}
 
     def arrange(self, param: Any, grad: Any, state: Mapping[str, Any], lr: Any, step: Any) -> Any:
         """(p, g, m, v, lr, step, vmax?)."""
@@ -109,13 +138,3 @@ class AdamW(Adam):
             fused=fused,
             decoupled_weight_decay=True,
         )
-
-
-def adam_attributes(group: Group) -> dict[str, Any]:
-    """The attributes that Adam and its relatives share."""
-    return {
-        "beta1": float(group["betas"][0]),
-        "beta2": float(group["betas"][1]),
-        "epsilon": float(group["eps"]),
-        "weight_decay": float(group["weight_decay"]),
-    }

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.optim.adam import adam_attributes
-from toolkit.optim.optimizer import Array, Group, Optimizer, check_adam, check_range
+from toolkit.optim.adam import AdamLike
+from toolkit.optim.optimizer import Array, Group, check_range
 from toolkit.tensor import Tensor
 
 
-class NAdam(Optimizer):
+class NAdam(AdamLike):
     """Adam with Nesterov's momentum (Dozat, 2016), as `torch.optim.NAdam`.
 
     mu_t = beta1 (1 - 0.96^(t momentum_decay) / 2) takes beta1's place; see the operator's body in
@@ -40,25 +40,24 @@ class NAdam(Optimizer):
         capturable: bool = False,
         differentiable: bool = False,
     ) -> None:
-        check_adam(lr, betas, eps, weight_decay)
         check_range("momentum_decay value", momentum_decay, 0.0)
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "momentum_decay": momentum_decay,
-            "decoupled_weight_decay": decoupled_weight_decay,
-            "maximize": maximize,
-            "foreach": foreach,
-            "capturable": capturable,
-            "differentiable": differentiable,
-        }
-        super().__init__(params, defaults)
+        super().__init__(
+            params,
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            momentum_decay=momentum_decay,
+            decoupled_weight_decay=decoupled_weight_decay,
+            maximize=maximize,
+            foreach=foreach,
+            capturable=capturable,
+            differentiable=differentiable,
+        )
 
     def state_names(self, group: Group) -> tuple[str, ...]:
         """Both moments, and the product of the momenta so far."""
-        return ("exp_avg", "exp_avg_sq", "mu_product")
+        return (*super().state_names(group), "mu_product")
 
     def first_state(self, name: str, param: Tensor, group: Group) -> Array:
         """Zeros; the empty product."""
@@ -69,13 +68,13 @@ class NAdam(Optimizer):
     def attributes(self, group: Group) -> dict[str, Any]:
         """The operator's attributes."""
         return {
-            **adam_attributes(group),
+            **super().attributes(group),
             "momentum_decay": float(group["momentum_decay"]),
             "decoupled_weight_decay": int(group["decoupled_weight_decay"]),
         }
 
 
-class RAdam(Optimizer):
+class RAdam(AdamLike):
     """Adam whose early steps are rectified (Liu et al., 2020), as `torch.optim.RAdam`.
 
     Raises:
@@ -98,31 +97,26 @@ class RAdam(Optimizer):
         capturable: bool = False,
         differentiable: bool = False,
     ) -> None:
-        check_adam(lr, betas, eps, weight_decay)
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "maximize": maximize,
-            "foreach": foreach,
-            "capturable": capturable,
-            "decoupled_weight_decay": decoupled_weight_decay,
-            "differentiable": differentiable,
-        }
-        super().__init__(params, defaults)
-
-    def state_names(self, group: Group) -> tuple[str, ...]:
-        """Both moments."""
-        return ("exp_avg", "exp_avg_sq")
+        super().__init__(
+            params,
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            maximize=maximize,
+            foreach=foreach,
+            capturable=capturable,
+            decoupled_weight_decay=decoupled_weight_decay,
+            differentiable=differentiable,
+        )
 
     def attributes(self, group: Group) -> dict[str, Any]:
         """The operator's attributes."""
         decoupled = int(group["decoupled_weight_decay"])
-        return {**adam_attributes(group), "decoupled_weight_decay": decoupled}
+        return {**super().attributes(group), "decoupled_weight_decay": decoupled}
 
 
-class Adamax(Optimizer):
+class Adamax(AdamLike):
     """Adam with the largest gradient so far in place of the second moment, as `torch.optim.Adamax`.
 
     u = max(beta2 u, |g| + eps); p = p - lr / (1 - beta1^t) m / u (Kingma and Ba, 2015).
@@ -146,23 +140,18 @@ class Adamax(Optimizer):
         differentiable: bool = False,
         capturable: bool = False,
     ) -> None:
-        check_adam(lr, betas, eps, weight_decay)
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "foreach": foreach,
-            "maximize": maximize,
-            "differentiable": differentiable,
-            "capturable": capturable,
-        }
-        super().__init__(params, defaults)
+        super().__init__(
+            params,
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            foreach=foreach,
+            maximize=maximize,
+            differentiable=differentiable,
+            capturable=capturable,
+        )
 
     def state_names(self, group: Group) -> tuple[str, ...]:
         """The first moment and the largest gradient."""
         return ("exp_avg", "exp_inf")
-
-    def attributes(self, group: Group) -> dict[str, Any]:
-        """The operator's attributes."""
-        return adam_attributes(group)

@@ -62,8 +62,8 @@ class Adagrad(Optimizer):
         return ("sum",)
 
     def first_state(self, name: str, param: Tensor, group: Group) -> Array:
-        """The value that the sum begins with."""
-        first = group["initial_accumulator_value"]
+        """The value that the sum begins with: torch reads no group's own."""
+        first = self.defaults["initial_accumulator_value"]
         return np.full(tuple(param.shape), first, param.dtype.numpy)
 
     def attributes(self, group: Group) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from toolkit.optim.adam import adam_attributes
+from toolkit.optim.adam import AdamLike
 from toolkit.optim.optimizer import Group, Optimizer, check_adam
 from toolkit.tensor import Tensor
 
@@ -58,7 +58,7 @@ class Lion(Optimizer):
         }
 
 
-class LAMB(Optimizer):
+class LAMB(AdamLike):
     """Adam's step, as long as the parameter itself, for large batches (You et al., 2020).
 
     u = m' / (sqrt(v') + eps) + weight_decay p with the corrected moments m', v';
@@ -83,23 +83,14 @@ class LAMB(Optimizer):
         capturable: bool = False,
         differentiable: bool = False,
     ) -> None:
-        check_adam(lr, betas, eps, weight_decay)
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "maximize": maximize,
-            "foreach": foreach,
-            "capturable": capturable,
-            "differentiable": differentiable,
-        }
-        super().__init__(params, defaults)
-
-    def state_names(self, group: Group) -> tuple[str, ...]:
-        """Both moments."""
-        return ("exp_avg", "exp_avg_sq")
-
-    def attributes(self, group: Group) -> dict[str, Any]:
-        """The operator's attributes."""
-        return adam_attributes(group)
+        super().__init__(
+            params,
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            maximize=maximize,
+            foreach=foreach,
+            capturable=capturable,
+            differentiable=differentiable,
+        )

@@ -38,55 +38,53 @@ struct Numbers {
   T beta1, beta2, take1, take2, epsilon, l2, decay, step, grad, scale, low, high;
 };
 
-// m += (1 - beta1) (d - m); v = beta2 v + (1 - beta2) d^2; r = sqrt(v) scale + epsilon;
-// p' = p decay - grad_size d / r - step_size m / r (Dozat, 2016).
-template <class T>
-void NAdam(T* const* y, const T* const* x, int64_t n, const PointwiseStep& s) {
-  const Numbers<T> k(s);
-  const T *p = x[0], *g = x[1], *m = x[2], *v = x[3];
-  T *new_p = y[0], *new_m = y[1], *new_v = y[2];
+// m += (1 - beta1) (d - m); u' = second(d, u); p' = p decay - move(d, m, u').
+template <class T, class Second, class Move>
+TK_INLINE void Moments(T* const* y, const T* const* x, int64_t n, const Numbers<T>& k,
+                       Second second, Move move) {
+  const T *p = x[0], *g = x[1], *m = x[2], *u = x[3];
+  T *new_p = y[0], *new_m = y[1], *new_u = y[2];
   TK_IVDEP
   for (int64_t i = 0; i < n; ++i) {
     const T d = g[i] + k.l2 * p[i];
-    const T a = m[i] + k.take1 * (d - m[i]), b = k.beta2 * v[i] + k.take2 * d * d;
-    const T step = (k.grad * d + k.step * a) / (Sqrt(b) * k.scale + k.epsilon);
-    new_p[i] = p[i] * k.decay - step;
+    const T a = m[i] + k.take1 * (d - m[i]), b = second(d, u[i]);
+    new_p[i] = p[i] * k.decay - move(d, a, b);
     new_m[i] = a;
-    new_v[i] = b;
+    new_u[i] = b;
   }
+}
+
+// beta2 v + (1 - beta2) d^2.
+template <class T>
+TK_INLINE auto Squares(const Numbers<T>& k) {
+  return [beta2 = k.beta2, take2 = k.take2](T d, T v) { return beta2 * v + take2 * d * d; };
+}
+
+// r = sqrt(v) scale + epsilon; p' = p decay - grad_size d / r - step_size m / r (Dozat, 2016).
+template <class T>
+void NAdam(T* const* y, const T* const* x, int64_t n, const PointwiseStep& s) {
+  const Numbers<T> k(s);
+  Moments<T>(y, x, n, k, Squares(k), [k](T d, T a, T b) {
+    return (k.grad * d + k.step * a) / (Sqrt(b) * k.scale + k.epsilon);
+  });
 }
 
 // As Adam, without the division by the root while the variance of it is not tractable (plain).
 template <class T>
 void RAdam(T* const* y, const T* const* x, int64_t n, const PointwiseStep& s) {
   const Numbers<T> k(s);
-  const T *p = x[0], *g = x[1], *m = x[2], *v = x[3];
-  T *new_p = y[0], *new_m = y[1], *new_v = y[2];
-  TK_IVDEP
-  for (int64_t i = 0; i < n; ++i) {
-    const T d = g[i] + k.l2 * p[i];
-    const T a = m[i] + k.take1 * (d - m[i]), b = k.beta2 * v[i] + k.take2 * d * d;
-    new_p[i] = p[i] * k.decay - k.step * a / (s.plain ? T(1) : Sqrt(b) + k.epsilon);
-    new_m[i] = a;
-    new_v[i] = b;
-  }
+  const bool plain = s.plain;
+  Moments<T>(y, x, n, k, Squares(k),
+             [k, plain](T, T a, T b) { return k.step * a / (plain ? T(1) : Sqrt(b) + k.epsilon); });
 }
 
 // u = max(beta2 u, |d| + epsilon); p' = p - step_size m / u.
 template <class T>
 void Adamax(T* const* y, const T* const* x, int64_t n, const PointwiseStep& s) {
   const Numbers<T> k(s);
-  const T *p = x[0], *g = x[1], *m = x[2], *u = x[3];
-  T *new_p = y[0], *new_m = y[1], *new_u = y[2];
-  TK_IVDEP
-  for (int64_t i = 0; i < n; ++i) {
-    const T d = g[i] + k.l2 * p[i];
-    const T a = m[i] + k.take1 * (d - m[i]);
-    const T b = Larger(k.beta2 * u[i], Abs(d) + k.epsilon);
-    new_p[i] = p[i] - k.step * a / b;
-    new_m[i] = a;
-    new_u[i] = b;
-  }
+  Moments<T>(
+      y, x, n, k, [k](T d, T u) { return Larger(k.beta2 * u, Abs(d) + k.epsilon); },
+      [k](T, T a, T b) { return k.step * a / b; });
 }
 
 // h += d^2; p' = p - step_size d / (sqrt(h) + epsilon).
