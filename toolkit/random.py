@@ -72,6 +72,15 @@ class Generator:
         self.state._value.copy_from(state._value)
         return self
 
+    @property
+    def offset(self) -> int:
+        """How many draws there were since the seed."""
+        return int(self.state._value.numpy()[1])
+
+    def advance(self, draws: int) -> None:
+        """Passes over the numbers of as many draws."""
+        self.state._value.numpy()[1] += np.uint64(draws)
+
     def draw(self) -> tuple[Tensor, int]:
         """The state for one draw, and its call index; the offset moves on.
 
