@@ -18,6 +18,7 @@ from toolkit.dtypes import DType
 from toolkit.func.fingerprint import is_ours, names_of
 from toolkit.nn.hooks import HookTable
 from toolkit.nn.module import Module
+from toolkit.random import Generator
 from toolkit.runtime import _core
 
 _PLAIN = frozenset({int, float, bool, str, bytes, complex, type(None), type(Ellipsis), DType})
@@ -93,6 +94,8 @@ class Guard:
             self.look(x.func)
             self.look(x.args)
             self.look(x.keywords)
+        elif kind is Generator:
+            self.look(x.state)
         elif kind is slice:
             self.parts += (x.start, x.stop, x.step)
         elif not isinstance(x, _OPAQUE):

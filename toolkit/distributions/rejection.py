@@ -28,13 +28,13 @@ def first_accepted(
     kept: Any = zeros(*shape, dtype=dtype)
     open_ = ones(*shape, dtype=dtype) > 0
     eager = not tracing()
-    start = default_generator.offset if eager else 0
+    start = default_generator.get_offset() if eager else 0
     for k in range(rounds):
         value, accepted = propose()
         kept = where(open_ & accepted, value, kept)
         open_ = open_ & ~accepted
         if eager and not bool(open_.any()):
-            each = (default_generator.offset - start) // (k + 1)
+            each = (default_generator.get_offset() - start) // (k + 1)
             default_generator.advance(each * (rounds - k - 1))
             break
     return kept
