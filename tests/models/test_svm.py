@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+
 import numpy as np
 import pytest
 
 import toolkit as tk
+from tests.cli.test_cli import call
 from toolkit.errors import InvalidArgumentError
 from toolkit.models.svm import SVM, hinge_loss, kernel_svm
 
@@ -98,6 +101,24 @@ def test_the_file_in_onnxruntime(data, tmp_path):
         (scores,) = session.run(None, {"x": unseen})
         np.testing.assert_allclose(scores[:, 1], ours.decision_function(unseen).numpy(), 1e-4, 1e-5)
         np.testing.assert_array_equal(scores.argmax(1), ours.predict(unseen).numpy())
+
+
+@pytest.mark.parametrize(
+    ("line", "metric", "at_least"),
+    [
+        ("svm --data breast_cancer --weight-decay 0.002 --epochs 10 --lr 0.01", "accuracy", 0.93),
+        ("kernel_svm --data digits?shape=64 --epochs 5 --lr 0.01", "accuracy", 0.9),
+        ("hmm --data text:words.txt?block=16 --epochs 4 --lr 0.1", "token_accuracy", 0.5),
+    ],
+)
+def test_the_command_line(line, metric, at_least, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "words.txt").write_text("abcabcabcabc " * 400)
+    assert call("train", *line.split(), "-o", "run", "-q")[0] == 0
+    assert (tmp_path / "run" / "best.onnx").exists()
+    with open("run/log.csv") as file:
+        last = list(csv.DictReader(file))[-1]
+    assert float(last[f"val_{metric}"]) >= at_least
 
 
 def test_the_loss():
