@@ -17,6 +17,7 @@ from toolkit._tensor import autocast, promote
 from toolkit._tensor.base import TensorBase
 from toolkit._tensor.state import STATE
 from toolkit._tensor.symint import SymInt
+from toolkit.compiler import refusals
 from toolkit.compiler.guards import Guard, Watch
 from toolkit.errors import DataDependentError, ToolkitWarning
 from toolkit.func.pytree import flatten, unflatten
@@ -53,6 +54,8 @@ class _Break(NamedTuple):
 class _Program(NamedTuple):
     traced: Traced
     sizes: list[int]  # Which results are sizes: they leave the program as tensors.
+    same: list[tuple[int, int]]  # Which results are arguments themselves.
+    roots: frozenset[int] | None  # Of what it reads besides arguments; None: it writes nothing.
 
 
 class _Token(NamedTuple):
@@ -116,7 +119,9 @@ class Compiled:
             latest = self._latest
             if latest is not None and latest[0].same():
                 known = self._known.get((latest[1].number, STATE.grad, promote.default_code, form))
-                if known is not None:
+                if known is not None and (
+                    known.roots is None or not refusals.overlap(known.roots, args)
+                ):
                     return _run(known, args)
         return self._looked_up(args, kwargs, form)
 
@@ -152,16 +157,20 @@ class Compiled:
         slot = self._slots.get(key)
         entry = None if slot is None else slot.entries.get(_pattern(shapes, slot.dynamic))
         if type(entry) is _Program:
-            if form is not None:
-                if len(self._known) >= _MOST:
-                    self._known.clear()
-                self._known[token.number, STATE.grad, promote.default_code, form] = entry
-            return _run(entry, tensors)
+            if entry.roots is None or not refusals.overlap(entry.roots, tensors):
+                if form is not None:
+                    if len(self._known) >= _MOST:
+                        self._known.clear()
+                    self._known[token.number, STATE.grad, promote.default_code, form] = entry
+                return _run(entry, tensors)
+            entry = None
         if entry is None:
             with _lock:
                 if slot is None:
                     slot = self._slots[key] = _Slot([*guard.kept, *token.kept])
-                call = _Call(self._function, args, kwargs, leaves, spec, places, tensors, shapes)
+                assert self._latest is not None
+                call = _Call(self._function, args, kwargs, leaves, spec, places, tensors, shapes,
+                             (self._latest[0], guard.watch))  # fmt: skip
                 return self._first(call, slot)
         return self._function(*args, **kwargs)
 
@@ -176,35 +185,51 @@ class Compiled:
     def _first(self, call: _Call, slot: _Slot) -> Any:
         """A call of a signature not met before."""
         if self._traces >= self._limit:
-            reason = f"recompile limit of {self._limit} reached"
-            if self._fullgraph:
-                raise DataDependentError(f"compile(fullgraph=True): {reason}.")
-            return self._broken(call, slot, _pattern(call.shapes, slot.dynamic), reason)
-        self._widen(slot, call.shapes)
+            pattern = _pattern(call.shapes, slot.dynamic)
+            reason = f"recompile limit of {self._limit} reached."
+            return self._refused(call, slot, pattern, reason)
+        self._widen(slot, call)
         self._traces += 1
         while True:
             pattern = _pattern(call.shapes, slot.dynamic)
             found = slot.entries.get(pattern)
             if found is not None:  # What varies now has been traced before with a symbol.
                 self._traces -= 1
-                return _run(found, call.tensors) if type(found) is _Program else call.eagerly()
+                if not isinstance(found, _Program):
+                    return call.eagerly()
+                if found.roots is None or not refusals.overlap(found.roots, call.tensors):
+                    return _run(found, call.tensors)
+                return self._refused(call, slot, pattern, refusals.OVERLAP)
             try:
                 program = _compile(call, pattern, slot.kept)
+                refusals.require_no_leftovers(call.watches)
+                if program.roots is not None and refusals.overlap(program.roots, call.tensors):
+                    raise DataDependentError(refusals.OVERLAP)
                 result = _run(program, call.tensors)
             except Exception as error:
+                refusals.undo(call.watches)
                 if slot.dynamic:
                     slot.dynamic = None  # This code needs to know its sizes.
                     continue
-                if self._fullgraph:
-                    if not isinstance(error, DataDependentError):
-                        raise
-                    raise DataDependentError(f"compile(fullgraph=True): {error}") from None
-                return self._broken(call, slot, pattern, str(error))
+                if self._fullgraph and not isinstance(error, DataDependentError):
+                    self._traces -= 1
+                    raise
+                return self._refused(call, slot, pattern, refusals.reason_of(error))
             slot.entries[pattern] = program
             return result
 
+    def _refused(self, call: _Call, slot: _Slot, pattern: Any, reason: str) -> Any:
+        """What cannot be one graph: an error where it must be."""
+        if self._fullgraph:
+            raise DataDependentError(f"compile(fullgraph=True): {reason}")
+        return self._broken(call, slot, pattern, reason)
+
     def _broken(self, call: _Call, slot: _Slot, pattern: Any, reason: str) -> Any:
-        result = call.eagerly()  # An error of its own is the user's, and no graph break.
+        try:
+            result = call.eagerly()
+        except Exception:  # The user's, and no graph break.
+            self._traces = max(self._traces - 1, 0)
+            raise
         slot.entries[pattern] = _Break(reason)
         if not self._warned:
             self._warned = True
@@ -212,25 +237,30 @@ class Compiled:
             warnings.warn(
                 f"compile: graph break, '{name}' runs eagerly for this signature. {reason}",
                 ToolkitWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         return result
 
-    def _widen(self, slot: _Slot, shapes: Any) -> None:
-        """Chooses the dimensions that have symbols: all, or those that were seen to vary."""
+    def _widen(self, slot: _Slot, call: _Call) -> None:
+        """Chooses the dimensions that have symbols: all, or those marked or seen to vary."""
+        shapes = call.shapes
         if slot.dynamic is None or self._dynamic is False:
             slot.dynamic = None
         elif self._dynamic:
             slot.dynamic = {(i, d) for i, shape in enumerate(shapes) for d in range(len(shape))}
         elif slot.shapes is None:
             slot.shapes = shapes
+            slot.dynamic = _marked(call.tensors, "_dynamic_dims")
         else:
-            slot.dynamic = slot.dynamic | {
+            varied = {
                 (i, d)
                 for i, (old, new) in enumerate(zip(slot.shapes, shapes, strict=True))
                 for d in range(len(new))
                 if old[d] != new[d]
             }
+            slot.dynamic = slot.dynamic | varied | _marked(call.tensors, "_dynamic_dims")
+        if slot.dynamic:
+            slot.dynamic = slot.dynamic - _marked(call.tensors, "_static_dims")
 
 
 class _Call(NamedTuple):
@@ -244,6 +274,7 @@ class _Call(NamedTuple):
     places: list[int]
     tensors: list[Any]
     shapes: tuple[tuple[int, ...], ...]
+    watches: tuple[Watch, ...]
 
     def eagerly(self) -> Any:
         """The result without a program."""
@@ -253,7 +284,14 @@ class _Call(NamedTuple):
         """The result for other tensors."""
         given = [x if p < 0 else tensors[p] for x, p in zip(self.leaves, self.places, strict=True)]
         args, kwargs = unflatten(given, self.spec)
-        return self.function(*args, **kwargs)
+        result = self.function(*args, **kwargs)
+        after, spec = flatten((args, kwargs))
+        if spec != self.spec or any(a is not b for a, b in zip(after, given, strict=True)):
+            raise DataDependentError(
+                "compile: code that changes no list, dict or dataclass among its arguments is "
+                "required."
+            )
+        return result
 
 
 def _form(args: tuple[Any, ...]) -> Any:
@@ -287,6 +325,11 @@ def _pattern(shapes: tuple[tuple[int, ...], ...], dynamic: Any) -> Any:
     )
 
 
+def _marked(tensors: list[Any], how: str) -> set[tuple[int, int]]:
+    """The dimensions that `mark_dynamic` and `mark_static` noted on tensors."""
+    return {(i, d) for i, t in enumerate(tensors) for d in getattr(t, how, ())}
+
+
 def _compile(call: _Call, pattern: Any, kept: list[Any]) -> _Program:
     """Traces a call.
 
@@ -294,13 +337,19 @@ def _compile(call: _Call, pattern: Any, kept: list[Any]) -> _Program:
         DataDependentError: the graph would hold for this call only.
     """
     sizes: list[int] = []
+    same: list[tuple[int, int]] = []
 
     def function(*tensors: Any) -> Any:
-        leaves, spec = flatten(call.rebuilt(tensors))
+        with refusals.printing_refused():
+            leaves, spec = flatten(call.rebuilt(tensors))
+        numbers = {id(t): i for i, t in enumerate(tensors)}
+        refusals.require_plain(leaves)
         for i, y in enumerate(leaves):
             if type(y) is SymInt:
                 sizes.append(i)
                 leaves[i] = y.tensor()
+            elif id(y) in numbers:
+                same.append((i, numbers[id(y)]))
         return unflatten(leaves, spec)
 
     leaves, spec = flatten(tuple(call.tensors))
@@ -318,14 +367,19 @@ def _compile(call: _Call, pattern: Any, kept: list[Any]) -> _Program:
                 "tensors that the arguments, the modules or the function hold are required, got "
                 f"one of shape {list(tensor.shape)} from elsewhere."
             )
-    return _Program(traced, sizes)
+    roots = None
+    if traced.written or traced.mutated:
+        roots = frozenset(id(t._root()) for t in traced.captured)
+    return _Program(traced, sizes, same, roots)
 
 
 def _run(program: _Program, tensors: Sequence[Any]) -> Any:
     result = execute(program.traced, tensors)
-    if not program.sizes:
+    if not program.sizes and not program.same:
         return result
     leaves, spec = flatten(result)
     for i in program.sizes:
         leaves[i] = int(leaves[i])
+    for i, number in program.same:
+        leaves[i] = tensors[number]
     return unflatten(leaves, spec)

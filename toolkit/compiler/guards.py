@@ -30,10 +30,11 @@ _LIMIT = 100  # Elements of a container that holds other things than tensors and
 class Watch:
     """Tells quickly whether a key made before would be the same now: nothing was replaced."""
 
-    __slots__ = ("entries", "volatile")
+    __slots__ = ("entries", "owners", "volatile")
 
     def __init__(self) -> None:
         self.entries: list[tuple[Any, ...]] = []  # See `_core.unchanged`.
+        self.owners: list[tuple[Any, Any]] = []  # Containers that may change, and copies of them.
         self.volatile = False  # Something holds values that change in place.
 
     def same(self) -> bool:
@@ -82,6 +83,7 @@ class Guard:
         elif kind is set:
             self._items(sorted(x, key=repr))
             self.watch.entries.append((_core.HOLDS_SET, x, tuple(x)))
+            self.watch.owners.append((x, set(x)))
         elif isinstance(x, np.ndarray):
             self.parts += (x.dtype.str, x.shape, x.tobytes() if x.dtype.kind != "O" else None)
             self.watch.volatile = True
@@ -108,6 +110,7 @@ class Guard:
     def _object(self, members: dict[str, Any]) -> None:
         parts = self.parts
         self.watch.entries.append((_core.HOLDS_VALUES, members, tuple(members.values())))
+        self.watch.owners.append((members, dict(members)))
         for name, value in members.items():
             kind = value.__class__
             if kind in _PLAIN:
@@ -120,6 +123,7 @@ class Guard:
     def _dict(self, x: dict[Any, Any]) -> None:
         self.parts.append(len(x))
         self.watch.entries.append((_core.HOLDS_ITEMS, x, tuple(x), tuple(x.values())))
+        self.watch.owners.append((x, dict(x)))
         for key, value in x.items():
             self.parts.append(key if key.__class__ in _PLAIN else id(key))
             self.look(value)
@@ -128,6 +132,7 @@ class Guard:
         self.parts.append(len(x))
         if x.__class__ is list:
             self.watch.entries.append((_core.HOLDS_LIST, x, tuple(x)))
+            self.watch.owners.append((x, list(x)))
         if len(x) > _LIMIT and x[0].__class__ in _PLAIN:
             self.parts.append(repr(x))
             return
