@@ -296,6 +296,31 @@ def test_in_place_writes():
     assert whole.tolist() == [[1, 1, 1], [0, 0, 0]]
 
 
+VIEWS = {
+    "view": lambda x: x.view(-1), "t": lambda x: x.t(), "row": lambda x: x[0],
+    "slice": lambda x: x[:, 1:], "chain": lambda x: x.t()[1:].unsqueeze(0),
+    "chunk": lambda x: x.chunk(2, 1)[0], "diagonal": lambda x: x.diagonal(),
+    "written": lambda x: x.add_(1)[0], "itself": lambda x: x,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_views_of_arguments_stay_views(name):
+    """Writes to a result reach the argument, and gradients go on."""
+    f, compiled = VIEWS[name], tk.compile(VIEWS[name], fullgraph=True)
+    a, b = (tk.arange(6.0).view(2, 3).clone() for _ in range(2))
+    for _ in range(2):
+        f(a).mul_(2)
+        compiled(b).mul_(2)
+        assert a.tolist() == b.tolist()
+    assert counts(compiled) == (1, 0, 0)
+    if name != "written":
+        x, y = (tk.ones(2, 3, requires_grad=True) for _ in range(2))
+        (f(x) ** 2).sum().backward()
+        (compiled(y) ** 2).sum().backward()
+        assert x.grad.tolist() == y.grad.tolist()
+
+
 def test_arguments_that_share_memory():
     def f(a, b):
         a.add_(1)

@@ -6,6 +6,7 @@ break: for that signature the function runs eagerly.
 
 from __future__ import annotations
 
+import copy
 import functools
 import threading
 import warnings
@@ -17,12 +18,14 @@ from toolkit._tensor import autocast, promote
 from toolkit._tensor.base import TensorBase
 from toolkit._tensor.state import STATE
 from toolkit._tensor.symint import SymInt
+from toolkit._tensor.views import make_view
 from toolkit.compiler import refusals
 from toolkit.compiler.guards import Guard, Watch
 from toolkit.errors import DataDependentError, ToolkitWarning
 from toolkit.func.pytree import flatten, unflatten
 from toolkit.func.staging import Traced, execute, trace_call
 from toolkit.random import default_generator
+from toolkit.runtime import _core
 
 RECOMPILE_LIMIT = 8  # PyTorch's `torch._dynamo.config.recompile_limit`.
 _MOST = 256  # Calls with tensors alone that are found without looking at each argument again.
@@ -54,7 +57,7 @@ class _Break(NamedTuple):
 class _Program(NamedTuple):
     traced: Traced
     sizes: list[int]  # Which results are sizes: they leave the program as tensors.
-    same: list[tuple[int, int]]  # Which results are arguments themselves.
+    same: list[tuple[int, int, list[Any]]]  # Which results are arguments, or views of them.
     roots: frozenset[int] | None  # Of what it reads besides arguments; None: it writes nothing.
 
 
@@ -337,7 +340,7 @@ def _compile(call: _Call, pattern: Any, kept: list[Any]) -> _Program:
         DataDependentError: the graph would hold for this call only.
     """
     sizes: list[int] = []
-    same: list[tuple[int, int]] = []
+    same: list[tuple[int, int, list[Any]]] = []
 
     def function(*tensors: Any) -> Any:
         with refusals.printing_refused():
@@ -348,8 +351,8 @@ def _compile(call: _Call, pattern: Any, kept: list[Any]) -> _Program:
             if type(y) is SymInt:
                 sizes.append(i)
                 leaves[i] = y.tensor()
-            elif id(y) in numbers:
-                same.append((i, numbers[id(y)]))
+            elif isinstance(y, TensorBase) and id(y._root()) in numbers:
+                same.append((i, numbers[id(y._root())], _views(y)))
         return unflatten(leaves, spec)
 
     leaves, spec = flatten(tuple(call.tensors))
@@ -370,7 +373,31 @@ def _compile(call: _Call, pattern: Any, kept: list[Any]) -> _Program:
     roots = None
     if traced.written or traced.mutated:
         roots = frozenset(id(t._root()) for t in traced.captured)
-    return _Program(traced, sizes, same, roots)
+    shared = [s for s in same if _is_taken(call.tensors[s[1]], s[2])]
+    return _Program(traced, sizes, shared, roots)
+
+
+def _views(y: Any) -> list[Any]:
+    """How a tensor was taken from its root, view by view."""
+    found: list[Any] = []
+    while y._base is not None:
+        found.insert(0, y._view)
+        y = y._base
+    return found
+
+
+def _taken(tensor: Any, views: list[Any]) -> Any:
+    for view in views:
+        tensor = make_view(tensor, copy.copy(view))
+    return tensor
+
+
+def _is_taken(tensor: Any, views: list[Any]) -> bool:
+    """Whether the views of a trace can be taken of a tensor: they read nothing of the trace."""
+    try:
+        return type(_taken(tensor, views)._get()) is _core.Tensor
+    except Exception:
+        return False
 
 
 def _run(program: _Program, tensors: Sequence[Any]) -> Any:
@@ -380,6 +407,6 @@ def _run(program: _Program, tensors: Sequence[Any]) -> Any:
     leaves, spec = flatten(result)
     for i in program.sizes:
         leaves[i] = int(leaves[i])
-    for i, number in program.same:
-        leaves[i] = tensors[number]
+    for i, number, views in program.same:
+        leaves[i] = _taken(tensors[number], views)
     return unflatten(leaves, spec)

@@ -31,7 +31,8 @@ def compile(
 
     A signature is the arguments' element types, shapes and Python constants, the gradient mode, and
     the attributes of modules (their modes among them) and objects that the code reaches. Parameters
-    and buffers are read, and written, at each call. A result that would be a view is a copy.
+    and buffers are read, and written, at each call. A result that is a view of an argument
+    stays one, but for views by sizes that are symbols, which are copies.
 
     What cannot be one graph is a graph break, told in a warning with the user's line: Python that
     needs a tensor's value, prints, keeps tensors in objects, or writes to arguments that share
