@@ -240,7 +240,7 @@ class Compiled:
             warnings.warn(
                 f"compile: graph break, '{name}' runs eagerly for this signature. {reason}",
                 ToolkitWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
         return result
 
