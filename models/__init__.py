@@ -72,6 +72,19 @@ MODELS: dict[str, Info] = {
         "char_gpt:CharGPT", "token_ce", "topics", (128,), "int64", 96, _text,
         "A character-level GPT: 4 layers, 6 heads, width 192",
     ),
+    "svm": Info(
+        "svm:SVM", "hinge", "breast_cancer", (30,), "float32", 2, _features,
+        "A linear support vector machine",
+    ),
+    "kernel_svm": Info(
+        "svm:kernel_svm", "hinge", "breast_cancer", (30,), "float32", 2, _features,
+        "A support vector machine of a Gaussian kernel, by 512 random Fourier features",
+    ),
+    "hmm": Info(
+        "hmm:HMM", "token_ce", "topics", (128,), "int64", 96,
+        lambda meta: {"vocab_size": meta.num_classes},
+        "A hidden Markov model of characters with 16 states",
+    ),
 }  # fmt: skip
 
 
@@ -108,7 +121,7 @@ def create_for(name: str, meta: Any) -> nn.Module:
         InvalidArgumentError: the data's inputs are not of the kind the model takes.
     """
     known = info(name)
-    flat = known.make.endswith(":MLP")
+    flat = known.options is _features
     if meta.input_dtype != known.input_dtype or not (
         flat or len(meta.input_shape) == len(known.input_shape)
     ):

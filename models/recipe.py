@@ -14,6 +14,7 @@ import numpy as np
 from toolkit import nn, optim
 from toolkit.errors import InvalidArgumentError
 from toolkit.models.char_gpt import token_cross_entropy
+from toolkit.models.svm import hinge_loss
 from toolkit.train import Callback, class_weights, param_groups
 
 LOSSES: dict[str, Callable[..., Any]] = {
@@ -24,6 +25,7 @@ LOSSES: dict[str, Callable[..., Any]] = {
     "huber": nn.HuberLoss,
     "bce": nn.BCEWithLogitsLoss,
     "token_ce": lambda: token_cross_entropy,
+    "hinge": lambda: hinge_loss,
 }
 # By the names of `--optim`. Muon takes matrices only, LBFGS a closure.
 OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {

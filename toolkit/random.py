@@ -17,6 +17,7 @@ from toolkit._tensor.base import TensorBase, wrap
 from toolkit._tensor.consts import core_array
 from toolkit._tensor.shapes import shape_operand
 from toolkit._tensor.state import STATE
+from toolkit.device import device as as_device
 from toolkit.errors import InvalidArgumentError
 from toolkit.ops.dispatch import apply1, apply2, apply_many, handle
 
@@ -25,9 +26,15 @@ if TYPE_CHECKING:
 
 
 class Generator:
-    """A stream of random numbers; `state` is a uint64 tensor (seed, offset)."""
+    """A stream of random numbers; `state` is a uint64 tensor (seed, offset).
 
-    def __init__(self, seed: int = 0) -> None:
+    Args:
+        device: "cpu", as all there is.
+        seed: that it begins with.
+    """
+
+    def __init__(self, device: Any = "cpu", *, seed: int = 0) -> None:
+        self.device = as_device(device)
         self._state: Any = None
         self._seed = seed
         self.calls = 0  # Draws inside the trace that records; the call index is static there.
@@ -42,9 +49,13 @@ class Generator:
 
     def manual_seed(self, seed: int) -> Generator:
         """Starts the stream of a seed."""
-        value = core_array(np.array([seed & (2**64 - 1), 0], np.uint64))
         if STATE.trace is not None:
             raise InvalidArgumentError("manual_seed: outside a trace is required.")
+        if not -(2**63) <= seed < 2**64:
+            raise InvalidArgumentError(
+                f"manual_seed: a seed of 64 bits, -2^63 to 2^64 - 1, is required, got {seed}."
+            )
+        value = core_array(np.array([seed & (2**64 - 1), 0], np.uint64))
         if self._state is None:
             self._seed = seed & (2**64 - 1)
         else:
@@ -68,9 +79,39 @@ class Generator:
         return wrap(self.state._value.clone())
 
     def set_state(self, state: Any) -> Generator:
-        """Goes on from a state that `get_state` gave."""
+        """Goes on from a state that `get_state` gave.
+
+        Raises:
+            TypeError: it is none.
+        """
+        if not isinstance(state, TensorBase) or state._value.numpy().dtype != np.uint64:
+            raise TypeError("set_state: a uint64 tensor of get_state() is required.")
+        if tuple(state.shape) != (2,):
+            raise InvalidArgumentError(
+                f"set_state: a state of 2 numbers is required, got shape {tuple(state.shape)}."
+            )
         self.state._value.copy_from(state._value)
         return self
+
+    def clone_state(self) -> Generator:
+        """A generator that goes on where this one is."""
+        return Generator(self.device).set_state(self.get_state())
+
+    def set_offset(self, offset: int) -> None:
+        """Goes to another place of the stream."""
+        self.state._value.numpy()[1] = np.uint64(offset)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy in another process goes on where this one is."""
+        return _restored, tuple(map(int, self.get_state()._value.numpy()))
+
+    def get_offset(self) -> int:
+        """How many draws there were since the seed."""
+        return int(self.state._value.numpy()[1])
+
+    def advance(self, draws: int) -> None:
+        """Passes over the numbers of as many draws."""
+        self.state._value.numpy()[1] += np.uint64(draws)
 
     def draw(self) -> tuple[Tensor, int]:
         """The state for one draw, and its call index; the offset moves on.
@@ -84,7 +125,13 @@ class Generator:
         return state, 0
 
 
-default_generator = Generator(0)
+def _restored(seed: int, offset: int) -> Generator:
+    made = Generator(seed=seed)
+    made.set_offset(offset)
+    return made
+
+
+default_generator = Generator()
 
 
 def manual_seed(seed: int) -> Generator:
@@ -133,9 +180,19 @@ def normal(shape: Any, code: int, generator: Generator | None = None) -> Tensor:
     return _draw("Normal", shape, code, generator)
 
 
+def _stream(generator: Generator | None) -> Generator:
+    if generator is None:
+        return default_generator
+    if not isinstance(generator, Generator):
+        raise TypeError(
+            f"generator: a toolkit.Generator is required, got {type(generator).__name__}."
+        )
+    return generator
+
+
 def _draw(name: str, shape: Any, code: int, generator: Generator | None) -> Tensor:
     wide = code if code in (1, 11) else 1
-    state, call = (generator or default_generator).draw()
+    state, call = _stream(generator).draw()
     h = handle(name, "toolkit.random", call=call, dtype=int(wide))
     out = apply2(h, shape_operand(shape), state)
     return out if wide == code else apply1(handle("Cast", to=int(code)), out)
@@ -145,7 +202,7 @@ def dropout(x: Any, ratio: float, generator: Generator | None = None) -> tuple[T
     """Zeroes elements with probability `ratio` and scales the rest; and the mask of those kept."""
     if not isinstance(x, TensorBase):
         raise InvalidArgumentError(f"dropout: a tensor is required, got {type(x).__name__}.")
-    state, call = (generator or default_generator).draw()
+    state, call = _stream(generator).draw()
     h = handle("Dropout", "toolkit.random", ratio=float(ratio), call=call)
     y, mask = apply_many(h, (x, state), 2)
     return y, mask

@@ -19,12 +19,13 @@ def _words(_: Any, __: Any, texts: tuple[str, ...]) -> tuple[str, ...]:
 _POSITIVE, _COUNT = click.IntRange(1), click.IntRange(0)
 OPTIONS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     (("--data",), {"required": True, "metavar": "SPEC",
-     "help": "digits, mnist5k, topics, images:DIR, fashion-mnist:DIR, idx:DIR, npz:FILE, npy:FILE, "
-             "csv:FILE, parquet:FILE, jsonl:FILE, text:FILE; options: csv:FILE?target=y&sep=;"}),
+     "help": "digits, breast_cancer, mnist5k, topics, images:DIR, fashion-mnist:DIR, idx:DIR, "
+             "npz:FILE, npy:FILE, csv:FILE, parquet:FILE, jsonl:FILE, text:FILE; options: "
+             "csv:FILE?target=y&sep=;"}),
     (("--val-data",), {"metavar": "SPEC", "help": "Evaluate on these, not a part of --data."}),
     (("--val-split",), {"type": click.FloatRange(0, 1, True, True), "metavar": "SHARE",
      "help": "Share of --data that is held out; 0.2 of what has no test part, if absent."}),
-    (("--loss",), {"help": "ce, nll, mse, l1, huber, bce, token_ce; by the data if absent."}),
+    (("--loss",), {"help": "ce, nll, mse, l1, huber, bce, token_ce, hinge; by the data else."}),
     (("--class-weights",), {"metavar": "W", "help": "balanced, or a number a class: 1,2.5,1."}),
     (("--label-smoothing",), {"type": click.FloatRange(0, 1), "default": 0.0}),
     (("--metrics",), {"multiple": True, "callback": _words, "metavar": "NAMES",
@@ -96,7 +97,9 @@ def _with_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @_with_options
 @pass_context
 def train(context: Context, /, model: str, data: str, **options: Any) -> int:
-    """Train MODEL: a name (mlp, digits_cnn, mnist_cnn, resnet18_cifar, char_gpt) or an .onnx file.
+    """Train MODEL: an .onnx file or a name.
+
+    Names: mlp, digits_cnn, mnist_cnn, resnet18_cifar, char_gpt, svm, kernel_svm, hmm.
 
     The run folder gets last.onnx, best.onnx, log.csv and loss.png, and of an .onnx model.onnx: the
     same file with its best weights. Ctrl-C writes a checkpoint and ends; --resume goes on.

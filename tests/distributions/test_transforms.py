@@ -1,6 +1,4 @@
-"""Transforms, constraints, the registries and divergences beside torch's."""
-
-import itertools
+"""Transforms, constraints and the registries beside torch's."""
 
 import numpy as np
 import pytest
@@ -12,6 +10,8 @@ torch = pytest.importorskip("torch")
 theirs = torch.distributions
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((4, 3, 2))
+
+SQUARE = RNG.standard_normal((2, 3, 3))  # A batch of matrices.
 
 TRANSFORMS = {
     "exp": lambda t, lib: t.ExpTransform(),
@@ -57,6 +57,38 @@ def test_transforms(name):
         close(a.log_abs_det_jacobian(x, y), b.log_abs_det_jacobian(z, w))
     close(a.inv(y), b.inv(w), 1e-5)
     assert a == a and a.inv.inv is a and a != ours.AbsTransform()
+
+
+@pytest.mark.parametrize("name", ["LowerCholesky", "PositiveDefinite", "CorrCholesky"])
+def test_transforms_to_matrices(name):
+    a, b = (getattr(m, f"{name}Transform")() for m in (ours, theirs))
+    for x in (RNG.standard_normal((2, n)) for n in (1, 3, 6)) if name[0] == "C" else [SQUARE]:
+        p, q = tk.tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+        y, w = a(p), b(q)
+        close(y, w)
+        (y**3).sum().backward()
+        (w**3).sum().backward()
+        close(p.grad, q.grad)
+        close(a.inv(y), b.inv(w), 1e-6)
+        assert tuple(a.forward_shape(x.shape)) == tuple(w.shape) == tuple(y.shape)
+        assert tuple(a.inverse_shape(y.shape)) == tuple(x.shape)
+        assert bool(a.codomain.check(y).all())
+        assert (a.bijective, a.domain.event_dim) == (b.bijective, b.domain.event_dim)
+        if name[0] == "C":
+            close(a.log_abs_det_jacobian(p, y), b.log_abs_det_jacobian(q, w))
+    assert a == getattr(ours, f"{name}Transform")()
+
+
+def test_shapes_that_are_no_triangles():
+    a = ours.CorrCholeskyTransform()
+    for call, message in (
+        (lambda: a(tk.zeros(4)), "flattened lower-diagonal"),
+        (lambda: a.forward_shape(()), "Too few"),
+        (lambda: a.inverse_shape((3,)), "Too few"),
+        (lambda: a.inverse_shape((3, 2)), "not square"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
 
 
 def test_a_cache_gives_back_what_was_put_in():
@@ -109,6 +141,8 @@ CONSTRAINTS = {
     "correlations": lambda c: c.corr_cholesky,
     "square": lambda c: c.square,
     "symmetric": lambda c: c.symmetric,
+    "positive definite": lambda c: c.positive_definite,
+    "positive semidefinite": lambda c: c.positive_semidefinite,
     "cat": lambda c: c.cat([c.positive, c.real], -1),
     "stack": lambda c: c.stack([c.positive, c.real], -1),
 }
@@ -142,54 +176,6 @@ def test_registries(registry, name):
         with pytest.raises(NotImplementedError, match="Cannot transform"):
             getattr(ours, registry)(make(ours.constraints))
         return
-    if name in ("cholesky", "correlations"):
-        pytest.skip("transforms to matrices")
     a = getattr(ours, registry)(make(ours.constraints))
-    close(a(tk.tensor(X[0])), b(torch.tensor(X[0])))
-
-
-LOC, SCALE = RNG.standard_normal((2, 3)), RNG.random((2, 3)) + 0.5
-PAIRS = {
-    "Normal": (LOC, SCALE), "Laplace": (LOC, SCALE), "Cauchy": (LOC, SCALE),
-    "Gumbel": (LOC, SCALE), "LogNormal": (LOC, SCALE), "HalfNormal": (SCALE,),
-    "Exponential": (SCALE,), "Uniform": (SCALE, SCALE + 2), "Pareto": (SCALE, SCALE + 3),
-    "Bernoulli": (SCALE / 2,), "Geometric": (SCALE / 2,),
-    "Categorical": (SCALE,), "OneHotCategorical": (SCALE,),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("p", "q"), [*itertools.product(PAIRS, PAIRS)])
-def test_divergences(p, q):
-    bounded = q in ("Bernoulli", "Geometric")
-    other = [np.ascontiguousarray(x[:, ::-1]) * (1.0 if bounded else 1.25) for x in PAIRS[q]]
-
-    def kl(lib, module):
-        first = getattr(module, p)(*(lib.tensor(x) for x in PAIRS[p]))
-        second = getattr(module, q)(*(lib.tensor(x) for x in other))
-        return module.kl_divergence(first, second)
-
-    try:
-        want = kl(torch, theirs)
-    except NotImplementedError:
-        with pytest.raises(NotImplementedError, match="No KL"):
-            kl(tk, ours)
-        return
-    close(kl(tk, ours), want)
-
-
-def test_divergence_of_ones_own():
-    class Mine(ours.Normal):
-        pass
-
-    p = Mine(0.0, 1.0)
-    assert ours.kl_divergence(p, ours.Normal(0.0, 1.0)).item() == 0
-
-    @ours.register_kl(Mine, Mine)
-    def rule(p, q):
-        return 7.0
-
-    assert ours.kl_divergence(p, p) == 7.0
-    wide = ours.Independent(ours.Normal(tk.zeros(3), 1.0), 1)
-    assert ours.kl_divergence(wide, wide).shape == ()
-    with pytest.raises(TypeError, match="Distribution subclass"):
-        ours.register_kl(int, Mine)
+    x = SQUARE if b.domain.event_dim == 2 else X[0, :, :1] if name == "correlations" else X[0]
+    close(a(tk.tensor(x)), b(torch.tensor(x)))

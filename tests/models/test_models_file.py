@@ -21,6 +21,9 @@ TRAINED = {
     "mnist_cnn": ({}, 4),
     "resnet18_cifar": ({"width": 8}, 2),
     "char_gpt": ({**SMALL_GPT, "dropout": 0.2}, 4),
+    "svm": ({}, 16),
+    "kernel_svm": ({}, 16),
+    "hmm": ({}, 4),
 }
 STEPS = 20
 # A ReLU that rounding tips the other way makes a jump that grows from step to step, and 17 layers

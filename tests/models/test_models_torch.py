@@ -6,6 +6,7 @@ import pytest
 import toolkit as tk
 from toolkit import models, nn, optim
 from toolkit.models.char_gpt import token_cross_entropy
+from toolkit.models.svm import hinge_loss
 
 torch = pytest.importorskip("torch")
 
@@ -16,6 +17,7 @@ LOSSES = {
     "ce": (nn.functional.cross_entropy, TF.cross_entropy),
     "nll": (nn.functional.nll_loss, TF.nll_loss),
     "token_ce": (token_cross_entropy, twins.token_cross_entropy),
+    "hinge": (hinge_loss, twins.hinge_loss),
 }
 SMALL_GPT = {"layers": 2, "width": 48, "heads": 3, "block_size": 32, "vocab_size": 20}
 # Name: options, torch's twin, samples.
@@ -25,7 +27,11 @@ MODELS = {
     "mnist_cnn": ({}, twins.MnistCNN, 4),
     "resnet18_cifar": ({}, twins.ResNet18, 2),
     "char_gpt": ({}, twins.CharGPT, 2),
+    "svm": ({}, twins.SVM, 16),
+    "kernel_svm": ({}, twins.kernel_svm, 16),
+    "hmm": ({}, twins.HMM, 2),
 }
+LENGTHS = {"char_gpt": 128, "hmm": 12}
 TRAINED = {
     **MODELS,
     "resnet18_cifar": ({"width": 8}, twins.ResNet18, 8),
@@ -49,11 +55,11 @@ def pair(name, options, twin, seed=0):
 def batch(name, options, n, seed=0):
     info, rng = models.info(name.split()[0]), np.random.default_rng(seed)
     if info.input_dtype == "int64":
-        shape = (n, options.get("block_size", 128))
+        shape = (n, options.get("block_size", LENGTHS[name.split()[0]]))
         classes = options.get("vocab_size", 96)
         return rng.integers(0, classes, shape), rng.integers(0, classes, shape)
     x = rng.standard_normal((n, *info.input_shape)).astype(np.float32)
-    return x, rng.integers(0, 10, n)
+    return x, rng.integers(0, info.num_classes, n)
 
 
 @pytest.mark.parametrize("name", MODELS)

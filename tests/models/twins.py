@@ -141,3 +141,48 @@ class CharGPT(nn.Module):
 
 def token_cross_entropy(scores, target):
     return F.cross_entropy(scores.flatten(0, 1), target.flatten())
+
+
+class SVM(nn.Module):
+    def __init__(self, kernel="linear", components=512):
+        super().__init__()
+        if kernel == "rbf":
+            self.register_buffer("gamma", torch.empty(()))
+            self.register_buffer("frequencies", torch.empty(30, components))
+            self.register_buffer("phases", torch.empty(components))
+        self.plane = nn.Linear(components if kernel == "rbf" else 30, 1)
+
+    def forward(self, x):
+        if hasattr(self, "gamma"):
+            angle = x @ self.frequencies * torch.sqrt(2 * self.gamma) + self.phases
+            x = torch.cos(angle) * (2 / len(self.phases)) ** 0.5
+        s = self.plane(x)
+        return torch.cat([-s, s], 1)
+
+
+def kernel_svm(**options):
+    return SVM("rbf", **options)
+
+
+def hinge_loss(scores, target):
+    sign = torch.where(F.one_hot(target, scores.shape[1]) > 0, 1.0, -1.0).to(scores.dtype)
+    return torch.clamp(1 - sign * scores, min=0).mean()
+
+
+class HMM(nn.Module):
+    """The scaled forward algorithm in probabilities."""
+
+    def __init__(self, vocab_size=96, states=16):
+        super().__init__()
+        self.initial = nn.Parameter(torch.empty(states))
+        self.transition = nn.Parameter(torch.empty(states, states))
+        self.emission = nn.Parameter(torch.empty(states, vocab_size))
+
+    def forward(self, x):
+        a, b = self.transition.softmax(-1), self.emission.softmax(-1)
+        state, found = self.initial.softmax(-1).expand(len(x), -1), []
+        for t in range(x.shape[1]):
+            seen = state * b[:, x[:, t]].T
+            state = seen / seen.sum(-1, keepdim=True) @ a
+            found.append((state @ b).log())
+        return torch.stack(found, 1)

@@ -68,8 +68,9 @@ def test_models(name, batch, tmp_path):
 
 
 def target_of(name: str, batch: int) -> np.ndarray:
-    shape = (batch, models.info(name).input_shape[0]) if name == "char_gpt" else (batch,)
-    return np.random.default_rng(0).integers(0, models.info(name).num_classes, shape)
+    info = models.info(name)
+    shape = (batch, *info.input_shape) if info.loss == "token_ce" else (batch,)
+    return np.random.default_rng(0).integers(0, info.num_classes, shape)
 
 
 OPTIMIZERS = {
@@ -78,6 +79,9 @@ OPTIMIZERS = {
     "mnist_cnn": lambda p: optim.Adam(p, lr=1e-3),
     "resnet18_cifar": lambda p: optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=5e-4),
     "char_gpt": lambda p: optim.AdamW(p, lr=1e-3),
+    "svm": lambda p: optim.Adam(p, lr=1e-2, weight_decay=1e-3),
+    "kernel_svm": lambda p: optim.SGD(p, lr=0.1, weight_decay=1e-3),
+    "hmm": lambda p: optim.Adam(p, lr=1e-2),
 }
 
 

@@ -229,12 +229,13 @@ def empty_strided(
 def randint_like(
     input: Any, low: Any, high: Any = None, *, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, layout: Any = None, memory_format: Any = None,
+    generator: Any = None,
 ) -> Tensor:  # fmt: skip
     """`randint` of the shape and element type of another tensor."""
     if high is None:
         low, high = 0, low
     return randint(low, high, tuple(input.shape), dtype=dtype or input.dtype,
-                   device=device, requires_grad=requires_grad)  # fmt: skip
+                   device=device, requires_grad=requires_grad, generator=generator)  # fmt: skip
 
 
 def binomial(count: Any, prob: Any, generator: Any = None) -> Tensor:

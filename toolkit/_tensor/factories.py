@@ -227,11 +227,13 @@ def empty(
 def like(make: Any) -> Any:
     def factory(
         input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
-        **options: Any,
+        generator: Any = None, **options: Any,
     ) -> Any:  # fmt: skip
+        drawn = {} if generator is None else {"generator": generator}
         made = make(
-            input.shape, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad
-        )
+            input.shape, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad,
+            **drawn,
+        )  # fmt: skip
         return settle(made, options) if options else made
 
     factory.__doc__ = f"`{make.__name__}` of the shape and element type of another tensor."

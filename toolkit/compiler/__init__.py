@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from toolkit.compiler.compiled import Compiled, Explanation
 from toolkit.compiler.control_flow import cond, scan, while_loop
-from toolkit.compiler.entry import compile, disable, explain, is_compiling, reset
+from toolkit.compiler.entry import (
+    compile,
+    disable,
+    explain,
+    is_compiling,
+    mark_dynamic,
+    mark_static,
+    reset,
+)
 from toolkit.compiler.module import OptimizedModule
 
 __all__ = [
@@ -16,6 +24,8 @@ __all__ = [
     "disable",
     "explain",
     "is_compiling",
+    "mark_dynamic",
+    "mark_static",
     "reset",
     "scan",
     "while_loop",

@@ -6,6 +6,7 @@ break: for that signature the function runs eagerly.
 
 from __future__ import annotations
 
+import copy
 import functools
 import threading
 import warnings
@@ -17,11 +18,14 @@ from toolkit._tensor import autocast, promote
 from toolkit._tensor.base import TensorBase
 from toolkit._tensor.state import STATE
 from toolkit._tensor.symint import SymInt
+from toolkit._tensor.views import make_view
+from toolkit.compiler import refusals
 from toolkit.compiler.guards import Guard, Watch
 from toolkit.errors import DataDependentError, ToolkitWarning
 from toolkit.func.pytree import flatten, unflatten
 from toolkit.func.staging import Traced, execute, trace_call
 from toolkit.random import default_generator
+from toolkit.runtime import _core
 
 RECOMPILE_LIMIT = 8  # PyTorch's `torch._dynamo.config.recompile_limit`.
 _MOST = 256  # Calls with tensors alone that are found without looking at each argument again.
@@ -53,6 +57,8 @@ class _Break(NamedTuple):
 class _Program(NamedTuple):
     traced: Traced
     sizes: list[int]  # Which results are sizes: they leave the program as tensors.
+    same: list[tuple[int, int, list[Any]]]  # Which results are arguments, or views of them.
+    roots: frozenset[int] | None  # Of what it reads besides arguments; None: it writes nothing.
 
 
 class _Token(NamedTuple):
@@ -116,7 +122,9 @@ class Compiled:
             latest = self._latest
             if latest is not None and latest[0].same():
                 known = self._known.get((latest[1].number, STATE.grad, promote.default_code, form))
-                if known is not None:
+                if known is not None and (
+                    known.roots is None or not refusals.overlap(known.roots, args)
+                ):
                     return _run(known, args)
         return self._looked_up(args, kwargs, form)
 
@@ -152,16 +160,20 @@ class Compiled:
         slot = self._slots.get(key)
         entry = None if slot is None else slot.entries.get(_pattern(shapes, slot.dynamic))
         if type(entry) is _Program:
-            if form is not None:
-                if len(self._known) >= _MOST:
-                    self._known.clear()
-                self._known[token.number, STATE.grad, promote.default_code, form] = entry
-            return _run(entry, tensors)
+            if entry.roots is None or not refusals.overlap(entry.roots, tensors):
+                if form is not None:
+                    if len(self._known) >= _MOST:
+                        self._known.clear()
+                    self._known[token.number, STATE.grad, promote.default_code, form] = entry
+                return _run(entry, tensors)
+            entry = None
         if entry is None:
             with _lock:
                 if slot is None:
                     slot = self._slots[key] = _Slot([*guard.kept, *token.kept])
-                call = _Call(self._function, args, kwargs, leaves, spec, places, tensors, shapes)
+                assert self._latest is not None
+                call = _Call(self._function, args, kwargs, leaves, spec, places, tensors, shapes,
+                             (self._latest[0], guard.watch))  # fmt: skip
                 return self._first(call, slot)
         return self._function(*args, **kwargs)
 
@@ -176,35 +188,51 @@ class Compiled:
     def _first(self, call: _Call, slot: _Slot) -> Any:
         """A call of a signature not met before."""
         if self._traces >= self._limit:
-            reason = f"recompile limit of {self._limit} reached"
-            if self._fullgraph:
-                raise DataDependentError(f"compile(fullgraph=True): {reason}.")
-            return self._broken(call, slot, _pattern(call.shapes, slot.dynamic), reason)
-        self._widen(slot, call.shapes)
+            pattern = _pattern(call.shapes, slot.dynamic)
+            reason = f"recompile limit of {self._limit} reached."
+            return self._refused(call, slot, pattern, reason)
+        self._widen(slot, call)
         self._traces += 1
         while True:
             pattern = _pattern(call.shapes, slot.dynamic)
             found = slot.entries.get(pattern)
             if found is not None:  # What varies now has been traced before with a symbol.
                 self._traces -= 1
-                return _run(found, call.tensors) if type(found) is _Program else call.eagerly()
+                if not isinstance(found, _Program):
+                    return call.eagerly()
+                if found.roots is None or not refusals.overlap(found.roots, call.tensors):
+                    return _run(found, call.tensors)
+                return self._refused(call, slot, pattern, refusals.OVERLAP)
             try:
                 program = _compile(call, pattern, slot.kept)
+                refusals.require_no_leftovers(call.watches)
+                if program.roots is not None and refusals.overlap(program.roots, call.tensors):
+                    raise DataDependentError(refusals.OVERLAP)
                 result = _run(program, call.tensors)
             except Exception as error:
+                refusals.undo(call.watches)
                 if slot.dynamic:
                     slot.dynamic = None  # This code needs to know its sizes.
                     continue
-                if self._fullgraph:
-                    if not isinstance(error, DataDependentError):
-                        raise
-                    raise DataDependentError(f"compile(fullgraph=True): {error}") from None
-                return self._broken(call, slot, pattern, str(error))
+                if self._fullgraph and not isinstance(error, DataDependentError):
+                    self._traces -= 1
+                    raise
+                return self._refused(call, slot, pattern, refusals.reason_of(error))
             slot.entries[pattern] = program
             return result
 
+    def _refused(self, call: _Call, slot: _Slot, pattern: Any, reason: str) -> Any:
+        """What cannot be one graph: an error where it must be."""
+        if self._fullgraph:
+            raise DataDependentError(f"compile(fullgraph=True): {reason}")
+        return self._broken(call, slot, pattern, reason)
+
     def _broken(self, call: _Call, slot: _Slot, pattern: Any, reason: str) -> Any:
-        result = call.eagerly()  # An error of its own is the user's, and no graph break.
+        try:
+            result = call.eagerly()
+        except Exception:  # The user's, and no graph break.
+            self._traces = max(self._traces - 1, 0)
+            raise
         slot.entries[pattern] = _Break(reason)
         if not self._warned:
             self._warned = True
@@ -212,25 +240,30 @@ class Compiled:
             warnings.warn(
                 f"compile: graph break, '{name}' runs eagerly for this signature. {reason}",
                 ToolkitWarning,
-                stacklevel=4,
+                stacklevel=6,
             )
         return result
 
-    def _widen(self, slot: _Slot, shapes: Any) -> None:
-        """Chooses the dimensions that have symbols: all, or those that were seen to vary."""
+    def _widen(self, slot: _Slot, call: _Call) -> None:
+        """Chooses the dimensions that have symbols: all, or those marked or seen to vary."""
+        shapes = call.shapes
         if slot.dynamic is None or self._dynamic is False:
             slot.dynamic = None
         elif self._dynamic:
             slot.dynamic = {(i, d) for i, shape in enumerate(shapes) for d in range(len(shape))}
         elif slot.shapes is None:
             slot.shapes = shapes
+            slot.dynamic = _marked(call.tensors, "_dynamic_dims")
         else:
-            slot.dynamic = slot.dynamic | {
+            varied = {
                 (i, d)
                 for i, (old, new) in enumerate(zip(slot.shapes, shapes, strict=True))
                 for d in range(len(new))
                 if old[d] != new[d]
             }
+            slot.dynamic = slot.dynamic | varied | _marked(call.tensors, "_dynamic_dims")
+        if slot.dynamic:
+            slot.dynamic = slot.dynamic - _marked(call.tensors, "_static_dims")
 
 
 class _Call(NamedTuple):
@@ -244,6 +277,7 @@ class _Call(NamedTuple):
     places: list[int]
     tensors: list[Any]
     shapes: tuple[tuple[int, ...], ...]
+    watches: tuple[Watch, ...]
 
     def eagerly(self) -> Any:
         """The result without a program."""
@@ -253,7 +287,14 @@ class _Call(NamedTuple):
         """The result for other tensors."""
         given = [x if p < 0 else tensors[p] for x, p in zip(self.leaves, self.places, strict=True)]
         args, kwargs = unflatten(given, self.spec)
-        return self.function(*args, **kwargs)
+        result = self.function(*args, **kwargs)
+        after, spec = flatten((args, kwargs))
+        if spec != self.spec or any(a is not b for a, b in zip(after, given, strict=True)):
+            raise DataDependentError(
+                "compile: code that changes no list, dict or dataclass among its arguments is "
+                "required."
+            )
+        return result
 
 
 def _form(args: tuple[Any, ...]) -> Any:
@@ -287,6 +328,11 @@ def _pattern(shapes: tuple[tuple[int, ...], ...], dynamic: Any) -> Any:
     )
 
 
+def _marked(tensors: list[Any], how: str) -> set[tuple[int, int]]:
+    """The dimensions that `mark_dynamic` and `mark_static` noted on tensors."""
+    return {(i, d) for i, t in enumerate(tensors) for d in getattr(t, how, ())}
+
+
 def _compile(call: _Call, pattern: Any, kept: list[Any]) -> _Program:
     """Traces a call.
 
@@ -294,13 +340,19 @@ def _compile(call: _Call, pattern: Any, kept: list[Any]) -> _Program:
         DataDependentError: the graph would hold for this call only.
     """
     sizes: list[int] = []
+    same: list[tuple[int, int, list[Any]]] = []
 
     def function(*tensors: Any) -> Any:
-        leaves, spec = flatten(call.rebuilt(tensors))
+        with refusals.printing_refused():
+            leaves, spec = flatten(call.rebuilt(tensors))
+        numbers = {id(t): i for i, t in enumerate(tensors)}
+        refusals.require_plain(leaves)
         for i, y in enumerate(leaves):
             if type(y) is SymInt:
                 sizes.append(i)
                 leaves[i] = y.tensor()
+            elif isinstance(y, TensorBase) and id(y._root()) in numbers:
+                same.append((i, numbers[id(y._root())], _views(y)))
         return unflatten(leaves, spec)
 
     leaves, spec = flatten(tuple(call.tensors))
@@ -318,14 +370,43 @@ def _compile(call: _Call, pattern: Any, kept: list[Any]) -> _Program:
                 "tensors that the arguments, the modules or the function hold are required, got "
                 f"one of shape {list(tensor.shape)} from elsewhere."
             )
-    return _Program(traced, sizes)
+    roots = None
+    if traced.written or traced.mutated:
+        roots = frozenset(id(t._root()) for t in traced.captured)
+    shared = [s for s in same if _is_taken(call.tensors[s[1]], s[2])]
+    return _Program(traced, sizes, shared, roots)
+
+
+def _views(y: Any) -> list[Any]:
+    """How a tensor was taken from its root, view by view."""
+    found: list[Any] = []
+    while y._base is not None:
+        found.insert(0, y._view)
+        y = y._base
+    return found
+
+
+def _taken(tensor: Any, views: list[Any]) -> Any:
+    for view in views:
+        tensor = make_view(tensor, copy.copy(view))
+    return tensor
+
+
+def _is_taken(tensor: Any, views: list[Any]) -> bool:
+    """Whether the views of a trace can be taken of a tensor: they read nothing of the trace."""
+    try:
+        return type(_taken(tensor, views)._get()) is _core.Tensor
+    except Exception:
+        return False
 
 
 def _run(program: _Program, tensors: Sequence[Any]) -> Any:
     result = execute(program.traced, tensors)
-    if not program.sizes:
+    if not program.sizes and not program.same:
         return result
     leaves, spec = flatten(result)
     for i in program.sizes:
         leaves[i] = int(leaves[i])
+    for i, number, views in program.same:
+        leaves[i] = _taken(tensors[number], views)
     return unflatten(leaves, spec)

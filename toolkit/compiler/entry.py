@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from toolkit._tensor.base import TensorBase
 from toolkit._tensor.state import STATE
 from toolkit.compiler.compiled import ALL, Compiled, Explanation
 from toolkit.compiler.module import OptimizedModule
@@ -30,7 +31,12 @@ def compile(
 
     A signature is the arguments' element types, shapes and Python constants, the gradient mode, and
     the attributes of modules (their modes among them) and objects that the code reaches. Parameters
-    and buffers are read, and written, at each call.
+    and buffers are read, and written, at each call. A result that is a view of an argument
+    stays one, but for views by sizes that are symbols, which are copies.
+
+    What cannot be one graph is a graph break, told in a warning with the user's line: Python that
+    needs a tensor's value, prints, keeps tensors in objects, or writes to arguments that share
+    memory. Such a signature runs eagerly, and what the trace did is undone before.
 
     Args:
         model: a function or a module; None: a decorator.
@@ -88,6 +94,38 @@ def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None
         return fn(*args, **kwargs)
 
     return call
+
+
+def mark_dynamic(t: Any, index: Any, *, min: int | None = None, max: int | None = None) -> None:
+    """Makes dimensions symbolic from the first call on with this tensor as argument.
+
+    Args:
+        t: a tensor.
+        index: a dimension, or several.
+        min: accepted for PyTorch's sake, as is `max`: a graph holds for all sizes above 1.
+        max: see `min`.
+    """
+    _mark(t, index, "_dynamic_dims", "_static_dims")
+
+
+def mark_static(t: Any, index: Any = None) -> None:
+    """Keeps dimensions as they are, all if none is named: other sizes have other graphs."""
+    _mark(t, index, "_static_dims", "_dynamic_dims")
+
+
+def _mark(t: Any, index: Any, how: str, other: str) -> None:
+    if not isinstance(t, TensorBase):
+        raise InvalidArgumentError(f"mark: a tensor is required, got {type(t).__name__}.")
+    index = range(t.dim()) if index is None else index
+    for d in [index] if isinstance(index, int) else index:
+        if not -t.dim() <= d < t.dim():
+            raise InvalidArgumentError(f"mark: a dimension of {t.dim()} is required, got {d}.")
+        d %= t.dim()
+        marks = {name: set(getattr(t, name, ())) for name in (how, other)}
+        marks[how].add(d)
+        marks[other].discard(d)
+        for name, found in marks.items():
+            setattr(t, name, found)
 
 
 def is_compiling() -> bool:

@@ -18,6 +18,7 @@ from toolkit.dtypes import DType
 from toolkit.func.fingerprint import is_ours, names_of
 from toolkit.nn.hooks import HookTable
 from toolkit.nn.module import Module
+from toolkit.random import Generator
 from toolkit.runtime import _core
 
 _PLAIN = frozenset({int, float, bool, str, bytes, complex, type(None), type(Ellipsis), DType})
@@ -29,10 +30,11 @@ _LIMIT = 100  # Elements of a container that holds other things than tensors and
 class Watch:
     """Tells quickly whether a key made before would be the same now: nothing was replaced."""
 
-    __slots__ = ("entries", "volatile")
+    __slots__ = ("entries", "owners", "volatile")
 
     def __init__(self) -> None:
         self.entries: list[tuple[Any, ...]] = []  # See `_core.unchanged`.
+        self.owners: list[tuple[Any, Any]] = []  # Containers that may change, and copies of them.
         self.volatile = False  # Something holds values that change in place.
 
     def same(self) -> bool:
@@ -81,6 +83,7 @@ class Guard:
         elif kind is set:
             self._items(sorted(x, key=repr))
             self.watch.entries.append((_core.HOLDS_SET, x, tuple(x)))
+            self.watch.owners.append((x, set(x)))
         elif isinstance(x, np.ndarray):
             self.parts += (x.dtype.str, x.shape, x.tobytes() if x.dtype.kind != "O" else None)
             self.watch.volatile = True
@@ -93,6 +96,8 @@ class Guard:
             self.look(x.func)
             self.look(x.args)
             self.look(x.keywords)
+        elif kind is Generator:
+            self.look(x.state)
         elif kind is slice:
             self.parts += (x.start, x.stop, x.step)
         elif not isinstance(x, _OPAQUE):
@@ -105,6 +110,7 @@ class Guard:
     def _object(self, members: dict[str, Any]) -> None:
         parts = self.parts
         self.watch.entries.append((_core.HOLDS_VALUES, members, tuple(members.values())))
+        self.watch.owners.append((members, dict(members)))
         for name, value in members.items():
             kind = value.__class__
             if kind in _PLAIN:
@@ -117,6 +123,7 @@ class Guard:
     def _dict(self, x: dict[Any, Any]) -> None:
         self.parts.append(len(x))
         self.watch.entries.append((_core.HOLDS_ITEMS, x, tuple(x), tuple(x.values())))
+        self.watch.owners.append((x, dict(x)))
         for key, value in x.items():
             self.parts.append(key if key.__class__ in _PLAIN else id(key))
             self.look(value)
@@ -125,6 +132,7 @@ class Guard:
         self.parts.append(len(x))
         if x.__class__ is list:
             self.watch.entries.append((_core.HOLDS_LIST, x, tuple(x)))
+            self.watch.owners.append((x, list(x)))
         if len(x) > _LIMIT and x[0].__class__ in _PLAIN:
             self.parts.append(repr(x))
             return

@@ -26,6 +26,15 @@ class OptimizedModule(Module):
         found: Explanation = self._compiled.explain()
         return found
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """On the module, but for what belongs to this one."""
+        if name in ("_orig_mod", "training") or "_orig_mod" not in self.__dict__.get(
+            "_modules", ()
+        ):
+            super().__setattr__(name, value)
+        else:
+            setattr(self._orig_mod, name, value)
+
     def __getattr__(self, name: str) -> Any:
         try:
             return super().__getattr__(name)

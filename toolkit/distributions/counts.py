@@ -19,7 +19,7 @@ from toolkit.distributions.utils import (
     tracing,
 )
 from toolkit.errors import InvalidArgumentError
-from toolkit.tensor import arange, rand
+from toolkit.tensor import Tensor, arange, rand
 
 
 class Binomial(Distribution):
@@ -41,6 +41,7 @@ class Binomial(Distribution):
         validate_args: bool | None = None,
     ) -> None:
         one_of(probs, logits)
+        self._most = None if isinstance(total_count, Tensor) else int(total_count)
         if probs is not None:
             self.total_count, self.probs = broadcast_all(total_count, probs)
         else:
@@ -89,12 +90,15 @@ class Binomial(Distribution):
 
     def sample(self, sample_shape: Sequence[int] = ()) -> T:
         """The successes among as many draws as the largest count of the batch has."""
-        if tracing():
-            raise InvalidArgumentError(
-                "Binomial.sample: a total_count that is known is required, got one in a trace."
-            )
-        with no_grad():
+        draws = self._most
+        if draws is None:
+            if tracing():
+                raise InvalidArgumentError(
+                    "Binomial.sample: a total_count that is known is required, got a tensor of a "
+                    "trace. Give a number."
+                )
             draws = int(self.total_count.max().item()) if self.total_count.numel() else 0
+        with no_grad():
             shape = self._extended_shape(sample_shape)
             u = rand(draws, *shape, dtype=self.probs.dtype)
             index = arange(draws, dtype=self.probs.dtype).reshape(draws, *[1] * len(shape))
@@ -110,6 +114,8 @@ class Binomial(Distribution):
         return value * logits + choices - n * softplus
 
     def _one_count(self, what: str) -> int:
+        if self._most is not None:
+            return self._most
         n = int(self.total_count.max().item())
         if not bool((self.total_count == n).all()):
             raise NotImplementedError(f"Inhomogeneous total count not supported by `{what}`.")

@@ -6,9 +6,9 @@ import copy
 from collections.abc import Sequence
 from typing import Any, Self
 
-from toolkit.autograd import no_grad
+from toolkit.autograd import enable_grad, grad, no_grad
 from toolkit.distributions import constraints
-from toolkit.distributions.utils import T, lazy_property, tracing
+from toolkit.distributions.utils import T, lazy_property, sum_rightmost, tracing
 from toolkit.errors import InvalidArgumentError
 from toolkit.tensor import Size, Tensor
 
@@ -201,4 +201,38 @@ def shown(value: T) -> Any:
 
 
 class ExponentialFamily(Distribution):
-    """Distributions of an exponential family, as PyTorch marks them."""
+    """exp(t(x) . p - A(p) + k(x)), p the natural parameters.
+
+    A subclass that defines `_natural_params`, `_log_normalizer` and `_mean_carrier_measure` has an
+    entropy, and a divergence between two of its kind, by the derivative of A.
+    """
+
+    @property
+    def _natural_params(self) -> tuple[T, ...]:
+        """The p, as tensors."""
+        raise NotImplementedError
+
+    def _log_normalizer(self, *natural_params: T) -> T:
+        """A(p)."""
+        raise NotImplementedError
+
+    @property
+    def _mean_carrier_measure(self) -> Any:
+        """E[k(x)]."""
+        raise NotImplementedError
+
+    def _normalizer_and_slopes(self) -> tuple[T, list[T], Sequence[T]]:
+        """A(p), p and dA / dp."""
+        with enable_grad():
+            parameters = [p.detach().requires_grad_() for p in self._natural_params]
+            found = self._log_normalizer(*parameters)
+            slopes = grad(found.sum(), parameters, create_graph=True)
+        return found, parameters, slopes
+
+    def entropy(self) -> T:
+        """A(p) - p . A'(p) - E[k(x)]."""
+        found, parameters, slopes = self._normalizer_and_slopes()
+        result = found - self._mean_carrier_measure
+        for p, slope in zip(parameters, slopes, strict=True):
+            result = result - sum_rightmost(p * slope, len(self._event_shape))
+        return result

@@ -9,11 +9,11 @@ import numpy as np
 
 from toolkit._tensor.elementwise import where
 from toolkit.autograd import no_grad
+from toolkit.distributions.rejection import first_accepted
 from toolkit.distributions.utils import T, tiny, tracing
-from toolkit.tensor import ones, rand, randn, tensor, zeros
+from toolkit.tensor import rand, randn, tensor
 
 _ROUNDS = 8  # A round accepts 95 of 100 or more.
-_ROUNDS_AT_MOST = 64
 
 
 def log_gamma(concentration: T, shape: Sequence[Any]) -> T:
@@ -37,18 +37,16 @@ def _marsaglia_tsang(a: T, shape: Sequence[Any]) -> T:
     small = a < 1
     d = where(small, a + 1, a) - 1 / 3
     scale = (9 * d).rsqrt()
-    kept: Any = zeros(*shape, dtype=a.dtype)
-    open_ = ones(*shape, dtype=a.dtype) > 0
-    for _ in range(_ROUNDS if tracing() else _ROUNDS_AT_MOST):
+
+    def propose() -> tuple[T, T]:
         n = randn(*shape, dtype=a.dtype)
         u = 1 - rand(*shape, dtype=a.dtype)
         step = 1 + scale * n
-        v = where(step > 0, step, 1.0) ** 3
-        accepted = (step > 0) & (u.log() < 0.5 * n * n + d * (1 - v + v.log()))
-        kept = where(open_ & accepted, v.log(), kept)
-        open_ = open_ & ~accepted
-        if not tracing() and not bool(open_.any()):
-            break
+        log_v = 3 * where(step > 0, step, 1.0).log()
+        accepted = (step > 0) & (u.log() < 0.5 * n * n + d * (1 - log_v.exp() + log_v))
+        return log_v, accepted
+
+    kept = first_accepted(shape, a.dtype, propose, _ROUNDS)
     boost = (1 - rand(*shape, dtype=a.dtype)).log() / a
     return d.log() + kept + where(small, boost, 0.0)
 

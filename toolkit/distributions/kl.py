@@ -9,7 +9,7 @@ from typing import Any
 
 from toolkit._tensor.elementwise import where
 from toolkit.distributions.discrete import Bernoulli, Categorical, OneHotCategorical
-from toolkit.distributions.distribution import Distribution
+from toolkit.distributions.distribution import Distribution, ExponentialFamily
 from toolkit.distributions.extremes import Gumbel, Pareto
 from toolkit.distributions.location_scale import Cauchy, Laplace, Normal, Uniform
 from toolkit.distributions.of_normal import HalfNormal, LogNormal
@@ -69,7 +69,7 @@ def _missing(p: Distribution, q: Distribution) -> NotImplementedError:
     )
 
 
-def _t_log(x: T) -> T:
+def t_log(x: T) -> T:
     """X log x, 0 at 0."""
     return where(x == 0, 0.0, x * where(x == 0, 1.0, x).log())
 
@@ -229,7 +229,22 @@ def _transformed(p: TransformedDistribution, q: TransformedDistribution) -> T:
     return sum_rightmost(found, len(p.event_shape) - len(p.base_dist.event_shape))
 
 
-def _infinite(p: Any, q: Any) -> T:
+@register_kl(ExponentialFamily, ExponentialFamily)
+def _family(p: ExponentialFamily, q: ExponentialFamily) -> T:
+    """Two of one family: the Bregman divergence of the log normaliser A (Nielsen and Nock, 2010).
+
+    A(q) - A(p) - (q - p) A'(p), p and q the natural parameters.
+    """
+    if type(p) is not type(q):
+        raise _missing(p, q)
+    found, parameters, slopes = p._normalizer_and_slopes()
+    result = q._log_normalizer(*q._natural_params) - found
+    for a, b, slope in zip(parameters, q._natural_params, slopes, strict=True):
+        result = result - sum_rightmost((b - a) * slope, len(q.event_shape))
+    return result
+
+
+def infinite(p: Any, q: Any) -> T:
     """The support of p is no part of that of q."""
     return p.entropy() * 0 + (q.entropy() * 0 + math.inf)
 
@@ -240,7 +255,7 @@ for _p, _q in (
     (Pareto, Uniform), (Uniform, Pareto), (Gumbel, Exponential), (Gumbel, Pareto),
     (Gumbel, Uniform),
 ):  # fmt: skip
-    register_kl(_p, _q)(_infinite)
+    register_kl(_p, _q)(infinite)
 
 
 @register_kl(Uniform, Pareto)
@@ -248,7 +263,7 @@ def _uniform_pareto(p: Uniform, q: Pareto) -> T:
     """Infinite where p begins below q's scale."""
     width = p.high - p.low
     t1 = (q.alpha * q.scale**q.alpha * width).log()
-    t2 = (_t_log(p.high) - _t_log(p.low) - width) / width
+    t2 = (t_log(p.high) - t_log(p.low) - width) / width
     return where(p.low < q.scale, math.inf, t2 * (q.alpha + 1) - t1)
 
 

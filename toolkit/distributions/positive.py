@@ -16,6 +16,7 @@ from toolkit.distributions.utils import (
     logits_to_probs,
     probs_to_logits,
     tiny,
+    tracing,
 )
 from toolkit.errors import InvalidArgumentError
 from toolkit.tensor import rand, zeros_like
@@ -97,7 +98,8 @@ class Geometric(Distribution):
             (self.logits,) = broadcast_all(logits)
         shape = (self.probs if probs is not None else self.logits).shape
         super().__init__(shape, validate_args=validate_args)
-        if self._validate_args and probs is not None and not bool((self.probs > 0).all()):
+        checked = self._validate_args and probs is not None and not tracing()
+        if checked and not bool((self.probs > 0).all()):
             raise InvalidArgumentError(
                 f"Expected parameter probs of distribution {self!r} to be positive, but found "
                 f"invalid values:\n{self.probs}"

@@ -1,4 +1,7 @@
-"""Nested tuples, lists and dicts of leaves, as torch.utils._pytree takes them."""
+"""Nested tuples, lists and dicts of leaves, as torch.utils._pytree takes them.
+
+A dataclass is a node where it holds a tensor, else a leaf.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
+
+from toolkit._tensor.base import TensorBase
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,21 @@ def _flatten(tree: Any, leaves: list[Any]) -> Spec:
         return Spec(kind, tuple(tree), tuple(_flatten(v, leaves) for v in tree.values()))
     if kind in (list, tuple) or _is_named(tree):
         return Spec(kind, (), tuple(_flatten(v, leaves) for v in tree))
+    fields = getattr(kind, "__dataclass_fields__", None)
+    if fields is not None:
+        return _flatten_fields(tree, [name for name in fields if hasattr(tree, name)], leaves)
     leaves.append(tree)
     return LEAF
+
+
+def _flatten_fields(tree: Any, names: list[str], leaves: list[Any]) -> Spec:
+    inner: list[Any] = []
+    children = tuple(_flatten(getattr(tree, name), inner) for name in names)
+    if not any(isinstance(x, TensorBase) for x in inner):
+        leaves.append(tree)
+        return LEAF
+    leaves += inner
+    return Spec(type(tree), tuple(names), children)
 
 
 def unflatten(leaves: Iterable[Any], spec: Spec) -> Any:
@@ -69,6 +87,11 @@ def _unflatten(leaves: Any, spec: Spec) -> Any:
         return spec.kind(zip(spec.keys, children, strict=True))
     if spec.kind is list:
         return children
+    if hasattr(spec.kind, "__dataclass_fields__"):
+        made = object.__new__(spec.kind)  # As it was, without what __init__ does.
+        for name, child in zip(spec.keys, children, strict=True):
+            object.__setattr__(made, name, child)
+        return made
     return tuple(children) if spec.kind is tuple else spec.kind(*children)
 
 
@@ -98,5 +121,7 @@ def _broadcast(prefix: Any, spec: Spec, found: list[Any]) -> bool:
         if set(own.keys) != set(spec.keys):
             return False
         prefix = {k: prefix[k] for k in spec.keys}
+    if hasattr(own.kind, "__dataclass_fields__"):
+        prefix = [getattr(prefix, name) for name in own.keys]
     parts = prefix.values() if isinstance(prefix, dict) else prefix
     return all(_broadcast(p, c, found) for p, c in zip(parts, spec.children, strict=True))
