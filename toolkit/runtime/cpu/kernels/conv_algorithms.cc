@@ -9,7 +9,9 @@
 #include "kernels/conv_depthwise.h"
 #include "kernels/conv_direct.h"
 #include "kernels/conv_sources.h"
+#include "kernels/conv_tiles.h"
 #include "kernels/conv_winograd.h"
+#include "simd/gemm.h"
 
 namespace toolkit {
 
@@ -19,7 +21,8 @@ int64_t ConvShape::taps() const { return TapCount(window); }
 
 namespace {
 
-constexpr int64_t kMergeBelow = 200;     // Positions of an image that fill too few panels.
+constexpr int64_t kMergeBelow = 64;      // Positions that are too little work under each weight ...
+constexpr int64_t kMergeWaste = 200;     // ... or leave a share of their vectors empty.
 constexpr int64_t kMergedColumns = 512;  // Columns of a merged product.
 
 // One product a group and image: y = w im2col(x).
@@ -91,7 +94,9 @@ void ForwardMerged(const ConvShape& s, bool pointwise, const T* x, const T* w, c
 template <class T>
 void ForwardGemm(const ConvShape& s, bool pointwise, const T* x, const T* w, const T* packed_w,
                  const ConvEpilogue<T>& e, T* y) {
-  const bool merge = s.batch > 1 && s.out_count() < kMergeBelow;
+  const int64_t n = s.out_count(), computed = RoundUp(n, GemmSimd().f32.lanes);
+  const bool merge =
+      s.batch > 1 && (n < kMergeBelow || (n < kMergeWaste && computed * 10 > n * 11));
   (merge ? ForwardMerged<T> : ForwardImages<T>)(s, pointwise, x, w, packed_w, e, y);
 }
 
