@@ -110,7 +110,7 @@ def test_collate():
     batch = default_collate([(tk.ones(2), 1, 2.0, "a", True), (tk.zeros(2), 2, 3.0, "b", False)])
     assert batch[0].tolist() == [[1, 1], [0, 0]]
     assert batch[1].dtype is tk.int64 and batch[2].dtype is tk.float64 and batch[4].dtype is tk.bool
-    assert batch[3] == ["a", "b"]
+    assert batch[3] == ("a", "b")
     both = default_collate([{"a": named(np.ones(3, np.float32), 1)}] * 2)
     assert type(both["a"]) is named and both["a"].x.shape == (2, 3)
     with pytest.raises(ShapeError, match="one shape"):
