@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
+from toolkit._tensor.base import wrap
 from toolkit.data.order import Seed, permutation
 from toolkit.errors import InvalidArgumentError, OutOfBoundsError
 
@@ -83,6 +84,11 @@ class TensorDataset(Dataset["tuple[Tensor, ...]"]):
             rows = from_numpy(index)
             return [t[rows] for t in self.tensors]
         return [_rows(t, index) for t in self.tensors]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, ...]]:
+        """The samples of these indices: rows of one gather a tensor."""
+        columns = [_members(batch) for batch in self.get_batch(indices)]
+        return list(zip(*columns, strict=True))
 
 
 class StackDataset(Dataset[T_co]):
@@ -158,6 +164,13 @@ def fetch_samples(dataset: Any, indices: Sequence[int]) -> Sequence[Any]:
     """The samples of these indices: by `__getitems__` where there is one, else one by one."""
     many = getattr(dataset, "__getitems__", None)
     return many(indices) if callable(many) else [dataset[i] for i in indices]
+
+
+def _members(batch: Tensor) -> Sequence[Tensor]:
+    """What lies at each index of a batch; outside the tape, in its memory."""
+    if batch.requires_grad or batch.dtype.is_complex:
+        return batch.unbind(0)
+    return [wrap(row) for row in batch._get().rows()]
 
 
 def _rows(tensor: Tensor, index: Any) -> Tensor:
