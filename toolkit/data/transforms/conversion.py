@@ -10,8 +10,6 @@ from toolkit import dtypes
 from toolkit.data.transforms.kinds import is_pil, is_tensor, largest_value
 from toolkit.errors import DTypeError, InvalidArgumentError, ShapeError
 
-_UNIT = (np.arange(256) / 255).astype(np.float32)  # What ToTensor makes of a byte.
-
 
 def _pixels(where: str, image: Any) -> Any:
     """An array (H, W, C) of a Pillow image or of an array (H, W) or (H, W, C)."""
@@ -50,10 +48,8 @@ def to_tensor(image: Any) -> Any:
     """A float32 tensor (C, H, W), bytes scaled to [0, 1]; other types keep their numbers."""
     from toolkit.tensor import from_numpy
 
-    planes = _pixels("to_tensor", image).transpose(2, 0, 1)
-    if planes.dtype != np.uint8:
-        return from_numpy(np.ascontiguousarray(planes))
-    return from_numpy(_UNIT.take(np.ascontiguousarray(planes)))
+    planes = from_numpy(np.ascontiguousarray(_pixels("to_tensor", image).transpose(2, 0, 1)))
+    return planes.to(dtypes.float32) / 255 if planes.dtype == dtypes.uint8 else planes
 
 
 def to_pil_image(image: Any, mode: str | None = None) -> Any:
@@ -121,15 +117,18 @@ def normalize(image: Any, mean: Any, std: Any, inplace: bool = False) -> Any:
         raise ShapeError(
             f"normalize: a tensor (..., C, H, W) is required, got shape {tuple(image.shape)}."
         )
-    center, spread = (_per_channel(v, image.dtype) for v in (mean, std))
+    center, spread = (per_channel(v, image.dtype) for v in (mean, std))
     if inplace:
         return image.sub_(center).div_(spread)
     return (image - center) / spread
 
 
-def _per_channel(values: Any, dtype: Any) -> Any:
+def per_channel(values: Any, dtype: Any) -> Any:
+    """A tensor (C, 1, 1) of numbers; a tensor is one already."""
     from toolkit.tensor import as_tensor
 
+    if is_tensor(values) and values.dtype == dtype and values.dim() == 3:
+        return values
     return as_tensor(values, dtype=dtype).reshape(-1, 1, 1)
 
 

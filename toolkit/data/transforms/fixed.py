@@ -9,8 +9,9 @@ import numpy as np
 from toolkit._tensor.base import TensorBase
 from toolkit.data.transforms import functional as F
 from toolkit.data.transforms.base import Transform
-from toolkit.data.transforms.conversion import check_statistics
+from toolkit.data.transforms.conversion import check_statistics, per_channel
 from toolkit.data.transforms.kinds import InterpolationMode, interpolation_of, is_pil, pair, sides
+from toolkit.dtypes import float32
 
 _BILINEAR = InterpolationMode.BILINEAR
 
@@ -91,8 +92,12 @@ class Normalize(Transform):
         super().__init__()
         self.mean, self.std = check_statistics(mean, std)
         self.inplace = inplace
+        self._center = per_channel(self.mean, float32)
+        self._spread = per_channel(self.std, float32)
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        if isinstance(inpt, TensorBase) and inpt.dtype == float32:
+            return F.normalize(inpt, self._center, self._spread, self.inplace)
         return F.normalize(inpt, self.mean, self.std, self.inplace)
 
     def extra_repr(self) -> str:
