@@ -11,6 +11,7 @@ from toolkit.data.dataset import (
     TensorDataset,
     random_split,
 )
+from toolkit.data.files import ImageFolder
 from toolkit.data.loader import DataLoader
 from toolkit.data.readers import Data, Meta, load
 from toolkit.data.sampler import (
@@ -32,6 +33,7 @@ __all__ = [
     "DataLoader",
     "Dataset",
     "DistributedSampler",
+    "ImageFolder",
     "IterableDataset",
     "Meta",
     "RandomSampler",
