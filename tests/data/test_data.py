@@ -196,3 +196,14 @@ def test_loader_refuses(options, message):
 def test_loader_refuses_to_order_a_stream():
     with pytest.raises(InvalidArgumentError, match="IterableDataset"):
         DataLoader(Stream(3), shuffle=True)
+
+
+def test_weighted_draws_without_replacement_beside_their_definition():
+    """The first two of three, drawn one after the other in proportion to what is left."""
+    weights = np.array([0.5, 0.3, 0.2])
+    sampler = WeightedRandomSampler(weights, 2, replacement=False, generator=0)
+    count = 3000
+    seen = collections.Counter(tuple(sampler) for _ in range(count))
+    for i, j in [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]:
+        p = weights[i] * weights[j] / (1 - weights[i])
+        assert abs(seen[i, j] / count - p) < 4 * (p * (1 - p) / count) ** 0.5

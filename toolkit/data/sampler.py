@@ -154,7 +154,12 @@ class WeightedRandomSampler(_SeededSampler):
     def _order(self, epoch: int) -> Any:
         p = self.weights.numpy()
         random = rng(self.generator, epoch=epoch)
-        return random.choice(len(p), self.num_samples, self.replacement, p / p.sum())
+        if self.replacement:
+            return random.choice(len(p), self.num_samples, p=p / p.sum())
+        # The smallest of exponential numbers by weight, as logarithms (Efraimidis, Spirakis 2006).
+        with np.errstate(divide="ignore"):
+            keys = np.log(random.exponential(size=len(p))) - np.log(p)
+        return np.argsort(keys)[: self.num_samples]
 
     def __len__(self) -> int:
         return self.num_samples
