@@ -291,3 +291,11 @@ def test_a_given_sampler_keeps_its_epoch():
     loader.set_epoch(2)
     assert next(iter(loader)).tolist() == want[2]
     assert next(loader.batches(5)).tolist() == want[5]
+
+
+def test_reached_without_an_import_of_its_own():
+    import subprocess
+    import sys
+
+    source = "import toolkit as tk; tk.utils.data.DataLoader, tk.utils.checkpoint.checkpoint"
+    subprocess.run([sys.executable, "-c", source], check=True)
