@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,11 +49,8 @@ def pillow_resampling(mode: InterpolationMode) -> Any:
 
 def is_pil(value: Any) -> bool:
     """Whether it is an image of Pillow; Pillow is not imported for the question."""
-    if not any(kind.__module__.startswith("PIL.") for kind in type(value).__mro__):
-        return False
-    from PIL import Image
-
-    return isinstance(value, Image.Image)
+    pillow = sys.modules.get("PIL.Image")
+    return pillow is not None and isinstance(value, pillow.Image)
 
 
 def is_tensor(value: Any) -> bool:
