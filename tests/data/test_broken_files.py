@@ -131,9 +131,10 @@ def test_image_folder(tmp_path):
     image, _ = data[4]
     assert np.array_equal(np.asarray(image), np.asarray(Image.open(data.samples[4][0])))
     change = transforms.Compose([transforms.Resize(6), transforms.ToTensor()])
-    changed = ImageFolder(tmp_path, change, target_transform=lambda t: t + 10)
-    for workers in (0, 2):
-        x, y = next(iter(DataLoader(changed, batch_size=9, num_workers=workers)))
+    changed = ImageFolder(tmp_path, change, target_transform=(10).__add__)
+    for workers, start in ((0, None), (2, "fork"), (1, "spawn")):
+        loader = DataLoader(changed, 9, num_workers=workers, multiprocessing_context=start)
+        x, y = next(iter(loader))
         assert x.shape == (9, 3, 6, 6) and x.dtype is tk.float32 and y.tolist() == [
             10, 10, 10, 11, 11, 11, 12, 12, 12]  # fmt: skip
     data.samples[0][0].write_bytes(b"nothing")

@@ -22,10 +22,10 @@ from toolkit.data import (
 
 SIZES = st.integers(0, 60)
 SEEDS = st.integers(0, 2**64 - 1)
-settings.register_profile("data", max_examples=60, deadline=None)
-settings.load_profile("data")
+often = settings(max_examples=60, deadline=None)
 
 
+@often
 @given(SIZES, st.integers(1, 70), st.booleans())
 def test_batches_are_the_indices_in_order(n, size, drop):
     sampler = BatchSampler(range(n), size, drop)
@@ -36,6 +36,7 @@ def test_batches_are_the_indices_in_order(n, size, drop):
     assert all(len(b) == size for b in batches[:-1]) and all(batches)
 
 
+@often
 @given(st.integers(1, 60), SEEDS, st.integers(0, 5))
 def test_a_shuffled_epoch_is_a_permutation_of_its_seed(n, seed, epoch):
     a, b = RandomSampler(range(n), generator=seed), RandomSampler(range(n), generator=seed)
@@ -47,6 +48,7 @@ def test_a_shuffled_epoch_is_a_permutation_of_its_seed(n, seed, epoch):
     assert again[0] == again[1] and sorted(again[0]) == list(range(n))
 
 
+@often
 @given(st.integers(1, 20), st.integers(1, 90), SEEDS)
 def test_more_draws_than_samples_are_as_even_as_they_can_be(n, count, seed):
     drawn = Counter(RandomSampler(range(n), num_samples=count, generator=seed))
@@ -54,11 +56,13 @@ def test_more_draws_than_samples_are_as_even_as_they_can_be(n, count, seed):
     assert {drawn[i] for i in range(n)} <= {count // n, -(-count // n)}
 
 
+@often
 @given(st.lists(st.integers(-5, 99), max_size=40), SEEDS)
 def test_a_subset_keeps_its_members(indices, seed):
     assert Counter(SubsetRandomSampler(indices, generator=seed)) == Counter(indices)
 
 
+@often
 @given(st.lists(st.floats(0, 9), min_size=1, max_size=20).filter(any), st.booleans(), SEEDS)
 def test_weighted_draws_have_weights(weights, replacement, seed):
     possible = [i for i, w in enumerate(weights) if w > 0]
@@ -68,6 +72,7 @@ def test_weighted_draws_have_weights(weights, replacement, seed):
     assert replacement or sorted(drawn) == possible
 
 
+@often
 @given(st.integers(1, 60), st.integers(1, 9), st.booleans(), st.booleans(), st.integers(0, 99))
 def test_shares_cover_all_and_are_of_one_length(n, replicas, shuffle, drop, seed):
     samplers = [
@@ -83,6 +88,7 @@ def test_shares_cover_all_and_are_of_one_length(n, replicas, shuffle, drop, seed
         assert len(seen) == n and max(seen.values()) <= -(-len(shares[0]) * replicas // n)
 
 
+@often
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=6), SEEDS)
 def test_a_split_by_sizes_is_a_partition(sizes, seed):
     with warnings.catch_warnings():
@@ -93,6 +99,7 @@ def test_a_split_by_sizes_is_a_partition(sizes, seed):
     assert [p.indices for p in parts] == [p.indices for p in again]
 
 
+@often
 @given(SIZES, st.lists(st.integers(1, 9), min_size=1, max_size=5), SEEDS)
 def test_a_split_by_fractions_is_a_partition(n, shares, seed):
     fractions = [s / sum(shares) for s in shares]
@@ -103,6 +110,7 @@ def test_a_split_by_fractions_is_a_partition(n, shares, seed):
     assert all(abs(len(p) - n * f) <= 1 for p, f in zip(parts, fractions, strict=True))
 
 
+@often
 @given(st.lists(SIZES, min_size=1, max_size=5), st.data())
 def test_concatenation_is_that_of_lists(sizes, data):
     lists = [list(range(100 * i, 100 * i + n)) for i, n in enumerate(sizes)]
@@ -117,6 +125,7 @@ def test_concatenation_is_that_of_lists(sizes, data):
         ]
 
 
+@often
 @given(st.integers(1, 40), st.integers(1, 12), st.booleans(), SEEDS, st.integers(0, 4))
 def test_an_epoch_can_be_entered_anywhere(n, size, drop, seed, start):
     loader = DataLoader(range(n), size, shuffle=True, drop_last=drop, generator=seed)

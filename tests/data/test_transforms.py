@@ -395,6 +395,41 @@ def test_preprocessing_in_the_saved_model(tmp_path):
         nn.Sequential(v2.RandomCrop(8)).save(tmp_path / "b.onnx", inputs=images)
 
 
+TRACED = {
+    "resize": v2.Resize((12, 13)),
+    "resize to the example's size": v2.Resize((20, 30)),
+    "pad": v2.Pad(2),
+    "gray": v2.Grayscale(),
+    "flip": v2.Lambda(F.hflip),
+    "normalize": v2.Compose([v2.ToDtype(tk.float32, scale=True), v2.Normalize([0.5], [0.2])]),
+    "brightness": v2.Lambda(lambda x: F.adjust_brightness(x, 1.5)),
+    "contrast": v2.Lambda(lambda x: F.adjust_contrast(x, 0.5)),
+    "saturation": v2.Lambda(lambda x: F.adjust_saturation(x, 0.5)),
+    "hue": v2.Lambda(lambda x: F.adjust_hue(x, 0.1)),
+    "blur": v2.Lambda(lambda x: F.gaussian_blur(x, 3)),
+}
+
+
+@pytest.mark.parametrize("name", TRACED)
+def test_traced_with_sizes_that_stay_open(name, tmp_path):
+    images = tk.stack([BYTES, BYTES.flip(-1)])
+    sizes = {0: "batch", 2: "height", 3: "width"}
+    nn.Sequential(TRACED[name]).save(tmp_path / "a.onnx", inputs=images, dynamic={"input": sizes})
+    session = InferenceSession(tmp_path / "a.onnx")
+    for x in (images, images[:1, :, :14, :17].clone()):
+        got = session.run(None, {session.get_inputs()[0].name: x.numpy()})[0]
+        want = TRACED[name](x).numpy()
+        assert got.shape == want.shape and np.abs(got.astype(float) - want).max() <= 1e-5
+
+
+@pytest.mark.parametrize("transform", [v2.Resize(12), v2.CenterCrop(10), v2.RandomRotation((9, 9))])
+def test_what_needs_the_size_says_so(transform, tmp_path):
+    with pytest.raises(DataDependentError):
+        nn.Sequential(transform).save(
+            tmp_path / "a.onnx", inputs=BYTES[None], dynamic={"input": {2: "h", 3: "w"}}
+        )
+
+
 # -- what is refused ------------------------------------------------------------------------------
 
 BAD = {

@@ -386,3 +386,13 @@ def test_exceptions_keep_their_type_and_their_traceback(error, kind):
     lines = str(caught.value).splitlines()
     assert lines[0] == f"Caught {type(error).__name__} in DataLoader worker process 0."
     assert "Original Traceback" in lines[1] and any("raise error" in line for line in lines)
+
+
+def test_a_forked_program_has_workers_of_its_own():
+    loader = DataLoader(Rows(6), 2, num_workers=1, persistent_workers=True)
+    want = batches(loader)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if batches(loader) == want else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert batches(loader) == want

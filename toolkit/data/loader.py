@@ -254,7 +254,7 @@ class DataLoader(Generic[T_co]):
 
     def _remote(self, tasks: Iterator[Any], epoch: int) -> Iterator[Any]:
         pool, self._pool = self._pool, None
-        if pool is None or not pool.processes:
+        if pool is None or not pool.usable():
             pool = self._start()
         try:
             pool.begin(epoch, int(rng(self.generator, _WORKER_STREAM, epoch).integers(2**62)))

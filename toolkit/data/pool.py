@@ -79,6 +79,10 @@ class WorkerPool:
         self.pipes.append(ours)
         self.readers.append(reader)
 
+    def usable(self) -> bool:
+        """Whether its processes are there, and are this process' own."""
+        return bool(self.processes) and os.getpid() == self.owner
+
     def begin(self, epoch: int, seed: int) -> None:
         """Begins an iteration: workers forget tasks of others, seed themselves and start anew."""
         self.generation += 1
