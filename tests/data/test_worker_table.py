@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -253,24 +254,28 @@ def test_other_members_pass():
     assert got["parameter"].requires_grad
 
 
-def test_no_descriptor_and_no_file_is_left():
+def test_no_descriptor_is_left_and_files_have_no_name():
     def open_files():
+        gc.collect()
         return len(os.listdir("/proc/self/fd"))
 
+    fd = shared._nameless_file(4096)
+    assert os.fstat(fd).st_nlink == 0 and os.fstat(fd).st_size == 4096
+    os.close(fd)
+
     list(DataLoader(Rows(4, WIDE), 1, num_workers=2))
-    before, files = open_files(), set(os.listdir("/dev/shm"))
+    before = open_files()
     kept = list(DataLoader(Rows(12, WIDE), 1, num_workers=2))
     next(iter(DataLoader(Rows(12, WIDE), 1, num_workers=2)))
     assert len(kept) == 12
     del kept
     assert open_files() == before
-    assert set(os.listdir("/dev/shm")) <= files
 
 
 # -- the end of processes -----------------------------------------------------------------------
 
 
-def died(pids, seconds=8.0):
+def died(pids, seconds=30.0):
     """Waits until all processes are gone (or are zombies of no one)."""
     limit = time.monotonic() + seconds
     while time.monotonic() < limit:
@@ -313,9 +318,8 @@ for i, x in enumerate(loader):
 
 @pytest.mark.parametrize("slow", [10**9, 30])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_killed_program_leaves_no_process_and_no_file(number, slow):
+def test_a_killed_program_leaves_no_process(number, slow):
     """Ctrl-C goes to the whole group of processes, as from a terminal, the others to the parent."""
-    files = set(os.listdir("/dev/shm"))
     source = textwrap.dedent(PROGRAM).replace("SLOW", str(slow))
     process = subprocess.Popen(
         [sys.executable, "-c", source],
@@ -328,9 +332,8 @@ def test_a_killed_program_leaves_no_process_and_no_file(number, slow):
     assert len(pids) == 4
     time.sleep(0.3)
     (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode != 0 and died(pids)
-    assert set(os.listdir("/dev/shm")) <= files
     if number == signal.SIGINT:
         assert errors.count("KeyboardInterrupt") == 1 and "Process" not in errors
 
@@ -353,7 +356,7 @@ def test_a_death_is_seen_while_another_worker_is_waited_for():
     start = time.monotonic()
     with pytest.raises(WorkerError, match=r"worker 1 .* was killed by signal 9"):
         list(DataLoader(Fatal(), 1, num_workers=2))
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 30
 
 
 class Custom(Exception):
