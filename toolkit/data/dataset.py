@@ -170,7 +170,7 @@ def _members(batch: Tensor) -> Sequence[Tensor]:
     """What lies at each index of a batch; outside the tape, in its memory."""
     if batch.requires_grad or batch.dtype.is_complex:
         return batch.unbind(0)
-    return [wrap(row) for row in batch._get().rows()]
+    return [wrap(row) for row in batch._get().unbound()]
 
 
 def _rows(tensor: Tensor, index: Any) -> Tensor:

@@ -460,7 +460,7 @@ NB_MODULE(_core, m) {
           "map", [](const Tensor& k, const Tensor& v) { return Tensor::Map(k.Clone(), v.Clone()); },
           "keys"_a, "values"_a)
       .def_static("stack", Stack, "rows"_a)
-      .def("rows", Rows)
+      .def("unbound", Rows)
       .def_static("none", &Tensor::None, "An optional without a value.")
       .def("strings", ToStrings)
       .def(
