@@ -110,7 +110,7 @@ def test_collate():
     batch = default_collate([(tk.ones(2), 1, 2.0, "a", True), (tk.zeros(2), 2, 3.0, "b", False)])
     assert batch[0].tolist() == [[1, 1], [0, 0]]
     assert batch[1].dtype is tk.int64 and batch[2].dtype is tk.float64 and batch[4].dtype is tk.bool
-    assert batch[3] == ["a", "b"]
+    assert batch[3] == ("a", "b")
     both = default_collate([{"a": named(np.ones(3, np.float32), 1)}] * 2)
     assert type(both["a"]) is named and both["a"].x.shape == (2, 3)
     with pytest.raises(ShapeError, match="one shape"):
@@ -196,3 +196,14 @@ def test_loader_refuses(options, message):
 def test_loader_refuses_to_order_a_stream():
     with pytest.raises(InvalidArgumentError, match="IterableDataset"):
         DataLoader(Stream(3), shuffle=True)
+
+
+def test_weighted_draws_without_replacement_beside_their_definition():
+    """The first two of three, drawn one after the other in proportion to what is left."""
+    weights = np.array([0.5, 0.3, 0.2])
+    sampler = WeightedRandomSampler(weights, 2, replacement=False, generator=0)
+    count = 3000
+    seen = collections.Counter(tuple(sampler) for _ in range(count))
+    for i, j in [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]:
+        p = weights[i] * weights[j] / (1 - weights[i])
+        assert abs(seen[i, j] / count - p) < 4 * (p * (1 - p) / count) ** 0.5

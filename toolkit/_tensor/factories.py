@@ -385,6 +385,12 @@ def _rows(parts: list[Any]) -> list[Any] | None:
     return values
 
 
+def _stacked(parts: list[Any]) -> Any:
+    """The values joined, of tensors alike and outside the tape; else None."""
+    values = [t._get() for t in parts if isinstance(t, TensorBase) and t._node is None]
+    return _core.Tensor.stack(values) if len(values) == len(parts) else None
+
+
 def stack(tensors: Any, dim: int = 0, *, out: Any = None) -> Tensor:
     """Joins tensors of equal shape along a new dimension."""
     if out is not None:
@@ -392,6 +398,8 @@ def stack(tensors: Any, dim: int = 0, *, out: Any = None) -> Tensor:
     parts = list(tensors)
     if not parts:
         raise InvalidArgumentError("stack expects a non-empty TensorList")
+    if dim == 0 and STATE.trace is None and (value := _stacked(parts)) is not None:
+        return wrap(value)
     if STATE.trace is None and (rows := _rows(parts)):
         shape = rows[0].shape
         if not dim and shape:

@@ -22,6 +22,8 @@ Array = npt.NDArray[Any]
 
 # Third byte of the magic number: element type (big-endian). http://yann.lecun.com/exdb/mnist
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_IDX_HEAD = 4 + 4 * 255
+_MOST_EXPANDED = 1032  # Bytes that deflate makes of one, at most.
 
 
 def read_idx(path: str | Path) -> Array:
@@ -31,30 +33,47 @@ def read_idx(path: str | Path) -> Array:
         InvalidArgumentError: a missing, truncated or other file.
     """
     path = Path(path)
-    data = _read(path)
-    if data[:2] == b"\x1f\x8b":
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise InvalidArgumentError(f"'{path}': whole gzip data is required: {error}.") from None
-    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _IDX_TYPES:
+    head = _read(path, _IDX_HEAD)
+    zipped = head[:2] == b"\x1f\x8b"
+    if zipped:
+        head = _unzipped(path, _IDX_HEAD)
+    if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _IDX_TYPES:
         raise InvalidArgumentError(
-            f"'{path}': an IDX file is required, got one that begins with {data[:4].hex()!r}."
+            f"'{path}': an IDX file is required, got one that begins with {head[:4].hex()!r}."
         )
-    dtype, rank = np.dtype(_IDX_TYPES[data[2]]), data[3]
-    header = 4 + 4 * rank
-    if len(data) < header:
+    dtype, rank = np.dtype(_IDX_TYPES[head[2]]), head[3]
+    start = 4 + 4 * rank
+    if len(head) < start:
         raise InvalidArgumentError(
-            f"'{path}': {header} bytes of header are required, got {len(data)}."
+            f"'{path}': {start} bytes of header are required, got {len(head)}."
         )
-    shape = tuple(int(n) for n in np.frombuffer(data, ">u4", rank, 4))
-    need = header + math.prod(shape) * dtype.itemsize
-    if len(data) != need:
+    shape = tuple(int(n) for n in np.frombuffer(head, ">u4", rank, 4))
+    need, size = start + math.prod(shape) * dtype.itemsize, path.stat().st_size
+    data = b""
+    if zipped and need <= size * _MOST_EXPANDED:
+        data = _unzipped(path, need + 1)
+        size = len(data)
+    if size != need:
         raise InvalidArgumentError(
-            f"'{path}': {need} bytes are required for shape {shape}, got {len(data)}."
+            f"'{path}': {need} bytes are required for shape {shape}, got {size}"
+            f"{' compressed' if zipped and not data else ''}."
         )
-    array = np.frombuffer(data, dtype, offset=header).reshape(shape)
-    return array.astype(dtype.newbyteorder("="))
+    if zipped:
+        array = np.frombuffer(data, dtype, offset=start).reshape(shape)
+    elif need == start:
+        array = np.zeros(shape, dtype)
+    else:
+        array = np.asarray(np.memmap(path, dtype, "r", start, shape))
+    return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _unzipped(path: Path, count: int) -> bytes:
+    """The first `count` bytes of what a gzip file holds."""
+    try:
+        with gzip.open(path) as file:
+            return file.read(count)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InvalidArgumentError(f"'{path}': whole gzip data is required: {error}.") from None
 
 
 def read_idx_pair(spec: str, directory: Path, part: str) -> tuple[Array, Array]:
@@ -83,6 +102,7 @@ def read_npz(spec: str, path: Path) -> dict[str, Array]:
     """All arrays of an npz file; pickled objects are refused."""
     _read(path, 1)
     try:
+        _check_npz(path)
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: np.asarray(file[key]) for key in file.files}
     except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
@@ -95,14 +115,42 @@ def read_npz(spec: str, path: Path) -> dict[str, Array]:
     return arrays
 
 
+def _check_npz(path: Path) -> None:
+    """Compares what the headers of the arrays say with the sizes of the members."""
+    with zipfile.ZipFile(path) as file:
+        for member in file.infolist():
+            with file.open(member) as part:
+                shape, dtype = _npy_header(part)
+                need, size = math.prod(shape) * dtype.itemsize, member.file_size - part.tell()
+            expanded = member.compress_size * _MOST_EXPANDED + _IDX_HEAD
+            if not dtype.hasobject and (need != size or member.file_size > expanded):
+                raise ValueError(
+                    f"'{member.filename}' of shape {shape} needs {need} bytes, got {size}"
+                )
+
+
+def _npy_header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    readers = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+    if version[0] not in readers:
+        raise ValueError(f"version 1 or 2 of the npy format, got {version[0]}")
+    shape, _, dtype = readers[version[0]](file)
+    return shape, dtype
+
+
 def read_npy(spec: Spec, path: Path) -> Array:
-    """The array of an npy file; pickled objects are refused."""
+    """The array of an npy file, mapped into memory; pickled objects are refused."""
     _read(path, 1)
     try:
-        array = np.load(path, allow_pickle=False)
+        with open(path, "rb") as file:
+            shape, dtype = _npy_header(file)
+            need, size = math.prod(shape) * dtype.itemsize, path.stat().st_size - file.tell()
+        if need > size and not dtype.hasobject:
+            raise ValueError(f"shape {shape} needs {need} bytes, got {size}")
+        array = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except (ValueError, OSError, EOFError) as error:
         raise spec.error(f"an npy file is required: {error}", path) from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+    if array.dtype.kind not in "biuf":
         raise spec.error("an npy file of numbers is required", path)
     return array
 

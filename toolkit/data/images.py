@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from toolkit.data import formats
+from toolkit.data import files
 from toolkit.data.dataset import Dataset
 from toolkit.data.order import rng
 from toolkit.data.parts import Joined, Raw, held_out
@@ -20,11 +20,6 @@ from toolkit.errors import OutOfBoundsError
 Array = npt.NDArray[Any]
 
 _AUGMENT_STREAM = 5
-_ENDINGS = frozenset(
-    {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-)
-_UNREADABLE = (OSError, SyntaxError, ValueError)  # Pillow's, besides its own.
-_TRAIN, _TEST = ("train", "training"), ("val", "valid", "validation", "test", "testing")
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 _AUGMENTS = ("flip", "vflip", "crop", "shift")
 
@@ -73,7 +68,7 @@ class Transform:
         try:
             with Image.open(path) as file:
                 image = file.convert("L" if o["channels"] == "gray" else "RGB")
-        except (*_UNREADABLE, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        except (*files.UNREADABLE, UnidentifiedImageError, Image.DecompressionBombError) as error:
             text = " ".join(str(error).split())
             raise self.spec.error(f"a readable image is required: {text}", path) from None
         if o["size"] is not None:
@@ -230,67 +225,7 @@ def read_images(spec: Spec, known: Raw | None) -> Raw:
         if len(spec[name]) not in (1, channels):
             raise spec.error(f"{channels} numbers (or 1) are required as {name}, got {spec[name]}.")
     classes = known.classes if known is not None else spec["classes"]
-    path = spec.file
-    if path.is_file():
-        train, classes = _listed(spec, path, classes)
-        return Raw(train, None, "classification", classes)
-    if not path.is_dir():
-        raise spec.error(f"a folder or a list of files is required, got '{path}'.")
-    first, second = _subfolder(path, _TRAIN), _subfolder(path, _TEST)
-    if first is None or second is None:
-        first, second = path, None
-    train, classes = _foldered(spec, first, classes)
-    test = None if second is None else _foldered(spec, second, classes)[0]
-    return Raw(train, test, "classification", classes)
-
-
-def _subfolder(path: Path, names: Sequence[str]) -> Path | None:
-    return next((path / name for name in names if (path / name).is_dir()), None)
-
-
-def _foldered(
-    spec: Spec, path: Path, classes: tuple[str, ...] | None
-) -> tuple[ImageFiles, tuple[str, ...]]:
-    folders = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if classes is None:
-        classes = tuple(p.name for p in folders)
-    found: list[tuple[Path, int]] = []
-    for folder in folders:
-        if folder.name not in classes:
-            raise spec.error(
-                f"folders of the classes {', '.join(classes[:10])} are required, got one more.",
-                folder,
-            )
-        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _ENDINGS)
-        found += [(p, classes.index(folder.name)) for p in files]
-    if not found:
-        raise spec.error("a folder with images for each class is required, got none.", path)
-    labels = np.array([label for _, label in found], np.int64)
-    return ImageFiles([p for p, _ in found], labels, Transform(spec)), classes
-
-
-def _listed(
-    spec: Spec, path: Path, classes: tuple[str, ...] | None
-) -> tuple[ImageFiles, tuple[str, ...]]:
-    """A csv file with a header `path,label`; paths are relative to `root`, or to the list."""
-    listed = Spec(spec.text, spec.kind, path, {"sep": None, "header": "yes"})
-    table = formats.read_csv(listed)
-    names = [table.column(spec, name, "a column of the list") for name in ("path", "label")]
-    texts = table.texts(names[1])
-    if classes is None:
-        classes = tuple(sorted(set(texts)))
-    root = path.parent if spec["root"] is None else Path(spec["root"]).expanduser()
-    paths, labels = [], np.empty(len(texts), np.int64)
-    for i, (name, text) in enumerate(zip(table.texts(names[0]), texts, strict=True)):
-        where = f"{path} line {table.lines[i]}"
-        if text not in classes:
-            raise spec.error(
-                f"one of the classes {', '.join(classes[:10])} is required, got '{text}'.", where
-            )
-        if not (root / name).is_file():
-            raise spec.error(f"a file is required, got '{root / name}'.", where)
-        paths.append(root / name)
-        labels[i] = classes.index(text)
-    if not paths:
-        raise spec.error("at least one image is required, got an empty list.", path)
-    return ImageFiles(paths, labels, Transform(spec)), classes
+    found = files.class_files(spec, files.IMAGE_ENDINGS, "images", classes)
+    transform = Transform(spec)
+    parts = [ImageFiles(paths, labels, transform) for paths, labels, _ in found]
+    return Raw(parts[0], parts[1] if parts[1:] else None, "classification", found[0][2])

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.data import formats, images, tables, tokens
+from toolkit.data import audio, formats, images, tables, tokens
 from toolkit.data.dataset import Dataset
 from toolkit.data.formats import Array
 from toolkit.data.parts import Arrays, CharDataset, Raw
@@ -33,7 +33,7 @@ __all__ = ["SPECS", "CharDataset", "Data", "Meta", "load"]
 
 SPECS = (
     "digits, mnist5k, topics, images:DIR, idx:DIR, fashion-mnist:DIR, npz:FILE, npy:FILE, "
-    "csv:FILE, parquet:FILE, jsonl:FILE, text:FILE"
+    "csv:FILE, parquet:FILE, jsonl:FILE, text:FILE, wav:DIR"
 )
 
 
@@ -119,7 +119,8 @@ def load(
             `npz:FILE` (x_train, y_train, x_test, y_test; or x, y, of which a fifth is held out),
             `csv:FILE?target=price&categorical=colour` (the last column is the target if none is
             named: names or integers are classes),
-            `text:FILE` (characters), `topics` (the text of Python's `pydoc_data.topics`).
+            `wav:DIR` (sounds, a folder a class), `text:FILE` (characters),
+            `topics` (the text of Python's `pydoc_data.topics`).
         block_size: tokens in a sample of a text, where the spec does not say.
         seed: chooses what is held out where the file has no test part, and augments images.
         val: another spec of the same kind, to test on: its classes, columns and scaling are those
@@ -356,4 +357,5 @@ KINDS: dict[str, Kind] = {
     "parquet": Kind(tables.read_parquet, tables.TABLE),
     "jsonl": Kind(tokens.read_jsonl, tokens.JSONL),
     "text": Kind(tokens.read_text, tokens.BLOCK),
+    "wav": Kind(audio.read_sounds, audio.OPTIONS),
 }

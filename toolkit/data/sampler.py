@@ -6,11 +6,16 @@ iteration is the next one.
 
 from __future__ import annotations
 
+import itertools
+import math
+import os
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any, Generic, TypeVar
 
-from toolkit.data.order import Seed, rng
-from toolkit.errors import InvalidArgumentError
+import numpy as np
+
+from toolkit.data.order import Seed, permutation, rng
+from toolkit.errors import DTypeError, InvalidArgumentError
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -70,14 +75,15 @@ class RandomSampler(_SeededSampler):
         num_samples: int | None = None,
         generator: Seed = None,
     ) -> None:
-        if num_samples is not None and num_samples <= 0:
-            raise InvalidArgumentError(
-                f"RandomSampler: num_samples > 0 is required, got {num_samples}."
-            )
         self.data_source = data_source
         self.replacement = replacement
         self.generator = generator
         self._num_samples = num_samples
+        if not isinstance(replacement, bool):
+            raise DTypeError(
+                f"RandomSampler: a bool is required as replacement, got {replacement}."
+            )
+        _require_count("RandomSampler", self.num_samples)
 
     @property
     def num_samples(self) -> int:
@@ -90,8 +96,6 @@ class RandomSampler(_SeededSampler):
             raise InvalidArgumentError("RandomSampler: a dataset with samples is required, got 0.")
         if self.replacement:
             return random.integers(n, size=count)
-        import numpy as np
-
         rounds = [random.permutation(n) for _ in range(-(-count // n))]
         return np.concatenate(rounds)[:count]
 
@@ -106,8 +110,11 @@ class SubsetRandomSampler(_SeededSampler):
         self.indices = indices
         self.generator = generator
 
+    def __iter__(self) -> Iterator[int]:
+        return (self.indices[i] for i in super().__iter__())
+
     def _order(self, epoch: int) -> Any:
-        return rng(self.generator, epoch=epoch).permutation(self.indices)
+        return permutation(len(self.indices), self.generator, epoch=epoch)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -123,21 +130,36 @@ class WeightedRandomSampler(_SeededSampler):
         replacement: bool = True,
         generator: Seed = None,
     ) -> None:
-        if num_samples <= 0:
-            raise InvalidArgumentError(
-                f"WeightedRandomSampler: num_samples > 0 is required, got {num_samples}."
-            )
-        self.weights = weights
+        from toolkit.dtypes import float64
+        from toolkit.tensor import as_tensor
+
+        _require_count("WeightedRandomSampler", num_samples)
+        _require_bool("WeightedRandomSampler: a bool is required as replacement", replacement)
+        self.weights = as_tensor(weights, dtype=float64)
         self.num_samples = num_samples
         self.replacement = replacement
         self.generator = generator
+        p = self.weights.numpy()
+        if p.ndim != 1 or not (np.isfinite(p).all() and (p >= 0).all() and p.sum() > 0):
+            raise InvalidArgumentError(
+                "WeightedRandomSampler: weights (N,) >= 0 with a sum above 0 are required, got "
+                f"shape {p.shape}, sum {p.sum():.6g}."
+            )
+        if not replacement and num_samples > np.count_nonzero(p):
+            raise InvalidArgumentError(
+                f"WeightedRandomSampler: {num_samples} weights above 0 are required to draw that "
+                f"many without replacement, got {np.count_nonzero(p)}."
+            )
 
     def _order(self, epoch: int) -> Any:
-        import numpy as np
-
-        p = np.asarray(self.weights, np.float64)
+        p = self.weights.numpy()
         random = rng(self.generator, epoch=epoch)
-        return random.choice(len(p), self.num_samples, self.replacement, p / p.sum())
+        if self.replacement:
+            return random.choice(len(p), self.num_samples, p=p / p.sum())
+        # The smallest of exponential numbers by weight, as logarithms (Efraimidis, Spirakis 2006).
+        with np.errstate(divide="ignore"):
+            keys = np.log(random.exponential(size=len(p))) - np.log(p)
+        return np.argsort(keys)[: self.num_samples]
 
     def __len__(self) -> int:
         return self.num_samples
@@ -157,6 +179,7 @@ class BatchSampler(Sampler[list[int]]):
             raise InvalidArgumentError(
                 f"BatchSampler: batch_size >= 1 is required, got {batch_size!r}."
             )
+        _require_bool("BatchSampler: a bool is required as drop_last", drop_last)
         self.sampler = sampler
         self.batch_size = batch_size
         self.drop_last = drop_last
@@ -167,15 +190,78 @@ class BatchSampler(Sampler[list[int]]):
             self.sampler.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[list[int]]:
-        batch: list[int] = []
-        for index in self.sampler:
-            batch.append(index)
-            if len(batch) == self.batch_size:
-                yield batch
-                batch = []
-        if batch and not self.drop_last:
+        indices = iter(self.sampler)
+        while batch := list(itertools.islice(indices, self.batch_size)):
+            if len(batch) < self.batch_size and self.drop_last:
+                return
             yield batch
 
     def __len__(self) -> int:
         n = len(self.sampler)  # type: ignore[arg-type]
         return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
+
+
+class DistributedSampler(Sampler[int]):
+    """The share of one of several processes that train together: every `num_replicas`-th index.
+
+    All shares have one length: the order's begin is appended, or with `drop_last` its end left out.
+    As in PyTorch, the epoch stays until `set_epoch` is called.
+
+    Args:
+        dataset: what is sampled; only its length is used.
+        num_replicas: how many processes there are; None: the environment's WORLD_SIZE, or 1.
+        rank: this process' number; None: the environment's RANK, or 0.
+        shuffle: a random order, the same in all processes.
+        seed: of that order.
+        drop_last: leave out the end instead of repeating the begin.
+    """
+
+    def __init__(
+        self,
+        dataset: Sized,
+        num_replicas: int | None = None,
+        rank: int | None = None,
+        shuffle: bool = True,
+        seed: int = 0,
+        drop_last: bool = False,
+    ) -> None:
+        if num_replicas is None:
+            num_replicas = int(os.environ.get("WORLD_SIZE", 1))
+        if rank is None:
+            rank = int(os.environ.get("RANK", 0))
+        if not 0 <= rank < num_replicas:
+            raise InvalidArgumentError(
+                f"DistributedSampler: a rank in [0, {num_replicas - 1}] is required, got {rank}."
+            )
+        self.dataset = dataset
+        self.num_replicas = num_replicas
+        self.rank = rank
+        self.epoch = 0
+        self.drop_last = drop_last
+        n = len(dataset)
+        self.num_samples = n // num_replicas if drop_last else math.ceil(n / num_replicas)
+        self.total_size = self.num_samples * num_replicas
+        self.shuffle = shuffle
+        self.seed = seed
+
+    def set_epoch(self, epoch: int) -> None:
+        """The order from now on is that of `epoch`."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        n = len(self.dataset)
+        order = permutation(n, self.seed, epoch=self.epoch) if self.shuffle else np.arange(n)
+        return iter(np.resize(order, self.total_size)[self.rank :: self.num_replicas].tolist())
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+
+def _require_count(where: str, num_samples: Any) -> None:
+    if not isinstance(num_samples, int) or isinstance(num_samples, bool) or num_samples <= 0:
+        raise InvalidArgumentError(f"{where}: num_samples > 0 is required, got {num_samples}.")
+
+
+def _require_bool(what: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise InvalidArgumentError(f"{what}, got {value!r}.")

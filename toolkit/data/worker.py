@@ -1,25 +1,27 @@
-"""Worker processes of a `DataLoader`: each has one pipe, takes tasks and answers them in order.
-
-A worker's death closes its pipe, so the parent sees it at once; the parent's death closes the
-other end, so workers never outlive it.
-"""
+"""A worker process of a `DataLoader`: takes tasks from its connection and answers them in order."""
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
+import os
 import queue
+import signal
 import threading
+import time
 import traceback
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from toolkit.data.dataset import Dataset, IterableDataset
+from toolkit.data.dataset import Dataset
+from toolkit.data.shared import Writer
 from toolkit.errors import ToolkitError
 
 Fetch = Callable[[Any], Any]
+
+_GRACE = 2.0  # Seconds that a worker has to finish a sample when its parent is gone.
 
 
 class WorkerError(ToolkitError):
@@ -44,6 +46,31 @@ def get_worker_info() -> WorkerInfo | None:
     return _info
 
 
+@dataclass(frozen=True)
+class Epoch:
+    """The beginning of an iteration: tasks of earlier ones are no longer wanted."""
+
+    generation: int
+    epoch: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to fetch, and slots of shared memory that are free again."""
+
+    generation: int
+    indices: Any
+    freed: list[int]
+
+
+class _Text(str):
+    """A message that KeyError shows as it is: it would show the repr."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 @dataclass
 class Failure:
     """An exception of a worker on its way to the parent, which raises it again."""
@@ -55,7 +82,7 @@ class Failure:
         """Raises the same type, with the worker's traceback as message."""
         message = f"Caught {self.type.__name__} in DataLoader worker process {worker}.\n{self.text}"
         try:
-            error = self.type(message)
+            error = self.type(_Text(message) if issubclass(self.type, KeyError) else message)
         except Exception:  # A constructor with other parameters.
             error = RuntimeError(message)
         raise error from None
@@ -71,187 +98,123 @@ def _failure(error: BaseException) -> Failure:
     return Failure(type(error), text)
 
 
-def _seed_everything(seed: int) -> None:
-    """Gives this worker its own random numbers in Python, numpy and toolkit."""
+def seed_everything(seed: int) -> None:
+    """Gives this process its own random numbers in Python, numpy and toolkit."""
     import random
 
     import numpy as np
 
     import toolkit.random
-    from toolkit.runtime import _core
 
-    _core.set_num_threads(1)
     random.seed(seed)
     np.random.seed(seed % 2**32)
     toolkit.random.manual_seed(seed)
 
 
-def _work(
-    conn: Connection,
+# A forked process has its parent's ends of all connections; a worker would never see them closed.
+PARENT_ENDS: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def _close_parent_ends() -> None:
+    for end in list(PARENT_ENDS):
+        with contextlib.suppress(OSError):
+            end.close()
+    PARENT_ENDS.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_parent_ends)
+
+
+class _Worker:
+    """The state of a worker: what fetches, and the tasks that wait."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        info: WorkerInfo,
+        make_fetch: Callable[[Dataset[Any]], Fetch],
+        init_fn: Callable[[int], None] | None,
+    ) -> None:
+        self.connection, self.info = connection, info
+        self.make_fetch, self.init_fn = make_fetch, init_fn
+        self.newest = 0  # The generation that the parent wants.
+        self.messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.fetch: Fetch | None = None
+        self.failed: Failure | None = None
+
+    def drain(self) -> None:
+        """Takes messages off the connection, so that the parent never waits to send them."""
+        try:
+            with contextlib.suppress(EOFError, OSError):
+                while True:
+                    message = self.connection.recv()
+                    self.newest = message.generation
+                    self.messages.put(message)
+        finally:
+            self.messages.put(None)
+        time.sleep(_GRACE)  # A sample that takes for ever must not outlive the parent.
+        os._exit(1)
+
+    def run(self) -> None:
+        """Answers until the parent closes its end."""
+        writer = Writer(self.connection)
+        while (message := self.messages.get()) is not None:
+            if isinstance(message, Epoch):
+                self._begin(message)
+                continue
+            writer.give_back(message.freed)
+            if message.generation != self.newest:
+                continue
+            result = self._answer(message)
+            try:
+                writer.send(message.generation, result)
+            except (BrokenPipeError, ConnectionResetError):
+                return
+            except Exception as error:  # The result or the exception could not be pickled.
+                text = result.text if isinstance(result, Failure) else _failure(error).text
+                failure = Failure(RuntimeError, text)
+                writer.send(message.generation, failure)
+
+    def _begin(self, start: Epoch) -> None:
+        first = self.fetch is None
+        self.info.seed = start.seed + self.info.id
+        try:
+            seed_everything(self.info.seed)
+            if first and self.init_fn is not None:
+                self.init_fn(self.info.id)
+            if hasattr(self.info.dataset, "set_epoch"):
+                self.info.dataset.set_epoch(start.epoch)
+            self.fetch, self.failed = self.make_fetch(self.info.dataset), None
+        except Exception as error:
+            self.failed = _failure(error)
+
+    def _answer(self, task: Task) -> Any:
+        if self.failed is not None:
+            return self.failed
+        assert self.fetch is not None
+        try:
+            return self.fetch(task.indices)
+        except StopIteration:
+            return End()
+        except Exception as error:
+            return _failure(error)
+
+
+def work(
+    connection: Connection,
     info: WorkerInfo,
     make_fetch: Callable[[Dataset[Any]], Fetch],
     init_fn: Callable[[int], None] | None,
 ) -> None:
-    """The body of a worker: answers each task with (generation, result)."""
+    """The body of a worker process. Ctrl-C is the parent's to handle: it ends its workers."""
     global _info
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    from toolkit.runtime import _core
+
+    _core.set_num_threads(1)
     _info = info
-    startup: Failure | None = None
-    try:
-        _seed_everything(info.seed)
-        if init_fn is not None:
-            init_fn(info.id)
-        fetch = make_fetch(info.dataset)
-    except Exception as error:
-        startup = _failure(error)
-
-    # Tasks are drained by a thread: the parent never blocks on sending while we block on sending.
-    tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
-
-    def drain() -> None:
-        with contextlib.suppress(EOFError, OSError):
-            while (task := conn.recv()) is not None:
-                tasks.put(task)
-        tasks.put(None)
-
-    threading.Thread(target=drain, daemon=True).start()
-    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
-        while (task := tasks.get()) is not None:
-            generation, indices = task
-            try:
-                result = startup or fetch(indices)
-            except StopIteration:
-                result = End()
-            except Exception as error:
-                result = _failure(error)
-            try:
-                conn.send((generation, result))
-            except (BrokenPipeError, ConnectionResetError):
-                return
-            except Exception as error:  # The result or the exception could not be pickled.
-                failure = _failure(error)
-                conn.send((generation, Failure(RuntimeError, failure.text)))
-
-
-class WorkerPool:
-    """`num_workers` processes, given tasks in turn and read in the same order."""
-
-    def __init__(
-        self,
-        dataset: Dataset[Any],
-        num_workers: int,
-        make_fetch: Callable[[Dataset[Any]], Fetch],
-        seed: int,
-        init_fn: Callable[[int], None] | None,
-        context: str | None,
-        timeout: float,
-    ) -> None:
-        if context is None and "fork" in multiprocessing.get_all_start_methods():
-            context = "fork"  # The dataset is shared, not pickled.
-        ctx: Any = multiprocessing.get_context(context)
-        self.timeout = timeout
-        self.generation = 0
-        self.processes: list[Any] = []
-        self.pipes: list[Connection] = []
-        for i in range(num_workers):
-            ours, theirs = ctx.Pipe()
-            info = WorkerInfo(i, num_workers, seed + i, dataset)
-            process = ctx.Process(
-                target=_work, args=(theirs, info, make_fetch, init_fn), daemon=True
-            )
-            process.start()
-            theirs.close()
-            self.processes.append(process)
-            self.pipes.append(ours)
-
-    def send(self, worker: int, indices: Any) -> None:
-        """Gives a worker its next task."""
-        try:
-            self.pipes[worker].send((self.generation, indices))
-        except (BrokenPipeError, ConnectionResetError):
-            self._died(worker)
-
-    def receive(self, worker: int) -> Any:
-        """Waits for a worker's next answer; raises what it raised.
-
-        Raises:
-            WorkerError: the worker died, or did not answer within `timeout` seconds.
-        """
-        pipe = self.pipes[worker]
-        while True:
-            try:
-                if self.timeout > 0 and not pipe.poll(self.timeout):
-                    raise WorkerError(
-                        f"DataLoader: an answer of worker {worker} within {self.timeout} seconds "
-                        "is required, got none."
-                    )
-                generation, result = pipe.recv()
-            except (EOFError, ConnectionResetError):
-                self._died(worker)
-            if generation != self.generation:
-                continue  # An answer to an iteration that was given up.
-            if isinstance(result, Failure):
-                result.reraise(worker)
-            return result
-
-    def _died(self, worker: int) -> None:
-        process = self.processes[worker]
-        process.join(5)
-        code = process.exitcode
-        how = (
-            f"was killed by signal {-code}" if code and code < 0 else f"left with exit code {code}"
-        )
-        self.shutdown()
-        raise WorkerError(f"DataLoader: worker {worker} (pid {process.pid}) {how} unexpectedly.")
-
-    def shutdown(self) -> None:
-        """Ends the processes; the pool cannot be used afterwards."""
-        for pipe in self.pipes:
-            with contextlib.suppress(OSError):
-                pipe.close()
-        for process in self.processes:
-            process.join(0.5)
-            if process.is_alive():  # Busy with a sample, or blocked on a full pipe.
-                process.terminate()
-                process.join(5)
-        self.pipes, self.processes = [], []
-
-    def __del__(self) -> None:
-        with contextlib.suppress(Exception):
-            self.shutdown()
-
-
-def map_batches(pool: WorkerPool, batches: Iterator[Any], prefetch: int) -> Iterator[Any]:
-    """The batches of a map-style dataset, in order; `prefetch` tasks wait at each worker."""
-    pool.generation += 1
-    workers = len(pool.processes)
-    sent = received = 0
-    for indices in batches:
-        if sent - received == workers * prefetch:
-            yield pool.receive(received % workers)
-            received += 1
-        pool.send(sent % workers, indices)
-        sent += 1
-    while received < sent:
-        yield pool.receive(received % workers)
-        received += 1
-
-
-def stream_batches(pool: WorkerPool, prefetch: int) -> Iterator[Any]:
-    """The batches of an IterableDataset, taken from the workers in turn until all have ended."""
-    pool.generation += 1
-    alive = list(range(len(pool.processes)))
-    for worker in alive * prefetch:
-        pool.send(worker, None)
-    while alive:
-        for worker in list(alive):
-            result = pool.receive(worker)
-            if isinstance(result, End):
-                alive.remove(worker)
-            else:
-                pool.send(worker, None)
-                yield result
-
-
-def is_iterable(dataset: Any) -> bool:
-    """Whether the dataset is a stream rather than a map."""
-    return isinstance(dataset, IterableDataset)
+    worker = _Worker(connection, info, make_fetch, init_fn)
+    threading.Thread(target=worker.drain, daemon=True).start()
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        worker.run()

@@ -51,7 +51,7 @@ class Interrupt:
         self._before = {}
 
     def guard(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """The batches until a signal comes; Ctrl-C also ends a loader's worker processes."""
+        """The batches until a signal comes; SIGTERM may also have ended a loader's workers."""
         iterator = iter(batches)
         while not self.received:
             try:

@@ -72,6 +72,43 @@ Tensor FromArray(AnyArray array, int dtype) {
   return Tensor(t, shape, buffer->data(), buffer);
 }
 
+// Tensors of one type and shape joined along a new first dimension; None if they differ.
+nb::object Stack(const nb::list& rows) {
+  std::vector<const Tensor*> parts;
+  parts.reserve(rows.size());
+  for (nb::handle h : rows) {
+    if (!nb::isinstance<Tensor>(h)) return nb::none();
+    parts.push_back(nb::inst_ptr<Tensor>(h));
+  }
+  if (parts.empty()) return nb::none();
+  const Tensor& first = *parts[0];
+  if (!Contains(kFixedSize, first.dtype()) || first.rank() == kMaxRank) return nb::none();
+  for (const Tensor* t : parts) {
+    if (t->dtype() != first.dtype() || t->shape() != first.shape()) return nb::none();
+  }
+  Shape shape{static_cast<int64_t>(parts.size())};
+  for (int64_t dim : first.shape()) shape.push_back(dim);
+  Tensor out = Tensor::Empty(first.dtype(), shape);
+  const size_t bytes = first.bytes();
+  char* to = static_cast<char*>(out.raw());
+  for (size_t i = 0; bytes && i < parts.size(); ++i) {
+    std::memcpy(to + i * bytes, parts[i]->raw(), bytes);
+  }
+  return nb::cast(std::move(out));
+}
+
+// What lies at each index of the first dimension, in the same memory.
+std::vector<Tensor> Rows(const Tensor& t) {
+  TK_REQUIRE(t.is_tensor() && t.rank() > 0, ErrorKind::kShape, "rows: a dimension is required");
+  const Shape shape(t.shape().begin() + 1, static_cast<size_t>(t.rank() - 1));
+  const size_t bytes = static_cast<size_t>(shape.Count()) * ItemSize(t.dtype());
+  std::vector<Tensor> rows;
+  for (int64_t i = 0; i < t.dim(0); ++i) {
+    rows.emplace_back(t.dtype(), shape, static_cast<char*>(t.raw()) + i * bytes, t.buffer());
+  }
+  return rows;
+}
+
 template <class Framework>
 auto ToArray(const Tensor& t) {
   auto* owner = new Tensor(t);
@@ -422,6 +459,8 @@ NB_MODULE(_core, m) {
       .def_static(
           "map", [](const Tensor& k, const Tensor& v) { return Tensor::Map(k.Clone(), v.Clone()); },
           "keys"_a, "values"_a)
+      .def_static("stack", Stack, "rows"_a)
+      .def("unbound", Rows)
       .def_static("none", &Tensor::None, "An optional without a value.")
       .def("strings", ToStrings)
       .def(
