@@ -39,8 +39,11 @@ def _reasons() -> list[str]:
 
 
 def _planned() -> list[str]:
+    planned = table.read_planned()
+    if not planned:
+        return []
     lines = [f"### {table.WAITING}", "", "Nothing speaks against these.", ""]
-    for label, names in table.read_planned().items():
+    for label, names in planned.items():
         lines += _names(label, names)
     return lines
 
