@@ -1,4 +1,4 @@
-"""Calls and training passes of small networks: compiled, uncompiled, and torch's eager mode.
+"""Calls and training passes of small networks: compiled, uncompiled, and both of torch.
 
     python benchmarks/compiled.py
 
@@ -73,18 +73,25 @@ def main() -> None:
     """Prints the median microseconds of each side, and the speed-ups."""
     tk.set_num_threads(1)
     torch.set_num_threads(1)
-    print("| network | what | compiled us | eager us | torch us | to eager | to torch |")
-    print("|" + "---|" * 7)
+    print(
+        "| network | what | compiled us | eager us | torch eager us | torch.compile us | "
+        "to eager | to torch eager | to torch.compile |"
+    )
+    print("|" + "---|" * 9)
     for name, (build, shape) in NETWORKS.items():
         net, theirs = build(tk.nn), build(torch.nn)
         compiled = tk.compile(net, fullgraph=True)
+        inductor = torch.compile(theirs, fullgraph=True)
         x, y = tk.randn(*shape), torch.randn(*shape)
         for what in (call, forward, step):
-            sides = [what(tk, compiled, x), what(tk, net, x), what(torch, theirs, y)]
-            ours, eager, other = medians(sides)
+            sides = [what(tk, compiled, x), what(tk, net, x)]
+            sides += [what(torch, theirs, y), what(torch, inductor, y)]
+            ours, *others = medians(sides)
             print(
-                f"| {name} | {what.__name__} | {ours:.1f} | {eager:.1f} | {other:.1f} | "
-                f"{eager / ours:.2f} | {other / ours:.2f} |"
+                f"| {name} | {what.__name__} | {ours:.1f} | "
+                + "".join(f"{t:.1f} | " for t in others)
+                + "".join(f"{t / ours:.2f} | " for t in others).rstrip(),
+                flush=True,
             )
 
 
