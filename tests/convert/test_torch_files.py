@@ -273,8 +273,8 @@ def test_legacy_sizes_are_checked():
 
 
 def test_what_load_refuses(tmp_path):
-    with pytest.raises(InvalidArgumentError, match="weights_only=True is required"):
-        tk.load(b"", weights_only=False)
+    with pytest.raises(InvalidArgumentError, match="no code of a file is run"):
+        tk.load(written(torch.nn.Linear(1, 1)), weights_only=False)
     with pytest.raises(InvalidArgumentError, match="'cpu' is required, got 'cuda'"):
         tk.load(b"", map_location="cuda")
     with pytest.raises(InvalidArgumentError, match="a file is required"):
@@ -353,5 +353,3 @@ def test_states_are_saved_as_torch_has_it(tmp_path):
         assert found[name].dtype is value.dtype and found[name].tolist() == value.tolist()
     with pytest.raises(InvalidArgumentError, match="tensors by name are required, got int for 'a'"):
         tk.save({"a": 1}, path)
-    with pytest.raises(InvalidArgumentError, match=r"ends in \.safetensors is required"):
-        tk.save(model.state_dict(), tmp_path / "state.pt")

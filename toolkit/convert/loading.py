@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from toolkit.convert.safetensors import read_safetensors
 from toolkit.convert.states import write_arrays
 from toolkit.convert.torch_files import load_pt
-from toolkit.device import device
+from toolkit.convert.torch_writer import save_pt
+from toolkit.device import NAMES, Device, device
 from toolkit.errors import InvalidArgumentError
 from toolkit.nn import graph_module
 from toolkit.tensor import Tensor, from_numpy
@@ -21,25 +22,26 @@ _LEGACY = b"\x80\x02\x8a\n\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."  # The pick
 
 def load(
     path: str | os.PathLike[str] | bytes | BinaryIO,
-    trainable: str | Iterable[str] | None = None,
+    trainable: Any = None,
     batch_norm: str = "train",
     *,
     map_location: Any = None,
-    weights_only: bool = True,
+    weights_only: bool | None = True,
     mmap: bool | None = None,
 ) -> Any:
     """Reads a file by what it holds.
 
     - `.onnx`: a module that trains, see `toolkit.nn.graph_module.load`.
-    - `.pt`, `.pth`, `.bin` of `torch.save`: its state_dict or data, see `convert.load_pt`.
+    - `.pt`, `.pth`, `.bin`, `.ckpt` of `torch.save`: its state_dict or data, see `convert.load_pt`.
     - `.safetensors`, or the `.index.json` of several: tensors by name.
 
     Args:
         path: a path, an open file, or the file's bytes.
-        trainable: of a model: which parameters train.
+        trainable: of a model: which parameters train, a pattern of names or several.
         batch_norm: of a model: "train" or "frozen".
-        map_location: None or "cpu", which is where everything comes.
-        weights_only: True. Nothing in a file is ever run.
+        map_location: None, "cpu", or a dict or function of places: everything comes to the CPU.
+            Also the second argument by position, as PyTorch has it.
+        weights_only: of no effect: nothing in a file is ever executed.
         mmap: of no effect: weights are mapped where they can be.
 
     Raises:
@@ -50,12 +52,9 @@ def load(
         model = tk.load("resnet18.onnx", trainable=["layer4.*", "fc.*"])
         network.load_state_dict(tk.load("resnet18.pth"))
     """
-    if map_location is not None:
-        device(map_location)
-    if not weights_only:
-        raise InvalidArgumentError(
-            "load: weights_only=True is required: no code of a file is run. Save a state_dict."
-        )
+    if _is_place(trainable):
+        trainable, map_location = None, trainable  # PyTorch's order.
+    _check_place(map_location)
     if not isinstance(path, (str, os.PathLike, bytes)):
         path = path.read()
     head = _head(path)
@@ -65,9 +64,22 @@ def load(
         return graph_module.load(path, trainable, batch_norm)
     if str(path).endswith((".safetensors", ".json")):
         return load_safetensors(path)
-    if str(path).endswith((".pt", ".pth")):
+    if str(path).endswith((".pt", ".pth", ".ckpt")):
         return load_pt(path)  # It says what is wrong with it.
     return graph_module.load(path, trainable, batch_norm)
+
+
+def _is_place(value: Any) -> bool:
+    name = value.partition(":")[0] if isinstance(value, str) else None
+    return name in NAMES or isinstance(value, (Device, Mapping)) or callable(value)
+
+
+def _check_place(place: Any) -> None:
+    """Refuses a place that tensors cannot come to; what a function says of places is not asked."""
+    places = place.values() if isinstance(place, Mapping) else [place]
+    for one in places:
+        if one is not None and not callable(one):
+            device(one)
 
 
 def _head(path: Any) -> bytes:
@@ -93,23 +105,29 @@ def load_safetensors(path: str | os.PathLike[str]) -> dict[str, Any]:
     return {name: from_numpy(array) for name, array in read_safetensors(path).items()}
 
 
-def save_state(state: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
-    """Writes tensors by name, as of a state_dict, to a `.safetensors` file.
+def save_object(value: Any, path: Any) -> None:
+    """Writes what `torch.save` takes: tensors by name to `.safetensors`, else PyTorch's format.
 
     Raises:
-        InvalidArgumentError: another ending, or a value that is no tensor.
+        InvalidArgumentError: the file cannot hold it.
     """
-    if not str(path).endswith(".safetensors"):
+    ending = "" if hasattr(path, "write") else Path(path).suffix
+    if ending == ".onnx":
         raise InvalidArgumentError(
-            f"save: a name that ends in .safetensors is required for a state, got '{path}'. Files "
-            "of pickles (.pt) are read, not written; a model goes to .onnx: model.save."
+            f"save: data go to .pt or .safetensors, got '{path}'. A model goes to .onnx: "
+            "model.save(path, inputs=x), or save(path, model, ...) with its training."
         )
-    for name, value in state.items():
-        if not isinstance(value, Tensor):
+    if ending != ".safetensors":
+        save_pt(value, path)
+        return
+    state = value if isinstance(value, Mapping) else {"": value}
+    for name, item in state.items():
+        if not isinstance(item, Tensor):
             raise InvalidArgumentError(
-                f"save: tensors by name are required, got {type(value).__name__} for '{name}'."
+                f"save: tensors by name are required, got {type(item).__name__} for '{name}'. A "
+                "name that ends in .pt takes numbers, text and nested data too."
             )
-    write_arrays(path, {name: value.numpy(force=True) for name, value in state.items()})
+    write_arrays(path, {name: item.numpy(force=True) for name, item in state.items()})
 
 
 def load_sharded(path: str | os.PathLike[str]) -> dict[str, Any]:

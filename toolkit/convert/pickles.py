@@ -7,6 +7,7 @@ attributes, memory for a made-up memo) is absent here. Protocols 0 to 5 without 
 from __future__ import annotations
 
 import pickletools
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
@@ -167,12 +168,19 @@ class PickleReader:
         self._stack.append(callee.call(*given))
 
     def _build(self, argument: Any) -> None:
-        """Attributes of an ordered dict (`_metadata` of a state_dict) are left out."""
-        self._stack.pop()
+        """Attributes are left out, but the versions in the `_metadata` of a state_dict."""
+        state = self._stack.pop()
         if not isinstance(self._stack[-1], dict):
             raise InvalidArgumentError(
                 f"plain data is required, got a state for a {type(self._stack[-1]).__name__}."
             )
+        found = state.get("_metadata") if isinstance(state, dict) else None
+        if (
+            isinstance(found, OrderedDict)
+            and isinstance(self._stack[-1], OrderedDict)
+            and all(isinstance(k, str) and isinstance(v, dict) for k, v in found.items())
+        ):
+            self._stack[-1]._metadata = found  # type: ignore[attr-defined]
 
 
 def _of(kind: type, value: Any) -> Any:

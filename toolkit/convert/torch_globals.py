@@ -14,13 +14,14 @@ import numpy as np
 
 from toolkit import dtypes
 from toolkit._tensor.complex import view_as_complex
+from toolkit._tensor.shapes import row_major
 from toolkit.convert.pickles import Callee, key
 from toolkit.device import Device
 from toolkit.errors import InvalidArgumentError
 from toolkit.nn import Parameter
 from toolkit.tensor import Size, from_numpy
 
-_STORAGES = {
+STORAGES = {
     "FloatStorage": dtypes.float32, "DoubleStorage": dtypes.float64, "HalfStorage": dtypes.float16,
     "BFloat16Storage": dtypes.bfloat16, "ByteStorage": dtypes.uint8, "CharStorage": dtypes.int8,
     "ShortStorage": dtypes.int16, "IntStorage": dtypes.int32, "LongStorage": dtypes.int64,
@@ -35,6 +36,7 @@ _REFUSED = {
     "_rebuild_sparse_csr_tensor": "sparse tensors",
 }  # fmt: skip
 _LEAST_BUDGET = 1 << 26
+_MOST_PICKED = 1 << 16  # Elements of a view that is taken one by one.
 
 
 class StorageType:
@@ -64,10 +66,13 @@ class Globals:
 
     def __init__(self, file_bytes: int) -> None:
         self._budget = max(8 * file_bytes, _LEAST_BUDGET)
+        self._roots: dict[tuple[int, str], Any] = {}
+        self._aligned: dict[tuple[int, str], np.ndarray[Any, Any]] = {}
         self._callees: dict[tuple[str, str], Callable[..., Any]] = {
             ("collections", "OrderedDict"): _ordered,
             ("collections", "Counter"): lambda pairs=(): Counter(_ordered(list(pairs.items()))),
             ("builtins", "set"): lambda items=(): set(map(key, items)),
+            ("builtins", "bytes"): lambda text=b"": _bytes(text),
             ("builtins", "bytearray"): lambda text=b"": bytearray(_bytes(text)),
             ("builtins", "complex"): lambda re, im: complex(float(re), float(im)),
             ("_codecs", "encode"): _encode,
@@ -90,8 +95,8 @@ class Globals:
         module = "builtins" if module == "__builtin__" else module
         if (module, name) in self._callees:
             return Callee(f"{module}.{name}", self._callees[module, name])
-        if module in ("torch", "torch.storage") and name in _STORAGES:
-            return StorageType(_STORAGES[name])
+        if module in ("torch", "torch.storage") and name in STORAGES:
+            return StorageType(STORAGES[name])
         if module == "torch" and name in _DTYPES:
             return _DTYPES[name]
         if (module, name) in (("torch", "Tensor"), ("torch.nn.parameter", "Parameter")):
@@ -146,25 +151,66 @@ class Globals:
                 f"a tensor of size {shape}, stride {steps} and offset {at} in a storage of "
                 f"{len(data)} elements"
             )
-        return self._made(data[at:end], dtype, shape, steps, bool(requires_grad))
+        made = self._made(data, dtype, at, shape, steps)
+        if requires_grad and (dtype.is_floating_point or dtype.is_complex):
+            made.requires_grad_()
+        return made
 
     def _made(
-        self, data: np.ndarray[Any, Any], dtype: dtypes.DType, shape: Sequence[int],
-        steps: Sequence[int], requires_grad: bool,
+        self, data: np.ndarray[Any, Any], dtype: dtypes.DType, at: int, shape: list[int],
+        steps: list[int],
     ) -> Any:  # fmt: skip
-        width = data.itemsize
-        strides = [s * width for s in steps] if math.prod(shape) else None
-        view: Any = np.ndarray(shape, data.dtype, data.view(np.uint8), 0, strides)
-        if not (view.flags.c_contiguous and view.flags.aligned):
-            self._budget -= view.size * width
+        if dtype.is_complex:
+            data = data.view(np.float32 if dtype is dtypes.complex64 else np.float64)
+            shape, steps = [*shape, 2], [*(2 * s for s in steps), 1]
+            at *= 2
+        root, count = self._root(data), math.prod(shape)
+        if not count or all(
+            n == 1 or s == r for n, s, r in zip(shape, steps, row_major(shape), strict=True)
+        ):
+            whole = at == 0 and count == len(data)
+            made = from_numpy(root.reshape(shape)) if whole else self._part(root, at, shape)
+        else:
+            self._budget -= count * data.itemsize
             if self._budget < 0:
                 raise ValueError(f"tensors of more bytes than the file accounts for, as {shape}")
-            view = np.array(view, order="C")
-        if dtype.is_complex:
-            part = np.float32 if dtype is dtypes.complex64 else np.float64
-            return view_as_complex(from_numpy(view.view(part).reshape(*shape, 2)))
-        made = from_numpy(view)
-        return made.requires_grad_() if requires_grad and dtype.is_floating_point else made
+            made = self._strided(root, at, shape, steps)
+        return view_as_complex(made) if dtype.is_complex else made
+
+    def _root(self, data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """A storage's elements, where they lie if that place is aligned."""
+        if data.flags.aligned:
+            return data
+        key = (data.ctypes.data, data.dtype.str)
+        if key not in self._aligned:
+            self._budget -= data.nbytes
+            if self._budget < 0:
+                raise ValueError("storages of more bytes than the file accounts for")
+            self._aligned[key] = data.copy()
+        return self._aligned[key]
+
+    def _part(self, data: np.ndarray[Any, Any], at: int, shape: Sequence[int]) -> Any:
+        """A view of the tensor that is a whole storage, which all its parts share."""
+        key = (data.ctypes.data, data.dtype.str)
+        if key not in self._roots:
+            self._roots[key] = from_numpy(data)
+        return self._roots[key][at : at + math.prod(shape)].view(tuple(shape))
+
+    def _strided(
+        self, data: np.ndarray[Any, Any], at: int, shape: list[int], steps: list[int]
+    ) -> Any:
+        """A view with other strides; a copy if it is large, and neither permuted nor expanded."""
+        rank = range(len(shape))
+        sizes = [n if s else 1 for n, s in zip(shape, steps, strict=True)]
+        order = sorted(rank, key=lambda i: (-steps[i], -shape[i]))
+        if all(sizes[i] == 1 or steps[i] == math.prod(
+            sizes[j] for j in order[k + 1 :]) for k, i in enumerate(order)):  # fmt: skip
+            made = self._part(data, at, [sizes[i] for i in order])
+            return made.permute([order.index(i) for i in rank]).expand(shape)
+        if math.prod(shape) <= _MOST_PICKED:
+            return self._part(data, 0, [len(data)]).as_strided(shape, steps, at)
+        strides = [s * data.itemsize for s in steps]
+        return from_numpy(np.lib.stride_tricks.as_strided(data[at:], shape, strides).copy())
 
     def parameter(self, data: Any, requires_grad: Any, hooks: Any = None, state: Any = None) -> Any:
         """A parameter; attributes of its own are left out."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import BinaryIO
 
 fcntl: ModuleType | None
 try:
@@ -17,8 +19,8 @@ except ImportError:  # Windows.
 __all__ = ["sweep", "write_atomically"]
 
 
-def write_atomically(path: Path, text: bytes) -> None:
-    """Replaces `path` by a file that holds `text`.
+def write_atomically(path: Path, text: bytes | Callable[[BinaryIO], None]) -> None:
+    """Replaces `path` by a file that holds `text`, or what that writes into it.
 
     The new file has no name until it is whole, where the system can do that. Then it takes a
     hidden one for a moment, as no system call puts a file without a name in another's place. A
@@ -32,7 +34,7 @@ def write_atomically(path: Path, text: bytes) -> None:
             if fcntl is not None:
                 with contextlib.suppress(OSError):  # A file system without locks.
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            file.write(text)
+            text(file) if callable(text) else file.write(text)
             file.flush()
             os.fsync(file.fileno())
             os.chmod(file.fileno(), _mode(path))

@@ -289,8 +289,9 @@ class Optimizer(HookedOptimizer):
     # -- state ---------------------------------------------------------------------------------
 
     def _exported(self, state: dict[str, Any]) -> dict[str, Any]:
-        """A parameter's state as `state_dict` shows it."""
-        return dict(state)
+        """A parameter's state as `state_dict` shows it, with a count of its own."""
+        own = {"step": state["step"].detach().clone()} if "step" in state else {}
+        return {**state, **own}
 
     def _imported(self, state: dict[str, Any]) -> dict[str, Any]:
         """The inverse of `_exported`."""

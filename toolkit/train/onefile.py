@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 import onnx_ir as ir
 
-from toolkit.convert.loading import save_state
+from toolkit.convert.loading import save_object
 from toolkit.convert.ort_artifacts import is_artifacts
 from toolkit.errors import InvalidArgumentError, InvalidModelError, ToolkitError
 from toolkit.graph.build import mark_variable
@@ -25,6 +25,7 @@ from toolkit.graph.targets import lower_to
 from toolkit.graph.training_file import write_training
 from toolkit.graph.training_info import ROLES, values_by_name
 from toolkit.graph.training_join import FIRST_IR, Entry, check_training, join, split
+from toolkit.nn import Module
 from toolkit.random import initial_seed
 from toolkit.train.initialization import Initialization
 from toolkit.train.pieces import cut
@@ -157,8 +158,8 @@ def _add_initialization(proto: onnx.ModelProto, found: Initialization) -> None:
 
 
 def save(
-    path: Any,
-    model: Any,
+    path: Any = None,
+    model: Any = None,
     optimizer: Any = None,
     loss: Any = None,
     inputs: Any = None,
@@ -167,14 +168,19 @@ def save(
     opset: int | None = None,
     scheduler: Any = None,
     schedule_every: int = 1,
+    *,
+    obj: Any = None,
+    f: Any = None,
+    pickle_protocol: int = 2,
 ) -> None:
     """Saves a model as one `.onnx`; with an optimizer and a loss, its training goes along.
 
-    As PyTorch has it, `save(state, "state.safetensors")` writes tensors by name.
+    As PyTorch has it, `save(checkpoint, "checkpoint.pt")` writes plain data with tensors in it, see
+    `toolkit.convert.save_pt`; a name that ends in `.safetensors` takes tensors by name.
 
     Args:
-        path: the file; it is replaced in one go.
-        model: the module.
+        path: the file; it is replaced in one go. Or the object of PyTorch's order.
+        model: the module. Or the file of PyTorch's order: a name or an object with `write`.
         optimizer: an optimizer over its parameters; its state is saved.
         loss: `loss(output, target)`; required with an optimizer.
         inputs: example inputs (a tensor or a tuple), unless the model was called before.
@@ -183,12 +189,19 @@ def save(
         opset: of the file, 21 when None.
         scheduler: a schedule of the optimizer's rates; see `TrainStep`.
         schedule_every: optimizer steps between its steps.
+        obj: PyTorch's name of the object.
+        f: PyTorch's name of the file.
+        pickle_protocol: of no effect: files are what PyTorch writes by default.
 
     Raises:
-        InvalidArgumentError: examples are missing.
+        InvalidArgumentError: examples are missing, or an object is no plain data.
     """
-    if isinstance(path, Mapping):
-        save_state(path, model)
+    if f is not None:
+        path, model = (path if obj is None else obj), f
+    if model is None:
+        raise TypeError("save() missing a required argument: what is saved, or the file")
+    if _is_file(model):
+        save_object(path, model)
         return
     if optimizer is None and loss is None:
         model.save(path, inputs=inputs, dynamic=dynamic, opset=opset)
@@ -204,6 +217,11 @@ def save(
         model, loss, optimizer, scheduler=scheduler, schedule_every=schedule_every
     ).prepare(*examples, target)
     step.save(path, opset=opset)
+
+
+def _is_file(value: Any) -> bool:
+    named = isinstance(value, (str, os.PathLike))
+    return named or (hasattr(value, "write") and not isinstance(value, Module))
 
 
 def load_training(path: str | os.PathLike[str], loss: str | None = None) -> TrainStep:
