@@ -58,8 +58,9 @@ Shape BroadcastShapes(const Shape& a, const Shape& b) {
   for (int i = 1; i <= rank; ++i) {
     const int64_t da = i <= a.rank() ? a[a.rank() - i] : 1;
     const int64_t db = i <= b.rank() ? b[b.rank() - i] : 1;
-    TK_REQUIRE(da == db || da == 1 || db == 1, ErrorKind::kShape,
-               "shapes must be equal or broadcast, got ", a.ToString(), " and ", b.ToString());
+    TK_REQUIRE(da == db || da == 1 || db == 1, ErrorKind::kShape, "The size of tensor a (", da,
+               ") must match the size of tensor b (", db, ") at non-singleton dimension ", rank - i,
+               ": shapes must be equal or broadcast, got ", a.ToString(), " and ", b.ToString());
     out[rank - i] = da == 1 ? db : da;
   }
   return out;
