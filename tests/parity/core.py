@@ -71,7 +71,8 @@ class Row:
 
     It runs for each of `dtypes`. Where the type is float and `grad` holds, gradients of the inputs
     and of the parameters in `call.parameters` (a module's, if any) are compared too. `error` says
-    that both sides refuse the call. `tolerance` multiplies the type's own; `reason` then says why.
+    that both sides refuse the call, `words` that our message holds torch's too. `tolerance`
+    multiplies the type's own; `reason` then says why.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Row:
     dtypes: Sequence[str] = ("float32",)
     grad: bool = True
     error: bool = False
+    words: bool = False
     tolerance: float = 1.0
     reason: str = ""
     tags: frozenset[str] = field(default_factory=frozenset)

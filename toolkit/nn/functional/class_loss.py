@@ -25,9 +25,17 @@ def _labels(name: str, input: Tensor, target: Tensor) -> Tensor:
         )
     expected = [input.shape[0], *input.shape[2:]] if input.dim() > 1 else []
     if not may_equal(expected, target.shape):
+        got, words = (
+            list(target.shape),
+            f"Expected target size {expected}, got {list(target.shape)}",
+        )
+        if expected and got and not may_equal(expected[:1], got[:1]):
+            words = (
+                f"Expected input batch_size ({expected[0]}) to match target batch_size ({got[0]})"
+            )
         raise ShapeError(
-            f"{name}: a target of shape {expected} is required by the input {list(input.shape)}, "
-            f"got {list(target.shape)}."
+            f"{name}: {words}: a target of shape {expected} is required by the input "
+            f"{list(input.shape)}, got {got}."
         )
     return target
 

@@ -101,8 +101,9 @@ def _conv(
     channels, shape = dims(x)[1], dims(weight)
     if isinstance(channels, int) and channels != shape[1] * groups:
         raise ShapeError(
-            f"conv{n}d: {shape[1] * groups} input channels are required by a weight of "
-            f"{list(shape)} in {groups} groups, got an input of {list(x.shape)}."
+            f"conv{n}d: Given groups={groups}, weight of size {list(shape)}, expected "
+            f"input{list(x.shape)} to have {shape[1] * groups} channels, but got {channels} "
+            "channels instead."
         )
     sizes = map(hashable, (stride, padding, dilation))
     h = _conv_handle(n, tuple(shape[2:]), *sizes, groups)

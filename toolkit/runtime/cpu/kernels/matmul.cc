@@ -164,9 +164,11 @@ class GemmOp : public Kernel {
                "A and B must be matrices, got A ", a.shape().ToString(), " and B ",
                b.shape().ToString());
     const int64_t m = a.dim(trans_a_), k = a.dim(!trans_a_), n = b.dim(!trans_b_);
-    TK_REQUIRE(k == b.dim(trans_b_), ErrorKind::kShape, "inner dimensions must match, got ",
-               trans_a_ ? "transposed A " : "A ", a.shape().ToString(), " and ",
-               trans_b_ ? "transposed B " : "B ", b.shape().ToString());
+    TK_REQUIRE(k == b.dim(trans_b_), ErrorKind::kShape,
+               MatMulShapes::AsTorchSays({m, k}, {b.dim(trans_b_), n}),
+               ": inner dimensions must match, got ", trans_a_ ? "transposed A " : "A ",
+               a.shape().ToString(), " and ", trans_b_ ? "transposed B " : "B ",
+               b.shape().ToString());
     if (!Contains(kFloats, a.dtype()))
       TK_REQUIRE(IsWhole(alpha_) && IsWhole(beta_), ErrorKind::kInvalidArgument,
                  "alpha and beta must be whole and below 2^53 for ", Name(a.dtype()), ", got ",

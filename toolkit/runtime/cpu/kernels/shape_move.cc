@@ -55,10 +55,16 @@ class Concat : public Kernel {
       const Tensor& x = c.input(k);
       TK_REQUIRE(x.dtype() == first.dtype(), ErrorKind::kDType, "inputs must have one type, got ",
                  Name(first.dtype()), " and ", Name(x.dtype()));
-      bool fits = x.rank() == rank;
-      for (int i = 0; fits && i < rank; ++i) fits = i == axis || x.dim(i) == shape[i];
-      TK_REQUIRE(fits, ErrorKind::kShape, "inputs must agree in all dimensions but axis ", axis,
-                 ", got ", first.shape().ToString(), " and ", x.shape().ToString());
+      TK_REQUIRE(x.rank() == rank, ErrorKind::kShape,
+                 "Tensors must have same number of dimensions: got ", rank, " and ", x.rank(),
+                 ": inputs must agree in all dimensions but axis ", axis, ", got ",
+                 first.shape().ToString(), " and ", x.shape().ToString());
+      for (int i = 0; i < rank; ++i)
+        TK_REQUIRE(i == axis || x.dim(i) == shape[i], ErrorKind::kShape,
+                   "Sizes of tensors must match except in dimension ", axis, ". Expected size ",
+                   shape[i], " but got size ", x.dim(i), " for tensor number ", k,
+                   " in the list: inputs must agree in all dimensions but axis ", axis, ", got ",
+                   first.shape().ToString(), " and ", x.shape().ToString());
       shape[axis] += x.dim(axis);
     }
     Tensor& y = c.Output(0, first.dtype(), shape);
