@@ -1,7 +1,7 @@
 """How near the zoo's networks come to what the machine allows, and how much memory they take.
 
     python benchmarks/roofline.py [--threads 1 2] [--seconds 1] [--only TEXT]
-                                  [--tables limit memory] [--peers ...]
+                                  [--tables limit gaps memory] [--peers ...]
 
 The limit of a run is the sum over the nodes that it executes of the greater of two times:
 multiplications and additions of the algorithm that the node chose (Winograd needs fewer than the
@@ -22,6 +22,7 @@ import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil, prod
 from pathlib import Path
 from time import perf_counter
@@ -33,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import toolkit as tk
 from benchmarks import inference
+from benchmarks.harness import timed
 from benchmarks.inference import Case
 from toolkit.runtime import InferenceSession, SessionOptions, _core
 from toolkit.runtime.measure import operations
@@ -45,6 +47,7 @@ GOALS = {
     "mlp, batch 1": 1.5, "mlp, batch 64": 1.05, "chain": 2.4,
     "rapidocr": 1.2, "silero": 1.2, "magika": 1.2,
 }  # fmt: skip
+_GROUPS = 4  # Of a network, in the table of gaps.
 _TILES = {"winograd2": 2, "winograd4": 4, "winograd6": 6}
 _PICKS = frozenset(["Gather", "GatherElements", "GatherND", "Slice"])  # Read what they give.
 
@@ -83,7 +86,9 @@ def work_of(node: Mapping[str, Any]) -> Work:
     inputs, outputs = node["inputs"], node["outputs"]
     shapes = [None if v is None else v[1] for v in inputs]
     results = [None if v is None else v[1] for v in outputs]
-    count = operations.count(node["op_type"], shapes, results) if inputs or outputs else 0
+    if not inputs and not outputs:  # In a body that did not run.
+        return Work(0, 0)
+    count = operations.count(node["op_type"], shapes, results)
     sizes = [size_in_bytes(v) if v is not None and v[2] else 0 for v in inputs]
     if node["op_type"] in _PICKS and sizes[0]:
         sizes[0] = size_in_bytes(outputs[0])
@@ -129,6 +134,10 @@ def measured_limit(case: Case, threads: int) -> tuple[Limit, float]:
     return limit_of(works, passed, peak, bandwidth), peak
 
 
+def _head(title: str, columns: Sequence[str]) -> None:
+    print(f"\n{title}\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
+
+
 def limits(found: Sequence[Case], options: argparse.Namespace, threads: int) -> None:
     """Prints for each case the limit, how near each side is, and the ratio at the limit."""
     tk.set_num_threads(threads)
@@ -136,7 +145,7 @@ def limits(found: Sequence[Case], options: argparse.Namespace, threads: int) -> 
     columns += ["peak GFLOP/s", "limit ms", "of it memory %", "ours ms", "% of limit"]
     columns += [f"{p} ms (% of peak)" for p in options.peers]
     columns += ["ratio", "goal", "at the limit"]
-    print(f"\n{threads} threads\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
+    _head(f"{threads} threads", columns)
     for case in found:
         limit, peak = measured_limit(case, threads)
         medians = inference.measure(case, options.peers, threads, options.seconds, perf_counter)
@@ -162,15 +171,43 @@ def _limit_row(
     return f"| {' | '.join(cells)} |"
 
 
+def gaps(found: Sequence[Case], options: argparse.Namespace, threads: int) -> None:
+    """Prints where the time beyond the limit goes: by operator and algorithm, the most first."""
+    tk.set_num_threads(threads)
+    columns = ["network", "operator", "nodes", "limit ms", "ms", "beyond ms"]
+    _head(f"{threads} threads", columns)
+    for case in found:
+        session = InferenceSession(case.path, SessionOptions(intra_op_num_threads=threads))
+        program, run = session.native_program(), partial(session.run, None, case.feed)
+        run()
+        program.enable_profile(True)
+        timed(run, max(3, int(options.seconds / timed(run, 1))))
+        told = program.profile()
+        program.enable_profile(False)
+        works = [(node, work_of(node)) for node in told["nodes"]]
+        peak, bandwidth = _core.measure_peaks(max(1, sum(work.bytes for _, work in works)))
+        groups: dict[str, list[tuple[float, float]]] = {}
+        for node, work in works:
+            least = max(work.operations / peak, work.bytes / bandwidth)
+            name = f"{node['op_type']} {node['algorithm']}".strip()
+            groups.setdefault(name, []).append((least, node["seconds"] / told["runs"]))
+        sums = {name: np.sum(times, axis=0) * 1e3 for name, times in groups.items()}
+        for name in sorted(sums, key=lambda n: sums[n][0] - sums[n][1])[:_GROUPS]:
+            least, took = sums[name]
+            cells = [case.name, name, str(len(groups[name]))]
+            cells += [f"{t:.3f}" for t in (least, took, took - least)]
+            print(f"| {' | '.join(cells)} |", flush=True)
+
+
 def memory(found: Sequence[Case], options: argparse.Namespace, folder: Path) -> None:
     """Prints the arena beside what is alive, and resident memory in a fresh process each."""
     threads = options.threads[-1]
     sides = ["ours", *(p for p in options.peers if p in inference.PEERS)]
     columns = ["network", "live", "arena", "arena / live", "constants", "packed"]
-    columns += [f"{s}: first run, third run, after it" for s in sides]
-    print(f"\nMemory in MiB, {threads} threads; resident: the peaks of a fresh process up to its")
-    print("first and its third run, and what it holds after that\n")
-    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
+    columns += [f"{s}: peak of 1 run, of 3, held" for s in sides]
+    _head(
+        f"MiB, {threads} threads; a fresh process: its peaks, and what it holds in the end", columns
+    )
     for case in found:
         session = InferenceSession(case.path, SessionOptions(intra_op_num_threads=threads))
         session.run(None, case.feed)
@@ -196,7 +233,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--only", default="", help="names that contain this")
     parser.add_argument("--peers", nargs="*", default=list(inference.PEERS))
-    tables = ["limit", "memory"]
+    tables = ["limit", "gaps", "memory"]
     parser.add_argument("--tables", nargs="+", default=tables, choices=tables)
     parser.add_argument("--folder", type=Path, help="keep the files here")
     options = parser.parse_args(arguments)
@@ -208,6 +245,9 @@ def main(arguments: list[str] | None = None) -> None:
         if "limit" in options.tables:
             for threads in options.threads:
                 limits(found, options, threads)
+        if "gaps" in options.tables:
+            for threads in options.threads:
+                gaps(found, options, threads)
         if "memory" in options.tables:
             memory(found, options, Path(temporary))
 

@@ -52,6 +52,10 @@ def test_work_of_other_nodes():
     assert work_of(table).bytes == 3 * 4 * 4
 
 
+def test_a_node_that_did_not_run_has_no_work():
+    assert work_of(node("Gather", "", [], [])) == Work(0, 0)
+
+
 def test_limit_takes_the_slower_of_each_node():
     works = [Work(operations=1000, bytes=10), Work(operations=100, bytes=50)]
     limit = limit_of(works, passed=20, peak=100.0, bandwidth=10.0)
@@ -80,7 +84,7 @@ def network_constants(case: inference.Case) -> list[np.ndarray]:
     return [onnx.numpy_helper.to_array(t) for t in onnx.load(case.path).graph.initializer]
 
 
-@pytest.mark.parametrize("table", ["limit", "memory"])
+@pytest.mark.parametrize("table", ["limit", "gaps", "memory"])
 def test_tables(table, monkeypatch, capsys):
     network = Network(small.mlp, lambda rng: (rng.standard_normal((1, 784), np.float32),))
     monkeypatch.setattr(inference, "NETWORKS", {"mlp, batch 1": network})
@@ -93,6 +97,9 @@ def test_tables(table, monkeypatch, capsys):
     if table == "limit":
         assert cells[3] == "2.6"  # MiB: 784 x 512 + 512 x 512 + 512 x 10 numbers and biases.
         assert cells[-2:] == ["1.5", "nan"]  # No peer was measured.
+    elif table == "gaps":
+        assert cells[1:3] == ["Gemm", "3"]
+        assert float(cells[4]) >= float(cells[5])
     else:
         first, third, held = map(float, cells[-1].split(","))
         assert held <= third >= first > 10
