@@ -47,6 +47,7 @@ GOALS = {
     "mlp, batch 1": 1.5, "mlp, batch 64": 1.05, "chain": 2.4,
     "rapidocr": 1.2, "silero": 1.2, "magika": 1.2,
 }  # fmt: skip
+_TABLES = ("limit", "gaps", "memory")
 _GROUPS = 4  # Of a network, in the table of gaps.
 _TILES = {"winograd2": 2, "winograd4": 4, "winograd6": 6}
 _PICKS = frozenset(["Gather", "GatherElements", "GatherND", "Slice"])  # Read what they give.
@@ -67,9 +68,7 @@ class Limit:
     Attributes:
         seconds: no run of these algorithms is faster.
         memory: of these, in nodes that wait for memory and for what is fed and given.
-        executed: operations.
-        constants: bytes of them.
-        passed: bytes of inputs and outputs.
+        executed, constants, passed: operations; bytes of constants; of inputs and outputs.
         bandwidth: bytes a second of a working set of that size.
     """
 
@@ -119,17 +118,22 @@ def limit_of(works: Sequence[Work], passed: int, peak: float, bandwidth: float) 
     return Limit(seconds, memory, executed, constants, passed, bandwidth)
 
 
+def profiled(case: Case, threads: int, seconds: float = 0.0) -> dict[str, Any]:
+    """As `Program.profile` tells it of some runs after the first; `passed`: bytes fed and given."""
+    session = InferenceSession(case.path, SessionOptions(intra_op_num_threads=threads))
+    program, run = session.native_program(), partial(session.run, None, case.feed)
+    values = [*case.feed.values(), *run()]
+    program.enable_profile(True)
+    timed(run, max(1, int(seconds / timed(run, 1))))
+    told = program.profile()
+    program.enable_profile(False)
+    return {**told, "passed": sum(np.asarray(v).nbytes for v in values)}
+
+
 def measured_limit(case: Case, threads: int) -> tuple[Limit, float]:
     """The limit of a case, and the peak of registers, both as the machine is now."""
-    session = InferenceSession(case.path, SessionOptions(intra_op_num_threads=threads))
-    program = session.native_program()
-    session.run(None, case.feed)
-    program.enable_profile(True)
-    results = session.run(None, case.feed)
-    nodes = program.profile()["nodes"]
-    program.enable_profile(False)
-    works = works_of(nodes)
-    passed = sum(np.asarray(v).nbytes for v in [*case.feed.values(), *results])
+    told = profiled(case, threads)
+    works, passed = works_of(told["nodes"]), told["passed"]
     peak, bandwidth = _core.measure_peaks(passed + sum(work.bytes for work in works))
     return limit_of(works, passed, peak, bandwidth), peak
 
@@ -177,13 +181,7 @@ def gaps(found: Sequence[Case], options: argparse.Namespace, threads: int) -> No
     columns = ["network", "operator", "nodes", "limit ms", "ms", "beyond ms"]
     _head(f"{threads} threads", columns)
     for case in found:
-        session = InferenceSession(case.path, SessionOptions(intra_op_num_threads=threads))
-        program, run = session.native_program(), partial(session.run, None, case.feed)
-        run()
-        program.enable_profile(True)
-        timed(run, max(3, int(options.seconds / timed(run, 1))))
-        told = program.profile()
-        program.enable_profile(False)
+        told = profiled(case, threads, options.seconds)
         works = [(node, work_of(node)) for node in told["nodes"]]
         peak, bandwidth = _core.measure_peaks(max(1, sum(work.bytes for _, work in works)))
         groups: dict[str, list[tuple[float, float]]] = {}
@@ -212,7 +210,6 @@ def memory(found: Sequence[Case], options: argparse.Namespace, folder: Path) -> 
         session = InferenceSession(case.path, SessionOptions(intra_op_num_threads=threads))
         session.run(None, case.feed)
         used = session.memory_report()
-        del session
         factor = f"{used.arena / used.live:.2f}" if used.live else "-"
         cells = [case.name, *(f"{n / 2**20:.2f}" for n in (used.live, used.arena)), factor]
         cells += [f"{n / 2**20:.1f}" for n in (used.constants, used.packed)]
@@ -233,8 +230,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--only", default="", help="names that contain this")
     parser.add_argument("--peers", nargs="*", default=list(inference.PEERS))
-    tables = ["limit", "gaps", "memory"]
-    parser.add_argument("--tables", nargs="+", default=tables, choices=tables)
+    parser.add_argument("--tables", nargs="+", default=_TABLES, choices=_TABLES)
     parser.add_argument("--folder", type=Path, help="keep the files here")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
@@ -242,12 +238,9 @@ def main(arguments: list[str] | None = None) -> None:
         folder = options.folder or Path(temporary)
         folder.mkdir(exist_ok=True)
         found = list(inference.cases(options.only, folder))
-        if "limit" in options.tables:
-            for threads in options.threads:
-                limits(found, options, threads)
-        if "gaps" in options.tables:
-            for threads in options.threads:
-                gaps(found, options, threads)
+        for name, table in (("limit", limits), ("gaps", gaps)):
+            for threads in options.threads if name in options.tables else ():
+                table(found, options, threads)
         if "memory" in options.tables:
             memory(found, options, Path(temporary))
 
