@@ -1,9 +1,10 @@
-"""One side in a fresh process: seconds to import, load and run once, and the peak of its memory.
+"""One side in a fresh process: seconds to import, load and run once, and its memory.
 
     python benchmarks/first_run.py ours|onnxruntime|openvino MODEL.onnx INPUTS.npz THREADS [busy]
 
 `busy`: on a machine with other work, the clock is the processor's, which is for one thread only.
-Prints a JSON object. Nothing but numpy and the side is imported.
+Prints a JSON object; `mib`: the peak of resident memory up to there, `later_mib`: after two more
+runs, `held_mib`: what is resident then. Nothing but numpy and the side is imported.
 """
 
 from __future__ import annotations
@@ -47,11 +48,11 @@ def openvino(path: str, threads: int) -> tuple[float, Callable[[Any], Any]]:
     return start, lambda feed: model(feed)
 
 
-def peak_mib() -> float:
-    """The largest resident set of this process so far."""
+def resident_mib(which: str) -> float:
+    """VmHWM: the largest resident set of this process so far; VmRSS: the present one."""
     with open("/proc/self/status") as status:
         lines = dict(line.split(":", 1) for line in status)
-    return int(lines["VmHWM"].split()[0]) / 1024
+    return int(lines[which].split()[0]) / 1024
 
 
 def main() -> None:
@@ -63,7 +64,11 @@ def main() -> None:
     run(feed)
     done = clock()
     report = {"import": loading - start, "load": loaded - loading, "run": done - loaded}
-    print(json.dumps({**report, "mib": peak_mib()}))
+    report["mib"] = resident_mib("VmHWM")
+    for _ in range(2):
+        run(feed)
+    report |= {"later_mib": resident_mib("VmHWM"), "held_mib": resident_mib("VmRSS")}
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":

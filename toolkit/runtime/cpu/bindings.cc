@@ -582,12 +582,13 @@ NB_MODULE(_core, m) {
   });
   m.def(
       "measure_peaks",
-      [] {
+      [](int64_t working_set) {
         nb::gil_scoped_release release;
-        const Peaks peaks = MeasurePeaks();
+        const Peaks peaks = MeasurePeaks(working_set);
         return std::make_pair(peaks.flops, peaks.bytes);
       },
-      "float32 operations and bytes read from memory a second, with the present threads.");
+      "working_set"_a = kBeyondCaches,
+      "float32 operations and bytes read of a working set a second, with the present threads.");
   m.def("isa", [] { return IsaName(ActiveIsa()); });
   m.def("autotune", [](bool on) { ConvAutotune::Global().Enable(on); }, "on"_a);
   m.def("autotuned", [] { return ConvAutotune::Global().Choices(); }, "Algorithms by layer.");

@@ -45,6 +45,19 @@ def _matmul(a: Shape, b: Shape, y: Shape) -> int:
     return prod(y) * (a[-1] * a[-2] // y[-2])
 
 
+def _chain(inputs: Shapes, outputs: Shapes) -> int:
+    """Each W (O, C / group, k, k) and B (O); the first depthwise one has the stride."""
+    batch, _, *sides = inputs[0]
+    terms = 0
+    for w, b in zip(inputs[1::2], inputs[2::2], strict=False):
+        if w is None or b is None or len(b) != 1:  # What is added at the end.
+            break
+        if prod(w[2:]) > 1:
+            sides = outputs[0][2:]
+        terms += batch * prod(sides) * prod(w)
+    return int(terms)
+
+
 def _attention(inputs: Shapes, outputs: Shapes) -> int:
     """Scores and their product with V; Q, K, V are (N, heads, L, E) or (N, L, heads * E)."""
     q, k, y = inputs[0], inputs[1], outputs[0]
@@ -72,6 +85,7 @@ _PRODUCTS: dict[str, Callable[..., int]] = {
     "Gemm": lambda i, o: _matmul(i[0], i[1], o[0]),
     "Conv": lambda i, o: prod(o[0]) * prod(i[1][1:]),
     "FusedConv": lambda i, o: prod(o[0]) * prod(i[1][1:]),
+    "ConvChain": _chain,
     "ConvInteger": lambda i, o: prod(o[0]) * prod(i[1][1:]),
     "QLinearConv": lambda i, o: prod(o[0]) * prod(i[3][1:]),
     "ConvTranspose": lambda i, o: prod(i[0]) * prod(i[1][1:]),

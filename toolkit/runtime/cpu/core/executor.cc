@@ -52,6 +52,7 @@ Tensor Frame::Allocate(int output, DType dtype, const Shape& shape) {
     return Tensor::Empty(dtype, shape);
   }
   bytes[slot] = need;
+  if (first) Buffer::MakeRoom(need);
   return Tensor::Empty(dtype, shape);
 }
 
@@ -60,7 +61,10 @@ void* Frame::Scratch(size_t need) {
   scratch_used += Align(need);
   if (plan && scratch_used <= plan->scratch_bytes[current])
     return arena->data() + plan->scratch_offset[current] + at;
-  if (!plan) scratch_bytes[current] = scratch_used;
+  if (!plan) {
+    scratch_bytes[current] = scratch_used;
+    if (first) Buffer::MakeRoom(need);
+  }
   scratch.push_back(Buffer::Allocate(need));
   return scratch.back()->data();
 }
@@ -84,6 +88,7 @@ std::unique_ptr<Frame> Program::TakeFrame(const Tensor* inputs, size_t count) {
   const auto known = std::find_if(plans_.begin(), plans_.end(),
                                   [&](const auto& plan) { return plan->signature == signature; });
   if (known != plans_.end()) plans_.splice(plans_.begin(), plans_, known);
+  frame->first = plans_.empty();
   frame->Use(known == plans_.end() ? nullptr : plans_.front());
   return frame;
 }

@@ -25,7 +25,8 @@ struct Frame : public OutputAllocator {
   std::vector<Tensor*> operands;
   std::shared_ptr<const MemoryPlan> plan;
   std::shared_ptr<Buffer> arena;
-  int current = 0;  // The instruction that runs.
+  bool first = false;  // Of the program's runs: what it takes from the heap is given back after it.
+  int current = 0;     // The instruction that runs.
   size_t scratch_used = 0;
   std::vector<std::shared_ptr<Buffer>> scratch;  // Beyond the plan; freed with the instruction.
   // Recorded when there is no plan.

@@ -13,8 +13,8 @@ namespace toolkit {
 
 namespace {
 
-constexpr int64_t kRounds = 200000;               // A few milliseconds.
-constexpr int64_t kElements = int64_t{32} << 20;  // 128 MiB: more than caches hold.
+constexpr int64_t kRounds = 200000;  // A few milliseconds.
+constexpr int64_t kLeast = 4096;     // Elements of a thread's share of the memory.
 constexpr int kRepeats = 8;
 
 // The least seconds of some calls of fn(0), fn(1), ..., one a thread.
@@ -35,18 +35,23 @@ double Least(const Fn& fn) {
 
 }  // namespace
 
-Peaks MeasurePeaks() {
+Peaks MeasurePeaks(int64_t working_set) {
   const PeakTable& simd = PeakSimd();
   const auto threads = static_cast<double>(ThreadPool::Global().num_threads());
   std::atomic<float> sink{0};  // Keeps what is computed.
   const double registers = Least([&](int64_t) { sink = simd.multiply_add(kRounds, 0.999f); });
-  const Tensor memory = Tensor::Empty(DType::kFloat, {kElements});
+  TK_REQUIRE(working_set > 0, ErrorKind::kInvalidArgument,
+             "measure_peaks: a working set of at least a byte is required, got ", working_set);
+  const int64_t num_threads = ThreadPool::Global().num_threads();
+  const int64_t part = std::max(kLeast, working_set / 4 / num_threads);
+  const int64_t passes = std::max<int64_t>(1, kBeyondCaches / 4 / num_threads / part);
+  const Tensor memory = Tensor::Empty(DType::kFloat, {part * num_threads});
   std::memset(memory.raw(), 0, memory.bytes());
-  const int64_t part = kElements / ThreadPool::Global().num_threads();
-  const double read =
-      Least([&](int64_t i) { sink = simd.read(memory.data<float>() + i * part, part); });
+  const double read = Least([&](int64_t i) {
+    for (int64_t k = 0; k < passes; ++k) sink = simd.read(memory.data<float>() + i * part, part);
+  });
   return {threads * kRounds * static_cast<double>(simd.operations) / registers,
-          threads * static_cast<double>(part) * 4 / read};
+          threads * static_cast<double>(part * passes) * 4 / read};
 }
 
 }  // namespace toolkit

@@ -6,7 +6,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <iterator>
 #include <mutex>
 #include <unordered_map>
 #include <utility>
@@ -128,6 +130,19 @@ class BlockCache {
     std::free(p);
   }
 
+  // Frees as many bytes of other sizes, or all, where no block of this size is kept.
+  void MakeRoom(size_t bytes) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (const auto it = free_.find(bytes); it != free_.end() && !it->second.empty()) return;
+    size_t freed = 0;
+    for (auto it = free_.begin(); it != free_.end() && freed < bytes; it = free_.erase(it))
+      for (void* p : it->second) {
+        std::free(p);
+        freed += it->first;
+      }
+    held_ -= freed;
+  }
+
   void Clear() {
     std::lock_guard<std::mutex> lock(mutex_);
     for (auto& entry : free_)
@@ -161,6 +176,11 @@ class OwnBlocks {
     for (Block& block : blocks_)
       if (block.data && block.bytes == bytes) return std::exchange(block.data, nullptr);
     return Blocks().Take(bytes);
+  }
+
+  bool Has(size_t bytes) const {
+    return std::any_of(std::begin(blocks_), std::end(blocks_),
+                       [&](const Block& b) { return b.data && b.bytes == bytes; });
   }
 
   void Give(void* p, size_t bytes) {
@@ -214,6 +234,14 @@ std::shared_ptr<Buffer> Buffer::Allocate(size_t bytes) {
 std::shared_ptr<Buffer> Buffer::Borrow(void* data, size_t bytes, std::function<void()> release) {
   if (!release) release = [] {};
   return std::shared_ptr<Buffer>(new Buffer(data, bytes, std::move(release)));
+}
+
+void Buffer::MakeRoom(size_t bytes) {
+  constexpr size_t kSmall = size_t{256} << 10;  // Many of these stay, for what a search costs.
+  const size_t rounded = RoundUp(bytes);
+  if (bytes < kSmall || (!OwnBlocks::gone && own_blocks.Has(rounded))) return;
+  if (!OwnBlocks::gone) own_blocks.Clear();
+  Blocks().MakeRoom(rounded);
 }
 
 void Buffer::Trim() {

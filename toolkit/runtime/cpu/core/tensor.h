@@ -59,6 +59,9 @@ class Buffer {
   // For strings: zeroed, and its elements are kept alive (core/strings.h).
   static std::shared_ptr<Buffer> AllocateStrings(size_t bytes);
   static std::shared_ptr<Buffer> Borrow(void* data, size_t bytes, std::function<void()> release);
+  // Before an allocation whose size may not come again: frees as much of what is kept, unless a
+  // block of that size is among it.
+  static void MakeRoom(size_t bytes);
   // Gives the system back what is kept for later allocations.
   static void Trim();
   ~Buffer();
