@@ -123,13 +123,13 @@ PyObject* CallRun(PyObject* self, PyObject* const* args, Py_ssize_t count) {
     if (wanted == -1 && PyErr_Occurred()) throw nb::python_error();
     TK_REQUIRE(wanted >= 0 && wanted <= 1 << 16, ErrorKind::kInvalidArgument,
                "Op.run: num_outputs must lie in [0, 65536], got ", wanted);
-    const nb::object items =
-        nb::steal(PySequence_Fast(args[0], "Op.run: a sequence of inputs is required."));
+    // A tuple keeps the inputs, whatever another thread does to a list meanwhile.
+    const nb::object items = nb::steal(PySequence_Tuple(args[0]));
     if (!items.is_valid()) throw nb::python_error();
-    const int n = static_cast<int>(PySequence_Fast_GET_SIZE(items.ptr()));
+    const int n = static_cast<int>(PyTuple_GET_SIZE(items.ptr()));
     const int outputs = static_cast<int>(wanted);
     Few<const Tensor*> inputs(n);
-    for (int i = 0; i < n; ++i) inputs[i] = InputOf(PySequence_Fast_GET_ITEM(items.ptr(), i));
+    for (int i = 0; i < n; ++i) inputs[i] = InputOf(PyTuple_GET_ITEM(items.ptr(), i));
     Few<Tensor> results(outputs);
     nb::inst_ptr<Op>(self)->Run(inputs.data(), n, results.data(), outputs);
     nb::object made = nb::steal(PyTuple_New(outputs));

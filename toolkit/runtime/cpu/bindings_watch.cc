@@ -62,7 +62,34 @@ bool HasForm(nb::handle tensor, nb::handle code, nb::handle shape) {
   return true;
 }
 
+// Whether an entry has the parts of its kind.
+bool IsEntry(PyObject* entry) {
+  if (!PyTuple_Check(entry) || PyTuple_GET_SIZE(entry) < 3) return false;
+  const auto part = [&](Py_ssize_t i) { return PyTuple_GET_ITEM(entry, i); };
+  const bool four = PyTuple_GET_SIZE(entry) > 3;
+  switch (PyLong_Check(part(0)) ? PyLong_AsLong(part(0)) : -1) {
+    case kValues:
+      return PyDict_Check(part(1)) && PyTuple_Check(part(2));
+    case kItems:
+      return PyDict_Check(part(1)) && PyTuple_Check(part(2)) && four && PyTuple_Check(part(3)) &&
+             PyTuple_GET_SIZE(part(2)) == PyTuple_GET_SIZE(part(3));
+    case kList:
+      return PyList_Check(part(1)) && PyTuple_Check(part(2));
+    case kSet:
+      return PyAnySet_Check(part(1)) && PyTuple_Check(part(2));
+    case kCell:
+      return PyCell_Check(part(1));
+    case kName:
+      return PyDict_Check(part(1)) && four;
+    case kTensor:
+      return four && PyTuple_Check(part(3));
+    default:
+      return false;
+  }
+}
+
 bool Holds(PyObject* entry) {
+  if (!IsEntry(entry)) throw nb::type_error("unchanged: entries of the known kinds are required.");
   const auto part = [&](Py_ssize_t i) { return PyTuple_GET_ITEM(entry, i); };
   switch (PyLong_AsLong(part(0))) {
     case kValues:
