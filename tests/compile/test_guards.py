@@ -139,9 +139,11 @@ def test_nothing_is_kept_of_a_compiled_module_that_is_gone():
 
 @pytest.mark.parametrize(
     "entry",
-    [1, (9, 1, 2), (0, 1, 2), ("a", 1, 2), (_core.HOLDS_ITEMS, {}, (1,), ()), (_core.HOLDS_CELL, 1, 2),
-     (_core.HOLDS_SET, [], ()), (_core.HAS_FORM, 1, 2, 3)],
-)  # fmt: skip
+    [
+        *(1, (9, 1, 2), (0, 1, 2), ("a", 1, 2), (_core.HOLDS_ITEMS, {}, (1,), ())),
+        *((_core.HOLDS_CELL, 1, 2), (_core.HOLDS_SET, [], ()), (_core.HAS_FORM, 1, 2, 3)),
+    ],
+)
 def test_an_entry_of_no_kind_is_refused(entry):
     with pytest.raises(TypeError, match="known kinds"):
         _core.unchanged([entry])
