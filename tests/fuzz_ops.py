@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 import onnx.defs
 
-from tests import opcheck
-from tests.opinfo import FAMILIES, OpInfo, Sample
+from tests import fused_ops, opcheck, opinfo
+from tests.opinfo import OpInfo, Sample
 from tests.opinfo.core import every_array
 from toolkit.errors import ToolkitError
 from toolkit.runtime import _core
 
+FAMILIES = {**opinfo.FAMILIES, "fused": fused_ops.ROWS}
 INTS = (0, 1, -1, 2, 7, 2**31 - 1, 2**31, 2**40, 2**62, -(2**62), 2**63 - 1, -(2**63))
 DTYPES = ("float32", "float64", "int32", "int64", "bool", "uint8", "float16")
 SHAPES = ((), (0,), (1,), (3,), (2, 3), (2, 0, 3), (1, 2, 3, 4), (1,) * 8)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.opinfo import FAMILIES
+from tests.fuzz_ops import FAMILIES
 
 ROOT = Path(__file__).parent.parent
 

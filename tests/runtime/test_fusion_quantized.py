@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
+from tests import fused_ops, opcheck
+from tests.opinfo import OpInfo
 from tests.runtime.test_fusion import counts, model_of, plain
 from tests.runtime.test_int8 import draw_bytes
 from toolkit.runtime import InferenceSession, _core
 
 NODE = helper.make_node
+CONVOLUTION = fused_ops.ROWS[0]
+CONVOLUTIONS = list(CONVOLUTION.samples(CONVOLUTION.draw("uint8")))
 
 
 class Quantized:
@@ -306,3 +312,16 @@ def test_operators_on_codes_give_the_same_integers_channels_last(x_kind, w_kind)
         assert (got != theirs).mean() < 0.01
     if _core.isa() == "x86-64-v4":
         assert counts(model).count("QConvNhwc") == 4
+
+
+@pytest.mark.parametrize("sample", CONVOLUTIONS, ids=str)
+def test_a_convolution_of_codes_equals_qlinearconv(sample):
+    x, xs, xz, w, ws, ys, yz, *bias = sample.inputs
+    rows = x.ndim == 2
+    image = np.moveaxis(x, -1, 1)[..., None, None] if rows else np.moveaxis(x, -1, 1)
+    w4 = w[..., None, None] if rows else w
+    ends = (xs, xz, w4, ws, np.zeros(len(ws), np.int8), ys, yz, *bias)
+    plain_op = OpInfo("QLinearConv", lambda d: ())
+    (want,) = opcheck.run(plain_op, replace(sample, inputs=(np.ascontiguousarray(image), *ends)))
+    (got,) = opcheck.run(CONVOLUTION, sample)
+    np.testing.assert_array_equal(got, want[..., 0, 0] if rows else np.moveaxis(want, 1, -1))

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "kernels/gemm_int8.h"
+#include "kernels/quantize.h"
 #include "kernels/tile_program.h"
 
 namespace toolkit {
@@ -22,9 +23,10 @@ class CodesBinary : public Kernel {
     const DType type = a.dtype();
     const bool is_signed = type == DType::kInt8;
     CodesArgs p;
-    p.a_scale = Scale(c, 1), p.a_zero = Zero(c, 2, type);
-    p.b_scale = Scale(c, 4), p.b_zero = Zero(c, 5, type);
-    p.scale = Scale(c, 6), p.zero = Zero(c, 7, type);
+    const auto zero = [&](int i) { return static_cast<float>(OneZero(c, i, type)); };
+    p.a_scale = OneScale(c, 1), p.a_zero = zero(2);
+    p.b_scale = OneScale(c, 4), p.b_zero = zero(5);
+    p.scale = OneScale(c, 6), p.zero = zero(7);
     p.low = is_signed ? -128 : 0, p.high = p.low + 255;
     if (relu_) p.low = std::max(p.low, p.zero);
     TK_REQUIRE(b.dtype() == type, ErrorKind::kDType, "b must have a's dtype ", Name(type), ", got ",
@@ -39,21 +41,6 @@ class CodesBinary : public Kernel {
   }
 
  private:
-  static float Scale(KernelContext& c, int i) {
-    const Tensor& t = c.input(i);
-    TK_REQUIRE(t.dtype() == DType::kFloat && t.size() == 1, ErrorKind::kShape,
-               "scales must be one float32 number each, got ", t.shape().ToString(), " of ",
-               Name(t.dtype()));
-    return *t.data<float>();
-  }
-  static float Zero(KernelContext& c, int i, DType type) {
-    const Tensor& t = c.input(i);
-    TK_REQUIRE(t.dtype() == type && t.size() == 1, ErrorKind::kShape,
-               "zero points must be one number each of dtype ", Name(type), ", got ",
-               t.shape().ToString(), " of ", Name(t.dtype()));
-    return type == DType::kInt8 ? *t.data<int8_t>() : *t.data<uint8_t>();
-  }
-
   bool multiplies_, relu_;
 };
 

@@ -12,6 +12,7 @@
 #include "kernels/conv_algorithms.h"
 #include "kernels/gemm_int8.h"
 #include "kernels/nhwc.h"
+#include "kernels/quantize.h"
 
 namespace toolkit {
 namespace {
@@ -98,25 +99,29 @@ class QConvNhwc : public Kernel {
   void Run(KernelContext& c) const override {
     const Tensor &x = c.input(0), &w = c.input(3), *bias = c.optional_input(7);
     TK_REQUIRE(IsFit(w) && (x.rank() == 4 || x.rank() == 2) && x.rank() == w.rank(),
-               ErrorKind::kShape, "x must be (N, H, W, C) or (M, C) and w int8 of its rank, got ",
-               x.shape().ToString(), " and ", w.shape().ToString());
+               ErrorKind::kShape,
+               "x must be (N, H, W, C) or (M, C), w int8 of its rank and of a multiple of group ",
+               group_, " outputs, got ", x.shape().ToString(), " and ", w.shape().ToString());
     const int64_t channels = x.dim(x.rank() - 1), outputs = w.dim(0);
     TK_REQUIRE(w.dim(1) * group_ == channels, ErrorKind::kShape,
                "x's channels must be group x w's, got ", x.shape().ToString(), " and ",
                w.shape().ToString());
-    for (int i : {1, 2, 5, 6})
-      TK_REQUIRE(c.input(i).size() == 1, ErrorKind::kShape,
-                 "scales and zero points of x and y must be one number each, got ",
-                 c.input(i).shape().ToString());
-    TK_REQUIRE(!bias || bias->size() == outputs, ErrorKind::kShape, "B must have ", outputs,
-               " elements");
+    const float x_scale = OneScale(c, 1), y_scale = OneScale(c, 5);
+    const int32_t zero = OneZero(c, 2, DType::kUInt8), y_zero = OneZero(c, 6, DType::kUInt8);
+    const Tensor& w_scale = c.input(4);
+    TK_REQUIRE(
+        w_scale.dtype() == DType::kFloat && (w_scale.size() == 1 || w_scale.size() == outputs),
+        ErrorKind::kShape, "w_scale must be one or ", outputs, " float32 numbers, got ",
+        w_scale.shape().ToString(), " of ", Name(w_scale.dtype()));
+    TK_REQUIRE(!bias || (bias->dtype() == DType::kInt32 && bias->size() == outputs),
+               ErrorKind::kShape, "B must have ", outputs, " int32 elements, got ",
+               bias->shape().ToString(), " of ", Name(bias->dtype()));
     const Window window = WindowOf(x, w);
     Shape shape = {x.dim(0), outputs};
     if (x.rank() == 4) shape = {x.dim(0), window.out[0], window.out[1], outputs};
     const Tensor& y = c.Output(0, DType::kUInt8, shape);
     if (y.size() == 0) return;
     const PackedNhwc packed = packed_.defined() ? packed_ : PackedNhwc(w, group_);
-    const int32_t zero = *c.input(2).data<uint8_t>();
     const int64_t width = packed.depthwise() ? kNhwcBlock : kNhwcColumns;
     const int64_t each = outputs / (packed.depthwise() ? 1 : group_), panels = CeilDiv(each, width);
     const int64_t padded = panels * width;
@@ -124,8 +129,6 @@ class QConvNhwc : public Kernel {
     float* multiplier = c.Scratch<float>(padded * (outputs / each));
     std::fill_n(init, padded * (outputs / each), 0);
     std::fill_n(multiplier, padded * (outputs / each), 0.0f);
-    const Tensor& w_scale = c.input(4);
-    const float x_scale = *c.input(1).data<float>(), y_scale = *c.input(5).data<float>();
     for (int64_t o = 0; o < outputs; ++o) {
       const int64_t j = o % each;
       const int64_t at =
@@ -141,7 +144,7 @@ class QConvNhwc : public Kernel {
         multiplier[at + PackedNhwc::kTwin] = multiplier[at];
       }
     }
-    NhwcFinish f = {init, multiplier, *c.input(6).data<uint8_t>(), 0, y.data<uint8_t>(), outputs};
+    NhwcFinish f = {init, multiplier, y_zero, 0, y.data<uint8_t>(), outputs};
     if (packed.depthwise())
       Depthwise(c, x, window, packed, f);
     else
@@ -149,8 +152,9 @@ class QConvNhwc : public Kernel {
   }
 
  private:
-  static bool IsFit(const Tensor& w) {
-    return w.dtype() == DType::kInt8 && (w.rank() == 4 || w.rank() == 2) && w.size() > 0;
+  bool IsFit(const Tensor& w) const {
+    return w.dtype() == DType::kInt8 && (w.rank() == 4 || w.rank() == 2) && w.size() > 0 &&
+           w.dim(0) % group_ == 0;
   }
 
   // Of rows: one column of positions.
@@ -174,15 +178,18 @@ class QConvNhwc : public Kernel {
       w.in[d] += w.pad_begin[d] + w.pad_end[d];
       w.pad_begin[d] = w.pad_end[d] = 0;
     }
-    const int64_t plane = w.in[0] * w.in[1] * channels, batch = x.dim(0);
-    auto* to = c.Scratch<uint8_t>(batch * plane);
+    const int64_t batch = x.dim(0);
+    int64_t bytes = 0;
+    TK_REQUIRE(!__builtin_mul_overflow(InCount(w), batch * channels, &bytes), ErrorKind::kMemory,
+               "out of memory: x with its padding does not fit");
+    auto* to = c.Scratch<uint8_t>(bytes);
     c.pool().ParallelFor(
         batch * w.in[0], 1 + 16384 / (w.in[1] * channels), [&](int64_t begin, int64_t end) {
           for (int64_t r = begin; r < end; ++r) {
             uint8_t* out = to + r * w.in[1] * channels;
             const int64_t row = r % w.in[0] - old.pad_begin[0];
             std::memset(out, zero, static_cast<size_t>(w.in[1] * channels));
-            if (row < 0 || row >= height) continue;
+            if (row < 0 || row >= height || width == 0) continue;
             const uint8_t* in = x.data<uint8_t>() + (r / w.in[0] * height + row) * width * from;
             out += old.pad_begin[1] * channels;
             const auto each = static_cast<size_t>(from);

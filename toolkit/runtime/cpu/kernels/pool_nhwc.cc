@@ -7,8 +7,8 @@
 #include "kernels/gemm_int8.h"
 #include "kernels/nhwc.h"
 #include "kernels/pool_common.h"
+#include "kernels/quantize.h"
 #include "simd/codes.h"
-#include "simd/quantize.h"
 
 namespace toolkit {
 namespace {
@@ -77,16 +77,13 @@ class QAveragePoolNhwc : public Kernel {
     std::vector<int64_t> kernel = window_.kernel_shape;
     if (global_) kernel = {shape[2], shape[3]};
     const Window w = window_.Resolve(shape, kernel, ceil_mode_);
-    for (int i : {1, 2, 3, 4})
-      TK_REQUIRE(c.input(i).size() == 1, ErrorKind::kShape,
-                 "scales and zero points must be one number each, got ",
-                 c.input(i).shape().ToString());
+    const int32_t x_zero = OneZero(c, 2, DType::kUInt8);
+    const auto zero = static_cast<float>(OneZero(c, 4, DType::kUInt8));
+    const float x_scale = OneScale(c, 1), y_scale = OneScale(c, 3);
     const int64_t channels = x.dim(3), taps = TapCount(w);
     const Tensor& y = c.Output(0, DType::kUInt8, {x.dim(0), w.out[0], w.out[1], channels});
     if (y.size() == 0) return;
-    const int32_t x_zero = *c.input(2).data<uint8_t>();
-    const float x_scale = *c.input(1).data<float>(), zero = *c.input(4).data<uint8_t>();
-    const Affine result = {c.input(3).data<float>(), &zero, 0};
+    const Affine result = {&y_scale, &zero, 0};
     const QuantizeFn quantize = QuantizeFunctions().quantize[0][static_cast<int>(Quantized::kU8)];
     ForEachWindow(
         c, x, w,

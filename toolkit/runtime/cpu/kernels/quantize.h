@@ -48,6 +48,10 @@ class Granularity {
 // many zeros as `like` has elements.
 const float* WidenedParameters(KernelContext& c, const Tensor* x, const Tensor& like);
 
+// The one float32 number, or the one code of `type`, that an input must be.
+float OneScale(KernelContext& c, int input);
+int32_t OneZero(KernelContext& c, int input, DType type);
+
 // Fails unless the zero point, if there is one, has the scale's shape and `dtype`.
 void CheckZeroPoint(const Tensor* zero, const Tensor& scale, DType dtype);
 

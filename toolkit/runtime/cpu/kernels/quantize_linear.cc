@@ -41,6 +41,22 @@ const float* WidenedParameters(KernelContext& c, const Tensor* x, const Tensor& 
   return wide;
 }
 
+float OneScale(KernelContext& c, int input) {
+  const Tensor& t = c.input(input);
+  TK_REQUIRE(t.dtype() == DType::kFloat && t.size() == 1, ErrorKind::kShape,
+             "scales must be one float32 number each, got ", t.shape().ToString(), " of ",
+             Name(t.dtype()));
+  return *t.data<float>();
+}
+
+int32_t OneZero(KernelContext& c, int input, DType type) {
+  const Tensor& t = c.input(input);
+  TK_REQUIRE(t.dtype() == type && t.size() == 1, ErrorKind::kShape,
+             "zero points must be one number each of dtype ", Name(type), ", got ",
+             t.shape().ToString(), " of ", Name(t.dtype()));
+  return type == DType::kInt8 ? *t.data<int8_t>() : *t.data<uint8_t>();
+}
+
 void CheckZeroPoint(const Tensor* zero, const Tensor& scale, DType dtype) {
   if (!zero) return;
   TK_REQUIRE(zero->dtype() == dtype, ErrorKind::kDType, "the zero point must have dtype ",
