@@ -6,6 +6,7 @@
 #include "kernels/conv_direct.h"
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 #include "core/gemm.h"
@@ -158,7 +159,13 @@ DirectLayout::DirectLayout(const ConvShape& s) {
   }
   rows = need[0];
   pitch = need[1];
-  channel = phases[0] * phases[1] * rows * pitch;
+  // Padding and dilation make sizes whose product is no int64: DirectApplies refuses the largest.
+  channel = 1;
+  for (int64_t n : {phases[0], phases[1], rows, pitch})
+    if (__builtin_mul_overflow(channel, n, &channel)) {
+      channel = std::numeric_limits<int64_t>::max();
+      break;
+    }
 }
 
 bool DirectApplies(const ConvShape& s) {
