@@ -63,7 +63,7 @@ CASES = {
     "shape, module": (module(NARROW), r"MatMul.*: inner .* match, got A \(2, 3\) and B \(4, 3\)"),
     "shape, operation": (
         lambda: tk.tensor(X) + tk.tensor(NARROW), r"Add: .*\(2, 4\) and \(2, 3\)"),
-    "shape, step": (step(NARROW, Y), r"Gemm '0.Gemm.*': inner .* must match, got A \(2, 3\)"),
+    "shape, step": (step(NARROW, Y), r"Gemm '0.Gemm.*inner .* must match, got A \(2, 3\)"),
     "shape, target": (step(X, Y[:1]), r"Loss.*: labels must have shape \(2,\).*, got \(1,\)"),
     "dtype, session": (session(x=DOUBLE), "must be float32, got float64"),
     "dtype, module": (module(DOUBLE), "MatMul.*: B must have A's dtype float64, got float32"),

@@ -75,7 +75,9 @@ PyTypeObject* tensor_type = nullptr;
 const Tensor* InputOf(PyObject* value) {
   if (Py_TYPE(value) == tensor_type) return nb::inst_ptr<Tensor>(value);
   if (value == Py_None) return nullptr;
-  throw nb::type_error("Op: core tensors or None are required.");
+  Fail(ErrorKind::kInvalidArgument,
+       "Op: core tensors or None are required, got another object; a value of a trace or of a "
+       "mapped function must not be used outside it");
 }
 
 PyObject* Wrapped(Tensor value) {
