@@ -8,21 +8,18 @@ from typing import Any
 from toolkit._tensor.elementwise import where
 from toolkit.autograd import no_grad
 from toolkit.distributions import constraints
-from toolkit.distributions.discrete import Categorical, one_of
+from toolkit.distributions.discrete import Categorical, ProbsOrLogits, one_of
 from toolkit.distributions.distribution import Distribution
 from toolkit.distributions.utils import (
     T,
     broadcast_all,
-    lazy_property,
-    logits_to_probs,
-    probs_to_logits,
     tracing,
 )
 from toolkit.errors import InvalidArgumentError
 from toolkit.tensor import Tensor, arange, rand
 
 
-class Binomial(Distribution):
+class Binomial(ProbsOrLogits, Distribution):
     """Successes in `total_count` draws of probability `probs` each."""
 
     arg_constraints = {
@@ -49,29 +46,10 @@ class Binomial(Distribution):
         self.total_count = self.total_count.to(self._param.dtype)
         super().__init__(self._param.shape, validate_args=validate_args)
 
-    @property
-    def _param(self) -> T:
-        return getattr(self, "probs" if "probs" in self.__dict__ else "logits")
-
     @constraints.dependent_property(is_discrete=True, event_dim=0)
     def support(self) -> Any:
         """0 to the number of draws."""
         return constraints.integer_interval(0, self.total_count)
-
-    @lazy_property
-    def logits(self) -> T:
-        """The log odds."""
-        return probs_to_logits(self.probs, is_binary=True)
-
-    @lazy_property
-    def probs(self) -> T:
-        """Of a success."""
-        return logits_to_probs(self.logits, is_binary=True)
-
-    @property
-    def param_shape(self) -> Any:
-        """The parameter's shape."""
-        return self._param.shape
 
     @property
     def mean(self) -> T:

@@ -33,7 +33,32 @@ def one_of(probs: Any, logits: Any) -> None:
         raise InvalidArgumentError("Either `probs` or `logits` must be specified, but not both.")
 
 
-class Bernoulli(ExponentialFamily):
+class ProbsOrLogits:
+    """Both parameters of a distribution that was given one of them."""
+
+    _binary = True  # Logits are log odds, else log probabilities.
+
+    @property
+    def _param(self) -> T:
+        return getattr(self, "probs" if "probs" in self.__dict__ else "logits")
+
+    @lazy_property
+    def logits(self) -> T:
+        """The log odds, or the log probabilities of categories."""
+        return probs_to_logits(self.probs, is_binary=self._binary)
+
+    @lazy_property
+    def probs(self) -> T:
+        """Of 1 or a success, or of each category."""
+        return logits_to_probs(self.logits, is_binary=self._binary)
+
+    @property
+    def param_shape(self) -> Any:
+        """The parameter's shape."""
+        return self._param.shape
+
+
+class Bernoulli(ProbsOrLogits, ExponentialFamily):
     """1 with probability `probs`, else 0."""
 
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
@@ -50,25 +75,6 @@ class Bernoulli(ExponentialFamily):
         else:
             (self.logits,) = broadcast_all(logits)
         super().__init__(self._param.shape, validate_args=validate_args)
-
-    @property
-    def _param(self) -> T:
-        return getattr(self, "probs" if "probs" in self.__dict__ else "logits")
-
-    @lazy_property
-    def logits(self) -> T:
-        """The log odds."""
-        return probs_to_logits(self.probs, is_binary=True)
-
-    @lazy_property
-    def probs(self) -> T:
-        """Of 1."""
-        return logits_to_probs(self.logits, is_binary=True)
-
-    @property
-    def param_shape(self) -> Any:
-        """The parameter's shape."""
-        return self._param.shape
 
     @property
     def mean(self) -> T:
@@ -109,9 +115,10 @@ class Bernoulli(ExponentialFamily):
         return values.expand(2, *self._batch_shape) if expand else values
 
 
-class Categorical(Distribution):
+class Categorical(ProbsOrLogits, Distribution):
     """The index of one of K events; the last dimension of `probs` or `logits` holds the events."""
 
+    _binary = False
     arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}
     parameters = {"probs": 1, "logits": 1}
     has_enumerate_support = True
@@ -133,29 +140,10 @@ class Categorical(Distribution):
         self._num_events = given.shape[-1]
         super().__init__(given.shape[:-1], validate_args=validate_args)
 
-    @property
-    def _param(self) -> T:
-        return getattr(self, "probs" if "probs" in self.__dict__ else "logits")
-
     @constraints.dependent_property(is_discrete=True, event_dim=0)
     def support(self) -> Any:
         """0 to K - 1."""
         return constraints.integer_interval(0, self._num_events - 1)
-
-    @lazy_property
-    def logits(self) -> T:
-        """Log probabilities."""
-        return probs_to_logits(self.probs)
-
-    @lazy_property
-    def probs(self) -> T:
-        """Probabilities."""
-        return logits_to_probs(self.logits)
-
-    @property
-    def param_shape(self) -> Any:
-        """The parameter's shape."""
-        return self._param.shape
 
     @property
     def mean(self) -> T:

@@ -9,16 +9,13 @@ from toolkit._tensor.creation import poisson
 from toolkit._tensor.elementwise import where
 from toolkit.autograd import no_grad
 from toolkit.distributions import constraints
-from toolkit.distributions.discrete import one_of
+from toolkit.distributions.discrete import ProbsOrLogits, one_of
 from toolkit.distributions.distribution import Distribution, ExponentialFamily
 from toolkit.distributions.gamma_draws import log_gamma
 from toolkit.distributions.transforms_pointwise import softplus
 from toolkit.distributions.utils import (
     T,
     broadcast_all,
-    lazy_property,
-    logits_to_probs,
-    probs_to_logits,
 )
 
 
@@ -60,7 +57,7 @@ class Poisson(ExponentialFamily):
         return value.xlogy(rate) - rate - (value + 1).lgamma()
 
 
-class NegativeBinomial(Distribution):
+class NegativeBinomial(ProbsOrLogits, Distribution):
     """Successes of probability `probs` before `total_count` failures."""
 
     arg_constraints = {
@@ -85,25 +82,6 @@ class NegativeBinomial(Distribution):
             self.total_count, self.logits = broadcast_all(total_count, logits)
         self.total_count = self.total_count.to(self._param.dtype)
         super().__init__(self._param.shape, validate_args=validate_args)
-
-    @property
-    def _param(self) -> T:
-        return getattr(self, "probs" if "probs" in self.__dict__ else "logits")
-
-    @lazy_property
-    def logits(self) -> T:
-        """The log odds."""
-        return probs_to_logits(self.probs, is_binary=True)
-
-    @lazy_property
-    def probs(self) -> T:
-        """Of a success."""
-        return logits_to_probs(self.logits, is_binary=True)
-
-    @property
-    def param_shape(self) -> Any:
-        """The parameter's shape."""
-        return self._param.shape
 
     @property
     def mean(self) -> T:
