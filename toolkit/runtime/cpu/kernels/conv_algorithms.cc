@@ -9,9 +9,7 @@
 #include "kernels/conv_depthwise.h"
 #include "kernels/conv_direct.h"
 #include "kernels/conv_sources.h"
-#include "kernels/conv_tiles.h"
 #include "kernels/conv_winograd.h"
-#include "simd/gemm.h"
 
 namespace toolkit {
 
@@ -94,9 +92,8 @@ void ForwardMerged(const ConvShape& s, bool pointwise, const T* x, const T* w, c
 template <class T>
 void ForwardGemm(const ConvShape& s, bool pointwise, const T* x, const T* w, const T* packed_w,
                  const ConvEpilogue<T>& e, T* y) {
-  const int64_t n = s.out_count(), computed = RoundUp(n, GemmSimd().f32.lanes);
-  const bool merge =
-      s.batch > 1 && (n < kMergeBelow || (n < kMergeWaste && computed * 10 > n * 11));
+  const int64_t n = s.out_count();
+  const bool merge = s.batch > 1 && (n < kMergeBelow || (n < kMergeWaste && WastesVectors(n)));
   (merge ? ForwardMerged<T> : ForwardImages<T>)(s, pointwise, x, w, packed_w, e, y);
 }
 

@@ -55,6 +55,9 @@ enum class ConvChoice {
 };
 ConvChoice ParseConvChoice(const Attributes& attributes);
 
+// Whether `positions` as columns of a product leave more than a tenth of their vectors empty.
+bool WastesVectors(int64_t positions);
+
 // The algorithm for a pass; an input gradient is asked for by its adjoint shape. conv_choice.cc
 ConvAlgorithm ChooseConv(const ConvShape& shape, ConvPass pass, DType dtype, ConvChoice choice);
 // The algorithm of an input gradient without an adjoint shape: kDisjoint, kPhases or kIm2Col.

@@ -45,8 +45,8 @@ bool WinogradApplies(const ConvShape& s) {
 
 // One image whose positions fill their vectors badly; many channels.
 bool TransposedPays(const ConvShape& s) {
-  const int64_t positions = s.out_count(), lanes = GemmSimd().f32.lanes;
-  const bool waste = positions <= lanes || RoundUp(positions, lanes) * 10 > positions * 11;
+  const int64_t positions = s.out_count();
+  const bool waste = positions <= GemmSimd().f32.lanes || WastesVectors(positions);
   return s.batch == 1 && waste && positions >= 4 && s.in_channels >= 64 && s.out_channels >= 64;
 }
 
@@ -136,6 +136,10 @@ struct Cost {
 };
 
 }  // namespace
+
+bool WastesVectors(int64_t positions) {
+  return RoundUp(positions, GemmSimd().f32.lanes) * 10 > positions * 11;
+}
 
 ConvChoice ParseConvChoice(const Attributes& attributes) {
   const std::string name = attributes.String("algorithm", "auto");
